@@ -1,0 +1,47 @@
+"""Networks and layers of the study; imports torch, and nothing of ours outside this folder."""
+
+from models.convolutional import (
+    CNN1x1_3x3,
+    CNN3x3,
+    CNN5x5,
+    CNN7x7,
+    DeepCNN,
+    MediumCNN,
+    ShallowCNN,
+    SimpleCNN,
+)
+from models.fully_connected import DeepFCNet, FCNet
+from models.registry import MODELS, UnknownModelError, build, unknown
+from models.residual import (
+    BasicResidualBlock,
+    BlockNet,
+    BottleneckBlock,
+    CNNWithResidual,
+    CNNWithResidualReg,
+    ResNetLikeCNN,
+    WideResidualBlock,
+)
+
+__all__ = [
+    "MODELS",
+    "BasicResidualBlock",
+    "BlockNet",
+    "BottleneckBlock",
+    "CNN1x1_3x3",
+    "CNN3x3",
+    "CNN5x5",
+    "CNN7x7",
+    "CNNWithResidual",
+    "CNNWithResidualReg",
+    "DeepCNN",
+    "DeepFCNet",
+    "FCNet",
+    "MediumCNN",
+    "ResNetLikeCNN",
+    "ShallowCNN",
+    "SimpleCNN",
+    "UnknownModelError",
+    "WideResidualBlock",
+    "build",
+    "unknown",
+]

@@ -1,0 +1,1 @@
+"""Shared helpers of the three experiment scripts; each module has one subject."""
