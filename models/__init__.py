@@ -10,6 +10,7 @@ from models.convolutional import (
     ShallowCNN,
     SimpleCNN,
 )
+from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from models.fully_connected import DeepFCNet, FCNet
 from models.registry import MODELS, UnknownModelError, build, unknown
 from models.residual import (
@@ -33,13 +34,17 @@ __all__ = [
     "CNN7x7",
     "CNNWithResidual",
     "CNNWithResidualReg",
+    "ChannelAttention",
+    "CustomConv",
     "DeepCNN",
     "DeepFCNet",
     "FCNet",
+    "L2Pooling",
     "MediumCNN",
     "ResNetLikeCNN",
     "ShallowCNN",
     "SimpleCNN",
+    "Swish",
     "UnknownModelError",
     "WideResidualBlock",
     "build",

@@ -1,0 +1,213 @@
+"""Every network: its parameter count, its shapes, and that none is missing from the list."""
+
+import inspect
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import models
+
+PARAMETERS = {
+    "FCNet": 242_762,
+    "SimpleCNN": 421_642,
+    "CNNWithResidual": 160_906,
+    "DeepFCNet": 3_805_450,
+    "CNNWithResidualReg": 327_882,
+    "CNN3x3": 60_362,
+    "CNN5x5": 34_538,
+    "CNN7x7": 17_722,
+    "CNN1x1+3x3": 65_226,
+    "CNN3x3-60k": 60_362,
+    "CNN5x5-60k": 60_161,
+    "CNN7x7-60k": 59_898,
+    "CNN1x1+3x3-60k": 60_581,
+    "ShallowCNN": 60_362,
+    "MediumCNN": 322_762,
+    "DeepCNN": 368_938,
+    "ResNetLikeCNN": 151_818,
+    "BasicBlockNet": 76_554,
+    "BottleneckBlockNet": 7_082,
+    "WideBlockNet": 233_610,
+}
+BLOCKS_AND_LAYERS = {
+    models.BasicResidualBlock,
+    models.BottleneckBlock,
+    models.WideResidualBlock,
+    models.Swish,
+    models.L2Pooling,
+    models.CustomConv,
+    models.ChannelAttention,
+}
+MNIST = {"FCNet", "SimpleCNN", "CNNWithResidual"}
+
+
+def count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_parameter_count_is_exact(name: str) -> None:
+    assert count(models.build(name)) == PARAMETERS[name]
+
+
+def test_no_network_is_missing_from_the_counts() -> None:
+    assert set(PARAMETERS) == set(models.MODELS)
+
+
+def test_three_input_channels_give_the_cifar_count() -> None:
+    assert count(models.build("CNNWithResidual", in_channels=3)) == 161_482
+
+
+def test_every_network_class_is_in_the_registry() -> None:
+    registered = {type(models.build(name)) for name in models.MODELS}
+    public = (getattr(models, name) for name in models.__all__)
+    modules = {each for each in public if inspect.isclass(each) and issubclass(each, nn.Module)}
+    assert modules - BLOCKS_AND_LAYERS == registered
+
+
+@pytest.mark.parametrize("name", [name for name in models.MODELS if name.endswith("-60k")])
+def test_matched_networks_are_within_one_per_cent(name: str) -> None:
+    assert abs(count(models.build(name)) / 60_362 - 1) <= 0.01
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_batch_gives_ten_logits_per_image(name: str, batch: int) -> None:
+    image = (1, 28, 28) if name in MNIST else (3, 32, 32)
+    network = models.build(name).eval()
+    assert network(torch.zeros(batch, *image)).shape == (batch, 10)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    image = (1, 28, 28) if name in MNIST else (3, 32, 32)
+    network = models.build(name)
+    F.cross_entropy(network(torch.randn(4, *image)), torch.arange(4)).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    weights = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert all(weight.grad.abs().sum() > 0 for weight in weights)
+
+
+def test_an_unknown_name_gets_the_closest_and_all_known_names() -> None:
+    known = ", ".join(models.MODELS)
+    message = f"unknown model 'CNN3×3'; did you mean 'CNN3x3'? Known: {known}"
+    with pytest.raises(KeyError, match=f"^{re.escape(message)}$"):
+        models.build("CNN3×3")
+
+
+def test_a_name_like_no_other_gets_all_known_names() -> None:
+    message = f"unknown model '…'; known: {', '.join(models.MODELS)}"
+    with pytest.raises(models.UnknownModelError, match=f"^{re.escape(message)}$"):
+        models.build("…")
+
+
+@pytest.mark.parametrize(
+    "block, parameters, channels",
+    [
+        (models.BasicResidualBlock(64, 64), 74_112, 64),
+        (models.BottleneckBlock(64, 64), 4_640, 64),
+        (models.WideResidualBlock(64, 128), 230_528, 128),
+        (models.WideResidualBlock(64), 230_528, 128),
+    ],
+)
+def test_blocks_have_the_reported_count_and_shape(
+    block: nn.Module, parameters: int, channels: int
+) -> None:
+    assert count(block) == parameters
+    assert block(torch.zeros(4, 64, 32, 32)).shape == (4, channels, 32, 32)
+
+
+def basic_by_hand(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The formula of the basic block, with functional calls on the block's own weights."""
+
+    def norm(x: torch.Tensor, bn: nn.BatchNorm2d) -> torch.Tensor:
+        return F.batch_norm(x, None, None, bn.weight, bn.bias, training=True)
+
+    stride = block.conv1.stride
+    branch = F.conv2d(x, block.conv1.weight, block.conv1.bias, stride=stride, padding=1)
+    branch = norm(branch, block.bn1).clamp(min=0)
+    branch = norm(F.conv2d(branch, block.conv2.weight, block.conv2.bias, padding=1), block.bn2)
+    if isinstance(block.shortcut, nn.Sequential):
+        conv, bn = block.shortcut
+        x = norm(F.conv2d(x, conv.weight, conv.bias, stride=stride), bn)
+    return (branch + x).clamp(min=0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("out_channels, stride", [(4, 1), (4, 2), (8, 1), (8, 2)])
+@pytest.mark.parametrize("kind", [models.BasicResidualBlock, models.WideResidualBlock])
+def test_basic_and_wide_blocks_are_their_formula(
+    kind: type[nn.Module], out_channels: int, stride: int, bias: bool
+) -> None:
+    torch.manual_seed(0)
+    block = kind(4, out_channels, stride=stride, bias=bias).double()
+    x = torch.randn(3, 4, 6, 6, dtype=torch.float64)
+    torch.testing.assert_close(block(x), basic_by_hand(block, x))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("out_channels, stride", [(8, 1), (8, 2), (12, 1)])
+def test_the_bottleneck_block_is_its_formula(out_channels: int, stride: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    block = models.BottleneckBlock(8, out_channels, stride=stride, bias=bias).double()
+    x = torch.randn(3, 8, 6, 6, dtype=torch.float64)
+
+    def norm(x: torch.Tensor, bn: nn.BatchNorm2d) -> torch.Tensor:
+        return F.batch_norm(x, None, None, bn.weight, bn.bias, training=True)
+
+    branch = F.conv2d(x, block.conv1.weight, block.conv1.bias)
+    branch = norm(branch, block.bn1).clamp(min=0)
+    branch = F.conv2d(branch, block.conv2.weight, block.conv2.bias, stride=stride, padding=1)
+    branch = norm(branch, block.bn2).clamp(min=0)
+    branch = norm(F.conv2d(branch, block.conv3.weight, block.conv3.bias), block.bn3)
+    shortcut = x
+    if (out_channels, stride) != (8, 1):
+        conv, bn = block.shortcut
+        shortcut = norm(F.conv2d(x, conv.weight, conv.bias, stride=stride), bn)
+    torch.testing.assert_close(block(x), (branch + shortcut).clamp(min=0))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        models.BasicResidualBlock(2, 2),
+        models.BasicResidualBlock(2, 4, stride=2, bias=False),
+        models.BottleneckBlock(4, 4),
+        models.WideResidualBlock(2, 4),
+    ],
+)
+def test_the_gradients_of_blocks_agree_with_differences(block: nn.Module) -> None:
+    torch.manual_seed(0)
+    block = block.double()
+    channels = block.conv1.in_channels
+    x = torch.randn(2, channels, 4, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(block, x)
+
+
+def test_a_bottleneck_without_a_channel_is_refused() -> None:
+    message = "reduction 4 leaves no channel of out_channels 3; use a reduction of at most 3"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        models.BottleneckBlock(8, 3)
+
+
+def test_dropout_works_in_training_only_and_at_its_rate() -> None:
+    torch.manual_seed(0)
+    block = models.BasicResidualBlock(8, 8, dropout=0.25)
+    channels = torch.ones(4000, 8, 1, 1)
+    dropped = (block.dropout(channels) == 0).double().mean().item()
+    assert abs(dropped - 0.25) < 4 * (0.25 * 0.75 / 32_000) ** 0.5  # four deviations of the mean
+    assert torch.equal(block.eval().dropout(channels), channels)
+
+
+def test_the_regularised_network_has_a_dropout_in_each_block_and_before_the_classifier() -> None:
+    network = models.build("CNNWithResidualReg")
+    assert [block.dropout.p for block in network.blocks] == [0.1, 0.1, 0.1]
+    assert isinstance(network.classifier[1], nn.Dropout)
+    assert network.classifier[1].p == 0.3
+    assert isinstance(network.classifier[2], nn.Linear)
+    plain = models.build("CNNWithResidual")
+    assert not any(isinstance(m, nn.Dropout | nn.Dropout2d) for m in plain.modules())
