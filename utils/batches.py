@@ -22,11 +22,13 @@ from utils.experiment import Recipe
 def normalise(images: Tensor, dataset: Dataset) -> Tensor:
     """uint8 ``[batch, channels, height, width]`` -> float32 of mean 0 and deviation 1 per channel.
 
-    The mean and deviation are the train split's.
+    The mean and deviation are the train split's. Channels lie last in memory, as the networks'
+    convolutions have them.
     """
+    images = images.to(torch.float32, memory_format=torch.channels_last)
     mean = 255 * torch.tensor(dataset.mean, device=images.device).view(1, -1, 1, 1)
     deviation = 255 * torch.tensor(dataset.std, device=images.device).view(1, -1, 1, 1)
-    return images.float().sub_(mean).div_(deviation)
+    return images.sub_(mean).div_(deviation)
 
 
 def crops(images: Tensor, padding: int) -> Tensor:

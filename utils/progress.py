@@ -39,13 +39,14 @@ class Progress:
 
     def skip(self, steps: int) -> None:
         """These steps were done by an earlier command: they do not count as this one's speed."""
-        self.bar.initial += steps * self.step_cost
+        if not self.bar.disable:
+            self.bar.initial += steps * self.step_cost
         self.bar.update(steps * self.step_cost)
 
-    def epoch(self, run: Run, epoch: int, entry: Mapping[str, Any]) -> None:
+    def epoch(self, run: Run, entry: Mapping[str, Any]) -> None:
         """An epoch is done: its numbers go behind the bar and into the log."""
         self.bar.set_postfix_str(
-            f"epoch {epoch}/{run.recipe.epochs}, loss {entry['running_loss']:.3f}, "
+            f"epoch {entry['epoch']}/{run.recipe.epochs}, loss {entry['running_loss']:.3f}, "
             f"test {entry['test_accuracy']:.2%}"
         )
         log.info(
@@ -53,7 +54,7 @@ class Progress:
             run.experiment,
             run.model,
             run.seed,
-            epoch,
+            entry["epoch"],
             run.recipe.epochs,
             entry["running_loss"],
             100 * entry["train_accuracy"],

@@ -1,0 +1,213 @@
+"""Training: the same seed gives the same record, interrupted or not; the record says it all."""
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.fakes import TINY_CIFAR10, make_arrays
+from utils.data import Dataset, make_dataset
+from utils.experiment import Recipe, Run
+from utils.progress import Progress
+from utils.training import Compute, evaluate, gradient_norms, train, weight_layers
+
+RECIPE = Recipe(
+    epochs=3,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.01,
+    batch_size=16,
+    crop_padding=2,
+    flip=True,
+)
+RUN = Run("test", "CNN7x7", "cifar10", RECIPE, seed=0)
+CPU = Compute(torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    official = replace(TINY_CIFAR10, train_images=64, test_images=32)
+    return make_dataset(make_arrays(official), "cifar10", "tiny", official.classes)
+
+
+class Killed(Exception):
+    """Stands for Ctrl-C or a kill in the middle of an epoch."""
+
+
+class Silent(Progress):
+    """No bar; stops the run after so many batches where it is told to."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        super().__init__([1.0])
+        self.left = stop_after
+
+    def step(self) -> None:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+
+
+def record_of(run: Run, data: Dataset, folder: Path, compute: Compute = CPU) -> dict[str, Any]:
+    record, predictions, _ = train(run, data, compute, folder / "run.checkpoint.pt", Silent())
+    return without_timings(record) | {"predictions": predictions.tolist()}
+
+
+def without_timings(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != "timings"}
+
+
+@pytest.mark.parametrize("model", ["CNN7x7", "CNNWithResidualReg", "DeepFCNet"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_seed_gives_the_same_record_to_the_last_bit(
+    model: str, precision: str, data: Dataset, tmp_path: Path
+) -> None:
+    run = replace(RUN, model=model, recipe=replace(RECIPE, epochs=1))
+    compute = Compute(torch.device("cpu"), precision)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    first = record_of(run, data, tmp_path / "a", compute)
+    torch.randn(3)  # whatever was drawn before does not matter
+    assert first == record_of(run, data, tmp_path / "b", compute)
+
+
+def test_another_seed_gives_another_record(data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    first, other = (
+        record_of(RUN, data, tmp_path),
+        record_of(replace(RUN, seed=1), data, tmp_path / "other"),
+    )
+    assert first["epochs"] != other["epochs"]
+
+
+@pytest.mark.parametrize("model", ["CNN7x7", "CNNWithResidualReg"])  # the second draws its dropout
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("batches", [0, 3, 4, 6, 11])
+def test_an_interrupted_run_ends_with_the_same_record(
+    model: str, optimizer: str, batches: int, data: Dataset, tmp_path: Path
+) -> None:
+    run = replace(RUN, model=model, recipe=replace(RECIPE, optimizer=optimizer))
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    whole = record_of(run, data, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(run, data, CPU, tmp_path / "broken" / "run.checkpoint.pt", Silent(batches))
+    torch.manual_seed(99)  # a new process starts with other generator states
+    assert record_of(run, data, tmp_path / "broken") == whole
+
+
+def test_a_finished_checkpoint_gives_the_record_without_a_step(
+    data: Dataset, tmp_path: Path
+) -> None:
+    whole = record_of(RUN, data, tmp_path)
+    record, *_ = train(RUN, data, CPU, tmp_path / "run.checkpoint.pt", Silent(stop_after=0))
+    assert without_timings(record) == {k: v for k, v in whole.items() if k != "predictions"}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "other recipe", "other data"])
+def test_a_checkpoint_of_no_use_is_passed_over_with_a_warning(
+    damage: str, data: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "run.checkpoint.pt"
+    expected = record_of(RUN, data, tmp_path)
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif damage == "text":
+        path.write_text("not a checkpoint")
+    elif damage == "other recipe":
+        train(replace(RUN, recipe=replace(RECIPE, epochs=1)), data, CPU, tmp_path / "o", Silent())
+        (tmp_path / "o").replace(path)
+    else:
+        other = make_dataset(make_arrays(TINY_CIFAR10, seed=1), "cifar10", "tiny", data.classes)
+        train(RUN, other, CPU, tmp_path / "o", Silent())
+        (tmp_path / "o").replace(path)
+    with caplog.at_level(logging.WARNING):
+        assert record_of(RUN, data, tmp_path) == expected
+    assert "starting anew" in caplog.text
+
+
+def test_the_record_answers_what_tables_and_figures_ask(data: Dataset, tmp_path: Path) -> None:
+    record = record_of(RUN, data, tmp_path)
+    assert json.loads(json.dumps(record)) == record
+    assert record["schema"] == 1
+    assert record["recipe"] == vars(RECIPE)
+    assert record["data"]["fingerprint"] == data.fingerprint
+    assert record["parameters"] == 17_722
+    assert [entry["epoch"] for entry in record["epochs"]] == [1, 2, 3]
+    entry = record["epochs"][-1]
+    assert set(entry) == {
+        "epoch", "learning_rate", "running_loss", "batch_loss_quartiles", "gradient_norm",
+        "gradient_norm_total", "gradient_norm_largest", "train_loss", "train_accuracy",
+        "test_loss", "test_accuracy",
+    }  # fmt: skip
+    assert list(entry["gradient_norm"]) == ["features.0.0", "features.2.0", "classifier.1"]
+    rates = [entry["learning_rate"] for entry in record["epochs"]]
+    assert rates[0] > rates[1] > rates[2] > 0  # falling after the first fifth of the steps
+    assert rates[2] < RECIPE.learning_rate / 1000
+    confusion = torch.tensor(record["final"]["confusion_matrix"])
+    assert torch.equal(confusion.sum(1), data.y_test.bincount(minlength=10))
+    assert confusion.diagonal().sum() / 32 == record["final"]["test_accuracy"]
+    predictions = torch.tensor(record["predictions"])
+    assert (predictions == data.y_test).double().mean() == record["final"]["test_accuracy"]
+    assert {"python", "torch", "processor", "threads"} <= set(record["environment"])
+
+
+def test_the_last_epoch_is_reported_whatever_the_best_was(data: Dataset, tmp_path: Path) -> None:
+    record = record_of(RUN, data, tmp_path)
+    assert record["final"]["test_accuracy"] == record["epochs"][-1]["test_accuracy"]
+    assert record["final"]["test_loss"] == record["epochs"][-1]["test_loss"]
+
+
+def test_a_network_learns_what_can_be_learned(tmp_path: Path) -> None:
+    arrays = make_arrays(replace(TINY_CIFAR10, train_images=256, test_images=64))
+    for split in ("train", "test"):  # the class is written into the brightness of one channel
+        arrays[f"x_{split}"][..., 0] = 25 * arrays[f"y_{split}"][:, None, None]
+    data = make_dataset(arrays, "cifar10", "tiny", TINY_CIFAR10.classes)
+    recipe = replace(RECIPE, epochs=10, learning_rate=5e-3)
+    record = record_of(replace(RUN, model="CNN3x3", recipe=recipe), data, tmp_path)
+    assert record["final"]["test_accuracy"] > 0.8
+    assert record["epochs"][-1]["running_loss"] < record["epochs"][0]["running_loss"] / 2
+
+
+def test_gradient_norms_are_those_of_the_layers_and_of_all_together() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2, 3))
+    network(torch.randn(4, 1, 3, 3)).square().sum().backward()
+    first, last, total = gradient_norms(network, weight_layers(network)).tolist()
+    assert first == pytest.approx(network[0].weight.grad.norm().item())
+    assert last == pytest.approx(network[2].weight.grad.norm().item())
+    everything = torch.cat([p.grad.flatten() for p in network.parameters()])
+    assert total == pytest.approx(everything.norm().item())
+
+
+def test_evaluation_is_in_eval_mode_and_in_float32(data: Dataset) -> None:
+    class Spy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen = set()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits = x.flatten(1)[:, :10] @ torch.eye(10)
+            self.seen.add((self.training, logits.dtype))
+            return logits
+
+    spy = Spy().train()
+    evaluate(spy, data.x_test, data.y_test, data)
+    assert spy.seen == {(False, torch.float32)}
+
+
+def test_bfloat16_trains_under_autocast_and_keeps_float32_parameters(
+    data: Dataset, tmp_path: Path
+) -> None:
+    run = replace(RUN, recipe=replace(RECIPE, epochs=1))
+    compute = Compute(torch.device("cpu"), "bfloat16")
+    record, _, network = train(run, data, compute, tmp_path / "run.checkpoint.pt", Silent())
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert record["precision"] == "bfloat16"
+    (tmp_path / "float32").mkdir()
+    assert record["epochs"] != record_of(run, data, tmp_path / "float32")["epochs"]

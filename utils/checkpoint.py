@@ -1,0 +1,110 @@
+"""What the next epoch depends on, on disk after each finished epoch.
+
+An interrupted run that finds its checkpoint goes on from there and ends with the record of an
+uninterrupted one, to the last bit: weights, optimiser, schedule and the state of every random
+generator are kept.
+"""
+
+import logging
+import pickle
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from utils.records import write_atomically
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class TrainingState:
+    """A run between two epochs."""
+
+    identity: Mapping[str, Any]  # which run it is: utils.records.IDENTITY and the fingerprint
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    generator: torch.Generator  # draws the order of the images and their augmentation
+    device: torch.device
+    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
+    seconds: list[float] = field(default_factory=list)  # likewise
+
+
+def save_checkpoint(path: Path, state: TrainingState) -> None:
+    """Writes the state atomically."""
+    content = {
+        "identity": state.identity,
+        "network": state.network.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "schedule": state.schedule.state_dict(),
+        "random": random_states(state.generator, state.device),
+        "history": state.history,
+        "seconds": state.seconds,
+    }
+    write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+def load_checkpoint(path: Path, state: TrainingState) -> None:
+    """Puts ``state`` where the checkpoint was taken; leaves it alone where there is none.
+
+    A checkpoint that cannot be read, or that is of another recipe or dataset, is passed over
+    with a warning: the run starts anew.
+    """
+    if not path.exists():
+        return
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["identity"] != state.identity:
+            log.warning("%s is of another recipe or dataset: starting anew", path)
+            return
+    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        log.warning("%s cannot be read (%s): starting anew", path, error)
+        return
+    state.network.load_state_dict(content["network"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.schedule.load_state_dict(content["schedule"])
+    set_random_states(content["random"], state.generator, state.device)
+    state.history, state.seconds = content["history"], content["seconds"]
+    log.info("continuing after epoch %d", len(state.history))
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds python, numpy and torch on all devices."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def random_states(generator: torch.Generator, device: torch.device) -> dict[str, Any]:
+    """The state of every generator that a run may draw from, as plain numbers and tensors."""
+    kind, keys, *rest = np.random.get_state()
+    version, internal, gauss = random.getstate()
+    states = {
+        "order": generator.get_state(),
+        "torch": torch.get_rng_state(),
+        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "python": (version, list(internal), gauss),
+    }
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_states(
+    states: Mapping[str, Any], generator: torch.Generator, device: torch.device
+) -> None:
+    """The inverse of ``random_states``."""
+    generator.set_state(states["order"])
+    torch.set_rng_state(states["torch"])
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal), gauss))
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -1,0 +1,25 @@
+"""How everything is trained: one recipe for each dataset, shared by all experiments on it.
+
+The rate rises in a straight line over the first fifth of the steps and falls to zero over the
+rest. The augmentation is the usual one: a random crop of the padded image, and on CIFAR-10 a
+mirror image half of the time; a mirrored digit is another sign.
+"""
+
+from utils.experiment import Recipe
+
+MNIST_RECIPE = Recipe(
+    epochs=10,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=0.05,
+    crop_padding=2,
+)
+
+CIFAR10_RECIPE = Recipe(
+    epochs=10,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=0.05,
+    crop_padding=4,
+    flip=True,
+)
