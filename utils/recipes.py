@@ -3,6 +3,10 @@
 The rate rises in a straight line over the first fifth of the steps and falls to zero over the
 rest. The augmentation is the usual one: a random crop of the padded image, and on CIFAR-10 a
 mirror image half of the time; a mirrored digit is another sign.
+
+Ordinary recipes, not searched for: CIFAR-10's was picked among three (AdamW, and crops by 2
+pixels) with CNN3x3 and DeepFCNet on 5,000 images held out from the train split. SGD at twice its
+rate makes the networks without batch-norm diverge.
 """
 
 from utils.experiment import Recipe
@@ -17,9 +21,9 @@ MNIST_RECIPE = Recipe(
 
 CIFAR10_RECIPE = Recipe(
     epochs=10,
-    optimizer="adamw",
-    learning_rate=2e-3,
-    weight_decay=0.05,
+    optimizer="sgd",
+    learning_rate=0.05,
+    weight_decay=5e-4,
     crop_padding=4,
     flip=True,
 )
