@@ -1,0 +1,48 @@
+PYTHON ?= python3
+# CPU=1 takes the CPU-only build of torch; a plain install on Linux brings several GB of CUDA
+CPU ?=
+DATA_DIR ?= data
+PRECISION ?= bfloat16
+FLAGS ?=
+
+bin := .venv/bin
+scripts := homework_cnn_vs_fc_comparison.py homework_cnn_architecture_analysis.py \
+           homework_custom_layers_experiments.py
+
+.PHONY: help quick test full render lint clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+quick: .venv/run ## set up, then all three scripts on shipped and synthetic images: minutes
+	set -e; for script in $(scripts); do $(bin)/python $$script --quick $(FLAGS); done
+
+test: .venv/dev ## set up, then lint and all tests: minutes
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/python -m pytest
+
+full: .venv/run ## the reported study on full MNIST and CIFAR-10: hours; stops and goes on at will
+	set -e; for script in $(scripts); do \
+	  $(bin)/python $$script --data-dir $(DATA_DIR) --precision $(PRECISION) $(FLAGS); done
+
+render: .venv/run ## tables, figures and README again, from the records alone
+	set -e; for script in $(scripts); do $(bin)/python $$script --no-train; done
+
+lint: .venv/dev ## repair what the linter can repair
+	$(bin)/ruff check --fix .
+	$(bin)/ruff format .
+
+clean: ## remove the environment and all that is not tracked below results/ and plots/
+	rm -rf .venv results/quick plots/quick
+	find results -name '*.checkpoint.pt' -o -name '*.log' -o -name '*.lock' | xargs rm -f
+
+.venv/run: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(if $(CPU),$(bin)/pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu)
+	$(bin)/pip install -r requirements.txt
+	touch $@
+
+.venv/dev: .venv/run requirements-dev.txt
+	$(bin)/pip install -r requirements-dev.txt
+	touch $@
