@@ -6,7 +6,7 @@ Run        = one model of it, trained once with one seed -> one record on disk
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,37 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class LayerCase:
+    """A layer or block to be measured by itself, beside what it is compared with."""
+
+    name: str  # what the table calls it
+    build: Callable[[], Any]  # makes the nn.Module
+    input_shape: tuple[int, ...]  # [batch, channels, height, width]
+    analogue_of: str | None = None  # name of the custom layer that it stands beside
+    weights_of: str | None = None  # the part whose weight gradient counts; by default all of it
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A question, the networks that answer it, and what is held equal between them."""
 
     name: str  # the folder below results/ and plots/
     title: str
     question: str
-    dataset: Literal["mnist", "cifar10"]
-    models: tuple[str, ...]  # displayed names, see models.MODELS
-    recipe: Recipe
-    varied: tuple[str, ...]  # what differs between the models on purpose
+    varied: tuple[str, ...]  # what differs between the rows on purpose
     held: tuple[str, ...]  # what is equal for all of them
     not_tuned: tuple[str, ...]  # what may favour one of them by chance: a caveat on the conclusion
     figures: tuple[str, ...]  # names of utils.figures, in the order in which the README shows them
+    # what is trained: models by their displayed names, see models.MODELS
+    models: tuple[str, ...] = ()
+    dataset: Literal["mnist", "cifar10"] | None = None
+    recipe: Recipe | None = None
     seeds: tuple[int, ...] = (0,)
     overrides: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by model name
+    # what is measured by itself, untrained
+    cases: tuple[LayerCase, ...] = ()
+    cases_are: Literal["layers", "blocks"] = "layers"  # and the name of their record
+    # what is written about it
     reported_table: str | None = None  # the "table" in data/reported/results.csv
     conclusions: Callable[..., Sequence[str]] | None = None  # table -> sentences with its numbers
 
@@ -67,7 +83,9 @@ def declared_runs(
     ``models`` keeps only those named (in the experiment's own order), ``seeds`` and ``epochs``
     replace the declared ones.
     """
-    recipe = replace(experiment.recipe, epochs=epochs) if epochs else experiment.recipe
+    recipe = experiment.recipe
+    if recipe and epochs:
+        recipe = replace(recipe, epochs=epochs)
     return [
         Run(
             experiment.name,

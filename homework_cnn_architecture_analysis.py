@@ -1,0 +1,128 @@
+"""Task 2: what do kernel size and depth do?
+
+    2.1 kernel_size           3×3, 5×5, 7×7 and 1×1+3×3 kernels, in the report's networks
+        kernel_size_matched   the same four shapes at an equal number of parameters
+    2.2 depth                 2, 4 and 6 convolutions, and 7 with residual connections
+
+All on CIFAR-10 under one recipe. Tables and figures: results/ and plots/.
+"""
+
+import sys
+from collections.abc import Mapping
+
+from utils.experiment import Experiment
+from utils.recipes import CIFAR10_RECIPE
+from utils.runner import main
+from utils.wording import Column, best, listed, more_or_less, percent, ranking
+
+Table = Mapping[str, Column]  # column -> model -> number
+
+
+def kernel_size_conclusions(table: Table) -> list[str]:
+    """What the table of the report's networks says, in the numbers of its records."""
+    accuracy, parameters = table["test_accuracy"], table["parameters"]
+    field, flops = table["receptive_field"], table["forward_mflops"]
+    fields = listed([f"{field[model]:.0f} pixels ({model})" for model in field])
+    return [
+        f"From the best down: {ranking(accuracy)}.",
+        f"This does not show what a kernel size does. The report set out to compare kernels at "
+        f"equal size, but CNN7x7 has {parameters['CNN7x7'] / parameters['CNN3x3']:.0%} of the "
+        "parameters of CNN3x3: kernel and capacity change together. The next table separates them.",
+        f"What a unit before the classifier sees along one side: {fields}. A larger field costs "
+        f"arithmetic: {listed([f'{flops[model]:.1f} MFLOPs ({model})' for model in flops])}.",
+    ]
+
+
+def matched_conclusions(table: Table) -> list[str]:
+    """What the table at equal parameter count says, in the numbers of its records."""
+    accuracy, flops = table["test_accuracy"], table["forward_mflops"]
+    small, middle, large = "CNN3x3-60k", "CNN5x5-60k", "CNN7x7-60k"
+    return [
+        f"At an equal number of parameters, from the best down: {ranking(accuracy)}.",
+        f"Against 3×3, the 5×5 network scores {more_or_less(accuracy[middle] - accuracy[small])} "
+        f"and the 7×7 network {more_or_less(accuracy[large] - accuracy[small])}. One seed: a "
+        "difference below about a point may be noise.",
+        f"Equal parameters are not equal work: {large} spends "
+        f"{flops[large] / flops[small]:.1f} times the FLOPs of {small}, since its weights stand "
+        "in the convolutions, each used at every position, and not in the classifier.",
+    ]
+
+
+def depth_conclusions(table: Table) -> list[str]:
+    """What the depth table says, in the numbers of its records."""
+    accuracy, train = table["test_accuracy"], table["train_accuracy"]
+    parameters, ratio = table["parameters"], table["gradient_ratio"]
+    ratios = listed([f"{ratio[model]:.2f} ({model})" for model in ratio])
+    two, four, six = (accuracy[model] for model in ("ShallowCNN", "MediumCNN", "DeepCNN"))
+    extreme = [model for model in ratio if not 0.01 <= ratio[model] <= 100]
+    return [
+        f"From the best down: {ranking(accuracy)}.",
+        f"From two to four convolutions: {more_or_less(four - two)}; from four to six: "
+        f"{more_or_less(six - four)}. DeepCNN ends with a train accuracy of "
+        f"{percent(train['DeepCNN'])}; a low train accuracy, as the report has it, would be slow "
+        "optimisation and not overfitting.",
+        f"Mean gradient norm of the first layer, divided by the last layer's: {ratios}. "
+        + (
+            f"Beyond a factor of 100: {listed(extreme)}."
+            if extreme
+            else "None is beyond a factor of 100 in either direction: at these depths gradients "
+            "neither vanish nor explode, and residual connections have nothing to rescue."
+        ),
+        f"ResNetLikeCNN has {parameters['ResNetLikeCNN'] / parameters['DeepCNN']:.0%} of the "
+        f"parameters of DeepCNN and scores "
+        f"{more_or_less(accuracy['ResNetLikeCNN'] - accuracy['DeepCNN'])}. It differs in "
+        "batch-norm and in global pooling too, so the shortcut cannot be credited alone. "
+        f"Best of the four: {best(accuracy)}.",
+    ]
+
+
+HELD = ("optimiser and schedule", "epochs", "augmentation", "data order")
+
+KERNEL_SIZE = Experiment(
+    name="kernel_size",
+    title="2.1 Kernel size, in the report's networks",
+    question="Which kernel size classifies best, where wider kernels come with fewer channels?",
+    dataset="cifar10",
+    models=("CNN3x3", "CNN5x5", "CNN7x7", "CNN1x1+3x3"),
+    recipe=CIFAR10_RECIPE,
+    varied=("kernel size", "number of parameters (17,722 to 65,226)"),
+    held=HELD,
+    not_tuned=("learning rate per network",),
+    figures=("curves", "cost", "receptive_field", "filters", "activations"),
+    reported_table="2.1 kernel size (CIFAR-10)",
+    conclusions=kernel_size_conclusions,
+)
+
+KERNEL_SIZE_MATCHED = Experiment(
+    name="kernel_size_matched",
+    title="2.1 Kernel size at an equal number of parameters",
+    question="Which kernel size classifies best when each network has 60,362 parameters ± 1 %?",
+    dataset="cifar10",
+    models=("CNN3x3-60k", "CNN5x5-60k", "CNN7x7-60k", "CNN1x1+3x3-60k"),
+    recipe=CIFAR10_RECIPE,
+    varied=("kernel size", "channels, so that the parameters stay"),
+    held=("number of parameters", *HELD),
+    not_tuned=("learning rate per network", "FLOPs, which grow with the kernel"),
+    figures=("curves", "cost", "receptive_field", "filters", "activations"),
+    conclusions=matched_conclusions,
+)
+
+DEPTH = Experiment(
+    name="depth",
+    title="2.2 Depth",
+    question="What do more convolutions bring, and what do residual connections change?",
+    dataset="cifar10",
+    models=("ShallowCNN", "MediumCNN", "DeepCNN", "ResNetLikeCNN"),
+    recipe=CIFAR10_RECIPE,
+    varied=("depth", "residual connections with batch-norm", "number of parameters"),
+    held=HELD,
+    not_tuned=("learning rate per network",),
+    figures=("curves", "cost", "gradient_norms", "feature_maps"),
+    reported_table="2.2 depth (CIFAR-10)",
+    conclusions=depth_conclusions,
+)
+
+EXPERIMENTS = (KERNEL_SIZE, KERNEL_SIZE_MATCHED, DEPTH)
+
+if __name__ == "__main__":
+    sys.exit(main(EXPERIMENTS, __doc__))

@@ -1,0 +1,147 @@
+"""The command line: every bad value is one line that says what is allowed, before anything runs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from utils import runner
+from utils.cli import REPOSITORY, build_parser, parse
+from utils.errors import UserError
+from utils.experiment import Experiment, Recipe, declared_runs
+
+RECIPE = Recipe(epochs=10, optimizer="sgd", learning_rate=0.1, weight_decay=0.0)
+
+
+def experiment(name: str, *names: str) -> Experiment:
+    return Experiment(
+        name=name,
+        title=name,
+        question="?",
+        dataset="cifar10",
+        models=names,
+        recipe=RECIPE,
+        varied=(),
+        held=(),
+        not_tuned=(),
+        figures=(),
+    )
+
+
+EXPERIMENTS = (experiment("kernel_size", "CNN3x3", "CNN5x5"), experiment("depth", "ShallowCNN"))
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ("--epochs 0", "--epochs 0: must be between 1 and 10"),
+        ("--epochs 11", "--epochs 11: must be between 1 and 10"),
+        ("--epochs x", "argument --epochs: invalid int value: 'x'; see --help"),
+        (
+            "--epochs 1",
+            "--epochs 1: differs from the declared recipe of kernel_size, depth, and such runs "
+            "never enter the reported study; give an --out-dir of their own",
+        ),
+        ("--seeds -1", "--seeds -1: must be between 0 and 4294967295"),
+        ("--threads 0", "--threads 0: must be at least 1"),
+        (
+            "--experiments kernelsize",
+            "--experiments: unknown experiment 'kernelsize'; did you mean 'kernel_size'? "
+            "Known: kernel_size, depth",
+        ),
+        (
+            "--models cnn3x3",
+            "--models: unknown model 'cnn3x3'; did you mean 'CNN3x3'? "
+            "Known: CNN3x3, CNN5x5, ShallowCNN",
+        ),
+        (
+            "--experiments depth --models CNN3x3",
+            "--models: unknown model 'CNN3x3'; known: ShallowCNN",
+        ),
+        ("--device tpu", "--device 'tpu': must be auto, cpu, cuda, cuda:N or mps"),
+        ("--device meta", "--device 'meta': must be auto, cpu, cuda, cuda:N or mps"),
+        ("--sedes 1", "unrecognized arguments: --sedes 1; see --help"),
+        (
+            "--no-train --fresh",
+            "--no-train renders from the records at hand: not with --fresh, --measure",
+        ),
+        ("--measure --fresh", "--measure trains nothing, --fresh trains again: give one of them"),
+    ],
+)
+def test_a_bad_value_is_one_line(flags: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(EXPERIMENTS, "", flags.split())
+    assert str(error.value) == message
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--precision.*'float16'.*float32.*bfloat16"):
+        parse(EXPERIMENTS, "", ["--precision", "float16"])
+
+
+def test_flags_are_not_guessed_from_their_beginnings() -> None:
+    with pytest.raises(UserError, match=r"^unrecognized arguments: --quic; see --help$"):
+        parse(EXPERIMENTS, "", ["--quic"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError) as error:
+        parse(EXPERIMENTS, "", ["--device", "cuda"])
+    assert str(error.value) == "--device cuda: torch sees 0 CUDA devices here; use cpu"
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError) as error:
+        parse(EXPERIMENTS, "", ["--out-dir", str(tmp_path / "file")])
+    folder = tmp_path / "file" / "results"
+    assert str(error.value) == (
+        f"--out-dir: cannot write to {folder} (Not a directory); give another --out-dir"
+    )
+
+
+def test_a_mistake_ends_with_code_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert runner.main(EXPERIMENTS, "", ["--epochs", "99"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "error: --epochs 99: must be between 1 and 10\n"
+    assert captured.out == ""
+
+
+def test_defaults_are_the_declared_study() -> None:
+    options = parse(EXPERIMENTS, "", [])
+    assert options.experiments == EXPERIMENTS
+    assert options.is_study
+    assert options.train
+    assert (options.models, options.seeds, options.epochs) == (None, None, None)
+    assert options.results == REPOSITORY / "results"
+
+
+def test_quick_output_stays_apart() -> None:
+    options = parse(EXPERIMENTS, "", ["--quick", "--epochs", "1"])
+    assert options.results == REPOSITORY / "results" / "quick"
+    assert options.plots == REPOSITORY / "plots" / "quick"
+    assert not options.is_study
+
+
+def test_threads_are_set(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        parse(EXPERIMENTS, "", ["--threads", "1", "--out-dir", str(tmp_path)])
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_help_explains_each_flag_with_its_default() -> None:
+    parser = build_parser(EXPERIMENTS, "what it is")
+    for action in parser._actions[1:]:
+        assert "default:" in action.help, action.option_strings
+    assert "what it is" in parser.format_help()
+
+
+def test_runs_keep_the_declared_order_and_share_the_recipe() -> None:
+    runs = declared_runs(EXPERIMENTS[0], models=("CNN5x5", "CNN3x3"), seeds=(1, 0), epochs=2)
+    found = [(run.model, run.seed, run.recipe.epochs) for run in runs]
+    assert found == [("CNN3x3", 1, 2), ("CNN5x5", 1, 2), ("CNN3x3", 0, 2), ("CNN5x5", 0, 2)]
+    assert {run.recipe for run in declared_runs(EXPERIMENTS[0])} == {RECIPE}

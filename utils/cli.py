@@ -1,0 +1,284 @@
+"""The flags that the three scripts share, checked before any training starts.
+
+A bad value costs one line that says what is allowed, and exit code 2.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+import models
+from utils.environment import has_native_bfloat16
+from utils.errors import UserError
+from utils.experiment import Experiment
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MAX_EPOCHS = 10
+QUICK_EPOCHS = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for, all of it valid."""
+
+    experiments: tuple[Experiment, ...]
+    models: tuple[str, ...] | None  # None: all of each experiment
+    seeds: tuple[int, ...] | None  # None: the declared ones
+    epochs: int | None  # None: the declared ones
+    data_dir: Path
+    out_dir: Path
+    device: torch.device
+    precision: str | None  # None: float32, or what the records at hand were made with
+    quick: bool
+    fresh: bool
+    measure: bool
+    train: bool
+
+    @property
+    def results(self) -> Path:
+        """Where records and tables go."""
+        return self.out_dir / "results" / "quick" if self.quick else self.out_dir / "results"
+
+    @property
+    def plots(self) -> Path:
+        """Where figures go."""
+        return self.out_dir / "plots" / "quick" if self.quick else self.out_dir / "plots"
+
+    @property
+    def is_study(self) -> bool:
+        """Whether this command works on the results that the README reports."""
+        return self.out_dir == REPOSITORY and not self.quick
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Hands the message to whoever prints the scripts' errors."""
+        raise UserError(f"{message}; see --help")
+
+
+def build_parser(experiments: Sequence[Experiment], description: str) -> argparse.ArgumentParser:
+    """All flags with their help; ``description`` is the script's docstring."""
+    parser = OneLineParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    names = [experiment.name for experiment in experiments]
+    add = parser.add_argument
+    add(
+        "--quick",
+        action="store_true",
+        help="minutes instead of hours, no dataset and no network: "
+        "real digits and a synthetic stand-in for CIFAR-10, "
+        f"{QUICK_EPOCHS} epochs; goes to results/quick/ and plots/quick/ (default: the full study)",
+    )
+    add(
+        "--data-dir",
+        type=Path,
+        default=REPOSITORY / "data",
+        metavar="DIR",
+        help="where mnist.npz and cifar10.npz or torchvision's files are, or are downloaded to "
+        "(default: data/ of the repository)",
+    )
+    add(
+        "--out-dir",
+        type=Path,
+        default=REPOSITORY,
+        metavar="DIR",
+        help="holds results/ and plots/ (default: the repository, whose README is then rendered)",
+    )
+    add(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="train each model once with each of these seeds (default: the declared ones)",
+    )
+    add(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help=f"1 to {MAX_EPOCHS} (default: the declared number, "
+        f"{QUICK_EPOCHS} with --quick); another number than the declared one needs an --out-dir of "
+        "its own",
+    )
+    add(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, cuda:N or mps; auto is CUDA where there "
+        "is one, else the CPU (default: auto)",
+    )
+    add(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="bfloat16 trains under autocast, "
+        "faster where the processor has it; one for all rows of a table (default: that of the "
+        "records at hand, else float32)",
+    )
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads (default: torch's own choice, here %(default)s)",
+    )
+    parser.set_defaults(threads=torch.get_num_threads())
+    add(
+        "--experiments",
+        nargs="+",
+        metavar="NAME",
+        help=f"only these, of: {', '.join(names)} (default: all)",
+    )
+    add(
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        help="only these models, by the names in the tables (default: all)",
+    )
+    add(
+        "--fresh",
+        action="store_true",
+        help="forget the records of the selected runs and train them again (default: keep them)",
+    )
+    add(
+        "--measure",
+        action="store_true",
+        help="measure speed again and train nothing (default: measure what was not measured yet)",
+    )
+    add(
+        "--no-train",
+        action="store_true",
+        help="only render tables, figures and README from the records (default: train what is "
+        "missing first)",
+    )
+    return parser
+
+
+def parse(
+    experiments: Sequence[Experiment], description: str, argv: Sequence[str] | None = None
+) -> Options:
+    """Command line -> checked options; sets torch's thread count.
+
+    Raises: UserError for the first bad value.
+    """
+    arguments = build_parser(experiments, description).parse_args(argv)
+    if arguments.no_train and (arguments.fresh or arguments.measure):
+        raise UserError("--no-train renders from the records at hand: not with --fresh, --measure")
+    if arguments.fresh and arguments.measure:
+        raise UserError("--measure trains nothing, --fresh trains again: give one of them")
+    selected = select_experiments(experiments, arguments.experiments)
+    options = Options(
+        experiments=selected,
+        models=check_models(selected, arguments.models),
+        seeds=check_seeds(arguments.seeds),
+        epochs=arguments.epochs,
+        data_dir=arguments.data_dir,
+        out_dir=arguments.out_dir.resolve(),
+        device=check_device(arguments.device),
+        precision=arguments.precision,
+        quick=arguments.quick,
+        fresh=arguments.fresh,
+        measure=arguments.measure,
+        train=not arguments.no_train and not arguments.measure,
+    )
+    check_epochs(options)
+    if arguments.threads < 1:
+        raise UserError(f"--threads {arguments.threads}: must be at least 1")
+    torch.set_num_threads(arguments.threads)
+    check_writable(options.results)
+    check_writable(options.plots)
+    return options
+
+
+def select_experiments(
+    experiments: Sequence[Experiment], names: Sequence[str] | None
+) -> tuple[Experiment, ...]:
+    """The named experiments, in the declared order."""
+    known = [experiment.name for experiment in experiments]
+    for name in names or ():
+        if name not in known:
+            raise UserError(f"--experiments: {models.unknown('experiment', name, known)}")
+    return tuple(each for each in experiments if names is None or each.name in names)
+
+
+def check_models(
+    experiments: Sequence[Experiment], names: Sequence[str] | None
+) -> tuple[str, ...] | None:
+    """The named models, all of which the selected experiments hold."""
+    known = list(dict.fromkeys(model for each in experiments for model in each.models))
+    for name in names or ():
+        if name not in known:
+            raise UserError(f"--models: {models.unknown('model', name, known)}")
+    return tuple(names) if names else None
+
+
+def check_seeds(seeds: Sequence[int] | None) -> tuple[int, ...] | None:
+    """Distinct seeds that all generators accept."""
+    for seed in seeds or ():
+        if not 0 <= seed < 2**32:
+            raise UserError(f"--seeds {seed}: must be between 0 and {2**32 - 1}")
+    return tuple(dict.fromkeys(seeds)) if seeds else None
+
+
+def check_device(name: str) -> torch.device:
+    """The device, which is there. MPS is never chosen by itself: its gradients have been silently
+    wrong (pytorch#107214).
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    allowed = "must be auto, cpu, cuda, cuda:N or mps"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device {name!r}: {allowed}") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"--device {name!r}: {allowed}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; use cpu"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("--device mps: torch sees no MPS device here; use cpu")
+    return device
+
+
+def check_epochs(options: Options) -> None:
+    """A number in range; one that differs from the declared never enters the reported study."""
+    epochs = options.epochs
+    if epochs is None:
+        return
+    if not 1 <= epochs <= MAX_EPOCHS:
+        raise UserError(f"--epochs {epochs}: must be between 1 and {MAX_EPOCHS}")
+    differing = [
+        each.name for each in options.experiments if each.recipe and each.recipe.epochs != epochs
+    ]
+    if options.is_study and differing:
+        raise UserError(
+            f"--epochs {epochs}: differs from the declared recipe of {', '.join(differing)}, and "
+            "such runs never enter the reported study; give an --out-dir of their own"
+        )
+
+
+def check_writable(folder: Path) -> None:
+    """Creates the folder, and a file in it that vanishes again."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--out-dir: cannot write to {folder} ({error.strerror}); give another --out-dir"
+        ) from error
+
+
+def warn_if_emulated(device: torch.device, precision: str) -> str | None:
+    """A sentence where the precision is slower than float32 on this device."""
+    if precision == "bfloat16" and not has_native_bfloat16(device):
+        return f"{device.type} has no native bfloat16: it is emulated, and slower than float32"
+    return None
