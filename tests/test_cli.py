@@ -141,7 +141,7 @@ def test_help_explains_each_flag_with_its_default() -> None:
 
 
 def test_runs_keep_the_declared_order_and_share_the_recipe() -> None:
-    runs = declared_runs(EXPERIMENTS[0], models=("CNN5x5", "CNN3x3"), seeds=(1, 0), epochs=2)
-    found = [(run.model, run.seed, run.recipe.epochs) for run in runs]
-    assert found == [("CNN3x3", 1, 2), ("CNN5x5", 1, 2), ("CNN3x3", 0, 2), ("CNN5x5", 0, 2)]
+    runs = declared_runs(EXPERIMENTS[0], models=("CNN5x5", "CNN3x3"), seeds=(1, 0))
+    found = [(run.model, run.seed) for run in runs]
+    assert found == [("CNN3x3", 1), ("CNN5x5", 1), ("CNN3x3", 0), ("CNN5x5", 0)]
     assert {run.recipe for run in declared_runs(EXPERIMENTS[0])} == {RECIPE}

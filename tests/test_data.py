@@ -178,20 +178,23 @@ def test_a_dataset_moves_whole_to_another_device() -> None:
 
 
 @pytest.mark.parametrize(
-    "name, description, synthetic",
-    [("mnist", "MNIST sample", False), ("cifar10", "synthetic stand-in for CIFAR-10", True)],
+    "name, description, synthetic, train, test",
+    [
+        ("mnist", "MNIST sample", False, 3000, 1000),
+        ("cifar10", "synthetic stand-in for CIFAR-10", True, 2000, 500),
+    ],
 )
 def test_quick_datasets_are_balanced_and_say_what_they_are(
-    name: str, description: str, synthetic: bool
+    name: str, description: str, synthetic: bool, train: int, test: int
 ) -> None:
     dataset = load_quick_dataset(name)
     assert (dataset.name, dataset.description) == (name, description)
     assert dataset.synthetic == synthetic
     channels_and_size = (1, 28, 28) if name == "mnist" else (3, 32, 32)
-    assert dataset.x_train.shape == (3000, *channels_and_size)
-    assert dataset.x_test.shape == (1000, *channels_and_size)
-    assert dataset.y_train.bincount().tolist() == [300] * 10
-    assert dataset.y_test.bincount().tolist() == [100] * 10
+    assert dataset.x_train.shape == (train, *channels_and_size)
+    assert dataset.x_test.shape == (test, *channels_and_size)
+    assert dataset.y_train.bincount().tolist() == [train // 10] * 10
+    assert dataset.y_test.bincount().tolist() == [test // 10] * 10
     assert len(set(dataset.classes)) == 10
 
 

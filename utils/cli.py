@@ -16,10 +16,10 @@ import models
 from utils.environment import has_native_bfloat16
 from utils.errors import UserError
 from utils.experiment import Experiment
+from utils.recipes import QUICK_EPOCHS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MAX_EPOCHS = 10
-QUICK_EPOCHS = 3
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Run        = one model of it, trained once with one seed -> one record on disk
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -76,22 +76,19 @@ def declared_runs(
     experiment: Experiment,
     models: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
-    epochs: int | None = None,
+    recipe: Recipe | None = None,
 ) -> list[Run]:
     """The runs of an experiment, cheap to list: nothing is built or loaded.
 
-    ``models`` keeps only those named (in the experiment's own order), ``seeds`` and ``epochs``
+    ``models`` keeps only those named (in the experiment's own order), ``seeds`` and ``recipe``
     replace the declared ones.
     """
-    recipe = experiment.recipe
-    if recipe and epochs:
-        recipe = replace(recipe, epochs=epochs)
     return [
         Run(
             experiment.name,
             model,
             experiment.dataset,
-            recipe,
+            recipe or experiment.recipe,
             seed,
             experiment.overrides.get(model, {}),
         )

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
@@ -17,7 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import models
 from utils.batches import steps_per_epoch
-from utils.cli import QUICK_EPOCHS, REPOSITORY, Options, parse, warn_if_emulated
+from utils.cli import REPOSITORY, Options, parse, warn_if_emulated
 from utils.data import SHIPPED_FINGERPRINTS, Dataset, load_dataset, load_quick_dataset
 from utils.errors import UserError
 from utils.experiment import Experiment, Run, declared_runs
@@ -26,6 +27,7 @@ from utils.layer_study import study_layers
 from utils.measuring import measure_speed
 from utils.probes import probe
 from utils.progress import Progress
+from utils.recipes import quick
 from utils.records import (
     identity,
     read_json,
@@ -151,8 +153,12 @@ def settle_precision(options: Options) -> str:
 
 def selected_runs(experiment: Experiment, options: Options) -> list[Run]:
     """The runs of an experiment that this command is about."""
-    epochs = options.epochs or (QUICK_EPOCHS if options.quick else None)
-    return declared_runs(experiment, options.models, options.seeds, epochs)
+    recipe = experiment.recipe
+    if recipe and options.quick:
+        recipe = quick(recipe)
+    if recipe and options.epochs:
+        recipe = replace(recipe, epochs=options.epochs)
+    return declared_runs(experiment, options.models, options.seeds, recipe)
 
 
 def missing_runs(options: Options, compute: Compute) -> list[Run]:
@@ -279,7 +285,10 @@ def render(options: Options) -> None:
     """Tables and figures of these experiments, and the README where it is the study."""
     blocks: dict[str, str] = {}
     for experiment in options.experiments:
-        blocks |= render_experiment(experiment, options.results, options.plots)
+        rendered = render_experiment(experiment, options.results, options.plots)
+        if not rendered:
+            log.warning("%s: no records below %s yet", experiment.name, options.results)
+        blocks |= rendered
     log.info("tables: %s, figures: %s", options.results, options.plots)
     with filelock.FileLock(options.results / ".lock"):
         blocks |= render_overview(options.results, options.plots)

@@ -17,8 +17,8 @@ import numpy as np
 from utils.sources import Arrays
 
 SIZE = 32  # pixels along each side
-TRAIN_IMAGES = 3_000
-TEST_IMAGES = 1_000
+TRAIN_IMAGES = 2_000
+TEST_IMAGES = 500
 CLUTTER = 3  # pieces in every image
 NOISE = 0.04  # standard deviation of each pixel, which goes from 0 to 1
 
