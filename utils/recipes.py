@@ -4,9 +4,8 @@ The rate rises in a straight line over the first fifth of the steps and falls to
 rest. The augmentation is the usual one: a random crop of the padded image, and on CIFAR-10 a
 mirror image half of the time; a mirrored digit is another sign.
 
-Ordinary recipes, not searched for: CIFAR-10's was picked among three (AdamW, and crops by 2
-pixels) with CNN3x3 and DeepFCNet on 5,000 images held out from the train split. SGD at twice its
-rate makes the networks without batch-norm diverge.
+Ordinary recipes, hardly searched for: on CIFAR-10 SGD was picked over AdamW, and crops by 4
+pixels over 2, with CNN3x3 and DeepFCNet on 5,000 images held out from the train split.
 """
 
 from dataclasses import replace
@@ -34,5 +33,13 @@ QUICK_EPOCHS = 2
 
 
 def quick(recipe: Recipe) -> Recipe:
-    """The recipe for ``--quick``: so few images need smaller batches to make any steps."""
-    return replace(recipe, epochs=QUICK_EPOCHS, batch_size=32)
+    """The recipe for ``--quick``: gets a network somewhere in a hundred steps on few images."""
+    return replace(
+        recipe,
+        epochs=QUICK_EPOCHS,
+        optimizer="adamw",
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        batch_size=32,
+        crop_padding=1,
+    )
