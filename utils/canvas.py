@@ -201,7 +201,9 @@ def label_points(
     ax.figure.draw_without_rendering()  # now the layout, and with it every pixel, is known
     scale = ax.figure.dpi / 72  # pixels in a point
     labels = [
-        ax.annotate(text, (x, y), (0, 0), textcoords="offset points", fontsize=9, color=paint)
+        ax.annotate(
+            text, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=9, color=paint
+        )
         for text, x, y, paint in points
     ]
     centres = [ax.transData.transform((x, y)) for _, x, y, _ in points]

@@ -51,7 +51,9 @@ def describe_ratio(ratio: float) -> str:
     """First layer's gradient norm over the last layer's, and what it is called."""
     if math.isnan(ratio):
         return "first / last layer: not a positive number"
-    word = "vanishing" if ratio < 1 / FACTOR else "exploding" if ratio > FACTOR else "neither"
+    word = "neither vanishing nor exploding"
+    if not 1 / FACTOR <= ratio <= FACTOR:
+        word = "vanishing" if ratio < 1 else "exploding"
     return f"first / last layer {ratio:.2g}: {word}"
 
 
