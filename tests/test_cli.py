@@ -16,7 +16,6 @@ RECIPE = Recipe(epochs=10, optimizer="sgd", learning_rate=0.1, weight_decay=0.0)
 def experiment(name: str, *names: str) -> Experiment:
     return Experiment(
         name=name,
-        title=name,
         question="?",
         dataset="cifar10",
         models=names,
@@ -43,7 +42,14 @@ EXPERIMENTS = (experiment("kernel_size", "CNN3x3", "CNN5x5"), experiment("depth"
             "never enter the reported study; give an --out-dir of their own",
         ),
         ("--seeds -1", "--seeds -1: must be between 0 and 4294967295"),
-        ("--threads 0", "--threads 0: must be at least 1"),
+        ("--threads 0", "--threads 0: must be between 1 and 1024"),
+        ("--threads 99999999999", "--threads 99999999999: must be between 1 and 1024"),
+        (
+            "--seeds 0 1 2",
+            "--seeds 1 2: not declared in kernel_size, depth, and such runs never enter the "
+            "reported study; give an --out-dir of their own",
+        ),
+        ("--device cpu:3", "--device 'cpu:3': must be auto, cpu, cuda, cuda:N or mps"),
         (
             "--experiments kernelsize",
             "--experiments: unknown experiment 'kernelsize'; did you mean 'kernel_size'? "

@@ -1,7 +1,9 @@
 """The scripts from end to end, as a user types them: quick output in a folder of its own."""
 
+import csv
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,14 +67,15 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda each: each.name)
 def test_quick_renders_every_table_and_figure(experiment: Experiment, quick: Path) -> None:
     folder = quick / "results" / "quick" / experiment.name
-    rows = (folder / "table.csv").read_text().splitlines()
-    names = experiment.models or [case.name for case in experiment.cases]
-    trained = folder / ("training.csv" if experiment.cases else "table.csv")
+    expected = {"table.csv": [case.name for case in experiment.cases]} if experiment.cases else {}
     if experiment.models:
-        rows = trained.read_text().splitlines()
-        assert rows[0].startswith("model,parameters,")
-        assert trained.with_suffix(".md").exists()
-    assert [row.split(",")[0] for row in rows[1:]] == list(names)
+        expected["training.csv" if experiment.cases else "table.csv"] = list(experiment.models)
+    for file, names in expected.items():
+        header, *rows = csv.reader((folder / file).open(encoding="utf-8"))
+        assert header[0] in ("model", "layer", "block")
+        assert header[1] == ("parameters" if header[0] == "model" else "output_shape")
+        assert [row[0] for row in rows] == names
+        assert (folder / file).with_suffix(".md").exists()
     drawn = {path.name for path in (quick / "plots" / "quick" / experiment.name).glob("*.png")}
     for figure in experiment.figures:
         assert any(name.startswith(figure) for name in drawn), figure
@@ -101,7 +104,8 @@ def test_the_same_command_again_trains_nothing_and_changes_nothing(quick: Path) 
 def test_tables_and_figures_come_from_the_records_alone(quick: Path) -> None:
     tables = contents(quick / "results", "*.csv")
     figures = contents(quick / "plots", "*.png")
-    for path in [*(quick / "results").rglob("table.*"), *(quick / "plots").rglob("*.png")]:
+    written = [path for name in ("table.*", "training.*") for path in quick.rglob(name)]
+    for path in [*written, *quick.rglob("*.png")]:
         path.unlink()
     for script in SCRIPTS:
         flags = ("--quick", "--no-train", "--out-dir", str(quick), "--data-dir", "/nowhere")
@@ -140,6 +144,50 @@ def test_a_killed_run_ends_with_the_record_of_a_whole_one(tmp_path: Path) -> Non
     assert not checkpoint.exists()
 
 
+def test_fresh_trains_again_in_another_precision(tmp_path: Path) -> None:
+    script = "homework_cnn_architecture_analysis"
+    flags = ("--quick", "--epochs", "1", "--out-dir", str(tmp_path), "--threads", "1")
+    flags = (*flags, "--experiments", "kernel_size", "--models", "CNN7x7")
+    folder = tmp_path / "results" / "quick" / "kernel_size"
+    for more in ((), ("--fresh", "--precision", "bfloat16")):
+        done = run(script, *flags, *more)
+        assert done.returncode == 0, done.stderr
+    record = json.loads((folder / "runs" / "CNN7x7-seed0.json").read_text())
+    assert record["precision"] == "bfloat16"
+    assert json.loads((folder / "speed.json").read_text())["precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--quick", "--fresh", "--models", "CNN7x7", "--epochs", "1", "--precision", "bfloat16"),
+        ("--quick", "--fresh", "--models", "CNN7x7"),  # two epochs, beside rows of one
+        ("--quick", "--measure", "--precision", "bfloat16"),
+    ],
+)
+def test_a_refused_command_loses_nothing(
+    flags: tuple[str, ...], quick: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = quick / "results" / "quick" / "kernel_size"
+    before = contents(folder, "*.*")
+    flags = (*flags, "--experiments", "kernel_size", "--out-dir", str(quick))
+    assert runner.main(task2.EXPERIMENTS, "", flags) == 2
+    assert "all rows of a table share these" in capsys.readouterr().err
+    assert contents(folder, "*.*") == before
+
+
+def test_fresh_without_its_dataset_loses_nothing(
+    quick: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(quick / "results" / "quick", tmp_path / "results")
+    before = contents(tmp_path, "*.json")
+    (tmp_path / "cifar10.npz").write_bytes(b"not an archive")
+    flags = ["--fresh", "--out-dir", str(tmp_path), "--data-dir", str(tmp_path)]
+    assert runner.main(task2.EXPERIMENTS, "", flags) == 2
+    assert "not an npz file" in capsys.readouterr().err
+    assert contents(tmp_path, "*.json") == before
+
+
 def test_a_second_command_is_kept_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "results" / "quick" / "depth"
     folder.mkdir(parents=True)
@@ -160,7 +208,8 @@ def test_rows_of_one_table_share_their_precision(
     path = quick / "results" / "quick" / "depth" / "runs" / "DeepCNN-seed0.json"
     assert capsys.readouterr().err == (
         f"error: {path}: made with precision float32 (now bfloat16); all rows of a table share "
-        "these: use the same flags, --fresh to train again, or another --out-dir\n"
+        "these: use the same flags, --fresh for all models of the experiment, or another "
+        "--out-dir\n"
     )
 
 

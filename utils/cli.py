@@ -20,6 +20,7 @@ from utils.recipes import QUICK_EPOCHS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MAX_EPOCHS = 10
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Options:
     epochs: int | None  # None: the declared ones
     data_dir: Path
     out_dir: Path
-    device: torch.device
-    precision: str | None  # None: float32, or what the records at hand were made with
+    device: torch.device | None  # None: that of the records at hand, else automatic
+    precision: str | None  # None: that of the records at hand, else float32
     quick: bool
     fresh: bool
     measure: bool
@@ -111,9 +112,8 @@ def build_parser(experiments: Sequence[Experiment], description: str) -> argpars
     )
     add(
         "--device",
-        default="auto",
-        help="auto, cpu, cuda, cuda:N or mps; auto is CUDA where there "
-        "is one, else the CPU (default: auto)",
+        help="auto, cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU "
+        "(default: that of the records at hand, else auto)",
     )
     add(
         "--precision",
@@ -144,7 +144,8 @@ def build_parser(experiments: Sequence[Experiment], description: str) -> argpars
     add(
         "--fresh",
         action="store_true",
-        help="forget the records of the selected runs and train them again (default: keep them)",
+        help="forget the records of the selected runs and train them again; to go on after an "
+        "interruption, leave it out (default: keep them)",
     )
     add(
         "--measure",
@@ -188,8 +189,9 @@ def parse(
         train=not arguments.no_train and not arguments.measure,
     )
     check_epochs(options)
-    if arguments.threads < 1:
-        raise UserError(f"--threads {arguments.threads}: must be at least 1")
+    check_study_seeds(options)
+    if not 1 <= arguments.threads <= MAX_THREADS:
+        raise UserError(f"--threads {arguments.threads}: must be between 1 and {MAX_THREADS}")
     torch.set_num_threads(arguments.threads)
     check_writable(options.results)
     check_writable(options.plots)
@@ -226,18 +228,23 @@ def check_seeds(seeds: Sequence[int] | None) -> tuple[int, ...] | None:
     return tuple(dict.fromkeys(seeds)) if seeds else None
 
 
-def check_device(name: str) -> torch.device:
-    """The device, which is there. MPS is never chosen by itself: its gradients have been silently
-    wrong (pytorch#107214).
+def automatic_device() -> torch.device:
+    """CUDA where there is one, else the CPU. MPS is never chosen by itself: its gradients have
+    been silently wrong (pytorch#107214).
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_device(name: str | None) -> torch.device | None:
+    """The device of that name, which is there."""
+    if name in (None, "auto"):
+        return automatic_device() if name else None
     allowed = "must be auto, cpu, cuda, cuda:N or mps"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f"--device {name!r}: {allowed}") from error
-    if device.type not in ("cpu", "cuda", "mps"):
+    if device.type not in ("cpu", "cuda", "mps") or name.startswith("cpu:"):
         raise UserError(f"--device {name!r}: {allowed}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
@@ -263,6 +270,22 @@ def check_epochs(options: Options) -> None:
             f"--epochs {epochs}: differs from the declared recipe of {', '.join(differing)}, and "
             "such runs never enter the reported study; give an --out-dir of their own"
         )
+
+
+def check_study_seeds(options: Options) -> None:
+    """Seeds that were not declared never enter the reported study."""
+    declared = {seed for each in options.experiments for seed in each.seeds}
+    others = [str(seed) for seed in options.seeds or () if seed not in declared]
+    if options.is_study and others:
+        raise UserError(
+            f"--seeds {' '.join(others)}: not declared in {experiment_names(options)}, and such "
+            "runs never enter the reported study; give an --out-dir of their own"
+        )
+
+
+def experiment_names(options: Options) -> str:
+    """For messages."""
+    return ", ".join(each.name for each in options.experiments)
 
 
 def check_writable(folder: Path) -> None:

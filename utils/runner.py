@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import filelock
+import torch
+from torch import fx
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import models
@@ -25,20 +27,13 @@ from utils.experiment import Experiment, Run, declared_runs
 from utils.flops import forward_flops
 from utils.layer_study import study_layers
 from utils.measuring import measure_speed
+from utils.plan import forget, recipe_of, record_path, runs_to_train, settle_compute
 from utils.probes import probe
 from utils.progress import Progress
-from utils.recipes import quick
-from utils.records import (
-    identity,
-    read_json,
-    read_runs,
-    run_path,
-    speed_path,
-    write_arrays,
-    write_json,
-)
+from utils.receptive_field import trace
+from utils.records import read_json, speed_path, write_arrays, write_json
 from utils.render import render_experiment, render_overview, render_readme
-from utils.training import Compute, build_network, run_identity, train
+from utils.training import Compute, build_network, train
 
 log = logging.getLogger(__name__)
 
@@ -64,17 +59,20 @@ def main(
 
 def run_script(options: Options) -> None:
     """Checks, trains, measures and renders."""
-    compute = Compute(options.device, settle_precision(options))
-    if warning := warn_if_emulated(compute.device, compute.precision):
-        log.warning(warning)
-    missing = [] if not options.train else missing_runs(options, compute)
-    load = DatasetLoader(options)
-    for name in dict.fromkeys(run.dataset for run in missing):
-        load(name)  # a missing or broken dataset is reported before hours of training
-    train_runs(missing, options, compute, load)
     if options.train or options.measure:
+        compute = settle_compute(options)
+        if warning := warn_if_emulated(compute.device, compute.precision):
+            log.warning(warning)
+        load = DatasetLoader(options, compute.device)
+        runs = runs_to_train(options, compute)
+        costs = [cost(run, load(run.dataset)) for run in runs]
+        # all that the user can get wrong has been looked at: from here on files are changed
+        if options.fresh:
+            forget(runs, options.results)
+        train_runs(runs, costs, options.results, compute, load)
         for experiment in options.experiments:
-            measure(experiment, options, compute, load)
+            measure_layers(experiment, options, compute)
+            measure_models(experiment, options, compute, load)
     render(options)
 
 
@@ -119,8 +117,8 @@ def locks(options: Options) -> Iterator[None]:
 class DatasetLoader:
     """Loads each dataset once, when it is first asked for, onto the training device."""
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    def __init__(self, options: Options, device: torch.device) -> None:
+        self.options, self.device = options, device
         self.loaded: dict[str, Dataset] = {}
 
     def __call__(self, name: str) -> Dataset:
@@ -136,91 +134,8 @@ class DatasetLoader:
                     data.fingerprint[:12],
                     SHIPPED_FINGERPRINTS[name][:12],
                 )
-            self.loaded[name] = data.to(self.options.device)
+            self.loaded[name] = data.to(self.device)
         return self.loaded[name]
-
-
-def settle_precision(options: Options) -> str:
-    """The precision asked for, else that of the records at hand, else float32."""
-    if options.precision:
-        return options.precision
-    kept = [] if options.fresh else options.experiments
-    for experiment in kept:
-        for record in read_runs(options.results, experiment.name):
-            return record["precision"]
-    return "float32"
-
-
-def selected_runs(experiment: Experiment, options: Options) -> list[Run]:
-    """The runs of an experiment that this command is about."""
-    recipe = experiment.recipe
-    if recipe and options.quick:
-        recipe = quick(recipe)
-    if recipe and options.epochs:
-        recipe = replace(recipe, epochs=options.epochs)
-    return declared_runs(experiment, options.models, options.seeds, recipe)
-
-
-def missing_runs(options: Options, compute: Compute) -> list[Run]:
-    """The runs without a record, after a look at all records that are there.
-
-    Raises: UserError where a record is of another recipe, precision or device: the rows of one
-    table share them.
-    """
-    missing = []
-    for experiment in options.experiments:
-        runs = selected_runs(experiment, options)
-        if options.fresh:
-            forget(runs, options.results)
-        check_records(experiment, runs, options, compute)
-        missing += [run for run in runs if not path_of(run, options).exists()]
-    return missing
-
-
-def path_of(run: Run, options: Options) -> Path:
-    """Where the run's record stands, or will."""
-    return run_path(options.results, run.experiment, run.model, run.seed)
-
-
-def check_records(
-    experiment: Experiment, runs: Sequence[Run], options: Options, compute: Compute
-) -> None:
-    """Every record at hand must be what its run would give, and share the table's conditions."""
-    expected = {path_of(run, options): run_identity(run, compute) for run in runs}
-    for path in sorted((options.results / experiment.name / "runs").glob("*.json")):
-        found = identity(read_json(path))
-        wanted = expected.get(path, {key: found[key] for key in found} | shared(runs, compute))
-        differing = [key for key in found if found[key] != wanted[key]]
-        if differing:
-            was = ", ".join(f"{key} {short(found[key], wanted[key])}" for key in differing)
-            raise UserError(
-                f"{path}: made with {was}; all rows of a table share these: use the same flags, "
-                "--fresh to train again, or another --out-dir"
-            )
-
-
-def shared(runs: Sequence[Run], compute: Compute) -> dict[str, object]:
-    """What all rows of a table have in common."""
-    if not runs:
-        return {}
-    whole = run_identity(runs[0], compute)
-    return {key: whole[key] for key in ("dataset", "recipe", "precision", "device")}
-
-
-def short(found: object, wanted: object) -> str:
-    """``found`` (not ``wanted``); of a recipe, only the entries that differ."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        keys = [key for key in found | wanted if found.get(key) != wanted.get(key)]
-        return ", ".join(f"{key} {short(found.get(key), wanted.get(key))}" for key in keys)
-    return f"{found} (now {wanted})"
-
-
-def forget(runs: Sequence[Run], results: Path) -> None:
-    """Deletes the records, arrays and checkpoints of these runs."""
-    for run in runs:
-        path = run_path(results, run.experiment, run.model, run.seed)
-        for suffix in (".json", ".npz", ".checkpoint.pt"):
-            path.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def cost(run: Run, dataset: Dataset) -> float:
@@ -228,19 +143,31 @@ def cost(run: Run, dataset: Dataset) -> float:
 
     A training step costs about three forward passes; the constant stands for what every image
     costs in any network (batch making, optimiser, bookkeeping).
+    Raises: UserError for a network that could be trained but not looked into afterwards.
     """
-    flops = forward_flops(models.build(run.model, **run.overrides), dataset.x_train.shape[1:])
+    network = models.build(run.model, **run.overrides)
+    try:
+        trace(network)
+    except fx.proxy.TraceError as error:
+        raise UserError(
+            f"{run.model}: torch.fx cannot trace its forward ({error}); decide on the arguments of "
+            "the constructor there, not on the values or shapes of tensors"
+        ) from error
+    flops = forward_flops(network, dataset.x_train.shape[1:])
     return run.recipe.epochs * len(dataset.x_train) * (3 * flops + 5e6)
 
 
 def train_runs(
-    runs: Sequence[Run], options: Options, compute: Compute, load: DatasetLoader
+    runs: Sequence[Run],
+    costs: Sequence[float],
+    results: Path,
+    compute: Compute,
+    load: DatasetLoader,
 ) -> None:
     """Trains each run and writes its record and arrays."""
-    costs = [cost(run, load(run.dataset)) for run in runs]
     progress = Progress(costs)
     for run, run_cost in zip(runs, costs, strict=True):
-        dataset, path = load(run.dataset), path_of(run, options)
+        dataset, path = load(run.dataset), record_path(run, results)
         steps = run.recipe.epochs * steps_per_epoch(len(dataset.x_train), run.recipe)
         progress.start(run, steps, run_cost)
         checkpoint = path.with_suffix(".checkpoint.pt")
@@ -253,32 +180,36 @@ def train_runs(
     progress.close()
 
 
-def measure(
+def measure_layers(experiment: Experiment, options: Options, compute: Compute) -> None:
+    """Measures the layers or blocks that the experiment holds, untrained."""
+    path = options.results / experiment.name / f"{experiment.cases_are}.json"
+    if not experiment.cases or (path.exists() and not options.measure):
+        return
+    log.info("%s: measuring %d %s", experiment.name, len(experiment.cases), experiment.cases_are)
+    record, arrays = study_layers(experiment, compute.device, options.quick)
+    if arrays:
+        write_arrays(path.with_suffix(".npz"), arrays)
+    write_json(path, record)
+
+
+def measure_models(
     experiment: Experiment, options: Options, compute: Compute, load: DatasetLoader
 ) -> None:
-    """Measures what was not measured yet, or everything with ``--measure``."""
-    if experiment.cases:
-        path = options.results / experiment.name / f"{experiment.cases_are}.json"
-        if options.measure or not path.exists():
-            log.info(
-                "%s: measuring %d %s", experiment.name, len(experiment.cases), experiment.cases_are
-            )
-            record, arrays = study_layers(experiment, compute.device, options.quick)
-            if arrays:
-                write_arrays(path.with_suffix(".npz"), arrays)
-            write_json(path, record)
+    """Measures the speed of the experiment's models, where that was not done in this way yet."""
+    path = speed_path(options.results, experiment.name)
     if not experiment.models:
         return
-    path = speed_path(options.results, experiment.name)
-    if not options.measure and path.exists():
-        measured = read_json(path)
-        if set(experiment.models) <= set(measured["models"]):
+    if path.exists() and not (options.measure or options.fresh):
+        kept = read_json(path)
+        same = (kept["precision"], kept["device"]) == (compute.precision, compute.device.type)
+        if same and set(experiment.models) <= set(kept["models"]):
             return
-    log.info("%s: measuring speed of %d models", experiment.name, len(experiment.models))
+    log.info("%s: measuring the speed of %d models", experiment.name, len(experiment.models))
     runs = declared_runs(experiment)
     networks = {run.model: build_network(run, compute.device) for run in runs}
+    as_trained = replace(experiment, recipe=recipe_of(experiment, options))
     dataset = load(experiment.dataset)
-    write_json(path, measure_speed(experiment, networks, dataset, compute, quick=options.quick))
+    write_json(path, measure_speed(as_trained, networks, dataset, compute, quick=options.quick))
 
 
 def render(options: Options) -> None:
