@@ -2,19 +2,37 @@
 
 import json
 import logging
+import random
+import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import models
 from tests.fakes import TINY_CIFAR10, make_arrays
+from utils import training
+from utils.checkpoint import random_states, seed_everything, set_random_states
 from utils.data import Dataset, make_dataset
+from utils.errors import UserError
 from utils.experiment import Recipe, Run
 from utils.progress import Progress
-from utils.training import Compute, evaluate, gradient_norms, train, weight_layers
+from utils.training import (
+    Compute,
+    build_network,
+    build_optimizer,
+    evaluate,
+    gradient_norms,
+    run_identity,
+    summarise_epoch,
+    train,
+    weight_layers,
+)
 
 RECIPE = Recipe(
     epochs=3,
@@ -183,6 +201,105 @@ def test_gradient_norms_are_those_of_the_layers_and_of_all_together() -> None:
     assert last == pytest.approx(network[2].weight.grad.norm().item())
     everything = torch.cat([p.grad.flatten() for p in network.parameters()])
     assert total == pytest.approx(everything.norm().item())
+
+
+def test_a_frozen_and_an_unused_layer_do_not_stop_the_training() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2, 3))
+    network.unused = nn.Linear(2, 2)
+    network[0].requires_grad_(False)
+    network[:3](torch.randn(4, 1, 3, 3)).sum().backward()
+    frozen, used, unused, total = gradient_norms(network, weight_layers(network)).tolist()
+    assert (frozen, unused) == (0.0, 0.0)
+    assert 0 < used <= total
+
+
+def test_an_epoch_is_summarised_by_its_mean_its_quartiles_and_its_largest_norm() -> None:
+    losses = torch.tensor([4.0, 1.0, 3.0, 2.0, 5.0])
+    norms = torch.tensor([[1.0, 10.0], [3.0, 30.0], [2.0, 20.0], [2.0, 20.0], [2.0, 20.0]])
+    assert summarise_epoch(losses, norms, ["layer"]) == {
+        "running_loss": 3.0,
+        "batch_loss_quartiles": [2.0, 3.0, 4.0],
+        "gradient_norm": {"layer": 2.0},
+        "gradient_norm_total": 20.0,
+        "gradient_norm_largest": 30.0,
+    }
+
+
+def test_the_optimizer_is_the_recipe() -> None:
+    network = nn.Linear(2, 2)
+    adamw = build_optimizer(network, replace(RECIPE, optimizer="adamw", weight_decay=0.3))
+    sgd = build_optimizer(network, replace(RECIPE, optimizer="sgd", weight_decay=0.3, momentum=0.7))
+    assert isinstance(adamw, torch.optim.AdamW)
+    assert isinstance(sgd, torch.optim.SGD)
+    for optimizer in (adamw, sgd):
+        (group,) = optimizer.param_groups
+        assert (group["lr"], group["weight_decay"], group["fused"]) == (1e-3, 0.3, True)
+    assert (sgd.param_groups[0]["momentum"], sgd.param_groups[0]["nesterov"]) == (0.7, True)
+
+
+def test_convolutions_hold_their_channels_last() -> None:
+    network = build_network(RUN, torch.device("cpu"))
+    weight = network.features[0][0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
+
+
+def test_the_reported_train_accuracy_is_that_of_all_train_images(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "TRAIN_PART", 5)
+    record, _, network = train(RUN, data, CPU, tmp_path / "run.checkpoint.pt", Silent())
+    loss, accuracy, _ = evaluate(network, data.x_train, data.y_train, data)
+    assert record["final"]["train_accuracy"] == accuracy
+    assert record["final"]["train_loss"] == loss
+    assert record["epochs"][-1]["train_loss"] != loss
+
+
+def test_all_generators_come_back_as_they_were() -> None:
+    generator, cpu = torch.Generator().manual_seed(5), torch.device("cpu")
+
+    def draws() -> list[float]:
+        own = torch.rand(1, generator=generator).item()
+        return [own, torch.rand(1).item(), np.random.rand(), random.random()]
+
+    seed_everything(3)
+    states = random_states(generator, cpu)
+    first = draws()
+    set_random_states(states, generator, cpu)
+    assert draws() == first
+    seed_everything(3)
+    assert draws()[1:] == first[1:]
+
+
+def test_a_run_that_goes_on_elsewhere_names_both_machines(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = tmp_path / "run.checkpoint.pt"
+    with pytest.raises(Killed):
+        train(RUN, data, CPU, checkpoint, Silent(stop_after=6))
+    here = training.environment(CPU.device)
+    monkeypatch.setattr(training, "environment", lambda device: here | {"threads": 99})
+    record, *_ = train(RUN, data, CPU, checkpoint, Silent())
+    assert record["environment"] == here
+    assert record["continued_in"] == [here | {"threads": 99}]
+    assert "the record names both" in caplog.text
+
+
+def test_a_checkpoint_of_a_network_that_has_changed_is_an_error(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "run.checkpoint.pt"
+    train(RUN, data, CPU, checkpoint, Silent())
+    changed = partial(models.CNN7x7, widths=(4, 4))
+    monkeypatch.setitem(models.MODELS, "CNN7x7", changed)
+    message = f"{checkpoint}: does not fit the network, which has changed since; delete it to start"
+    with pytest.raises(UserError, match=f"^{re.escape(message)} anew$"):
+        train(RUN, data, CPU, checkpoint, Silent())
+
+
+def test_overrides_are_compared_as_a_record_gives_them_back() -> None:
+    run = replace(RUN, overrides={"widths": (8, 16)})
+    assert run_identity(run, CPU)["overrides"] == {"widths": [8, 16]}
 
 
 def test_evaluation_is_in_eval_mode_and_in_float32(data: Dataset) -> None:

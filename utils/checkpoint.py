@@ -17,9 +17,21 @@ import numpy as np
 import torch
 from torch import nn
 
+from utils.errors import UserError
 from utils.records import write_atomically
 
 log = logging.getLogger(__name__)
+
+CONTENTS = (
+    "identity",
+    "network",
+    "optimizer",
+    "schedule",
+    "random",
+    "environments",
+    "history",
+    "seconds",
+)
 
 
 @dataclass
@@ -32,6 +44,7 @@ class TrainingState:
     schedule: torch.optim.lr_scheduler.LRScheduler
     generator: torch.Generator  # draws the order of the images and their augmentation
     device: torch.device
+    environments: list[dict[str, object]]  # where it was begun, and where it was gone on with
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
     seconds: list[float] = field(default_factory=list)  # likewise
 
@@ -44,6 +57,7 @@ def save_checkpoint(path: Path, state: TrainingState) -> None:
         "optimizer": state.optimizer.state_dict(),
         "schedule": state.schedule.state_dict(),
         "random": random_states(state.generator, state.device),
+        "environments": state.environments,
         "history": state.history,
         "seconds": state.seconds,
     }
@@ -55,27 +69,40 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
 
     A checkpoint that cannot be read, or that is of another recipe or dataset, is passed over
     with a warning: the run starts anew.
+    Raises: UserError where it is of this run but not of this network.
     """
     if not path.exists():
         return
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["identity"] != state.identity:
-            log.warning("%s is of another recipe or dataset: starting anew", path)
-            return
+        kept = {key: content[key] for key in CONTENTS}
     except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        log.warning("%s cannot be read (%s): starting anew", path, error)
+        log.warning("%s cannot be read (%s): starting anew", path, type(error).__name__)
         return
-    state.network.load_state_dict(content["network"])
-    state.optimizer.load_state_dict(content["optimizer"])
-    state.schedule.load_state_dict(content["schedule"])
-    set_random_states(content["random"], state.generator, state.device)
-    state.history, state.seconds = content["history"], content["seconds"]
+    if kept["identity"] != state.identity:
+        log.warning("%s is of another recipe or dataset: starting anew", path)
+        return
+    try:
+        state.network.load_state_dict(kept["network"])
+        state.optimizer.load_state_dict(kept["optimizer"])
+        state.schedule.load_state_dict(kept["schedule"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path}: does not fit the network, which has changed since; delete it to start anew"
+        ) from error
+    set_random_states(kept["random"], state.generator, state.device)
+    state.history, state.seconds = kept["history"], kept["seconds"]
+    if kept["environments"][-1] != state.environments[0]:
+        log.warning("begun with other threads, versions or processor: the record names both")
+        kept["environments"].append(state.environments[0])
+    state.environments = kept["environments"]
     log.info("continuing after epoch %d", len(state.history))
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds python, numpy and torch on all devices."""
+    """Seeds python, numpy and torch on all devices, and has cuDNN choose repeatable kernels."""
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -91,8 +118,8 @@ def random_states(generator: torch.Generator, device: torch.device) -> dict[str,
         "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
         "python": (version, list(internal), gauss),
     }
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type != "cpu":
+        states["device"] = getattr(torch, device.type).get_rng_state()
     return states
 
 
@@ -106,5 +133,5 @@ def set_random_states(
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
+    if device.type != "cpu":
+        getattr(torch, device.type).set_rng_state(states["device"])

@@ -32,7 +32,7 @@ def environment(device: torch.device) -> dict[str, object]:
     """Versions, processor, device and thread count, for a record."""
     return {
         "python": sys.version.split()[0],
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a string of its own kind otherwise
         "torchvision": torchvision.__version__,
         "numpy": numpy.__version__,
         "system": platform.system(),

@@ -25,7 +25,8 @@ from utils.errors import UserError
 
 SCHEMA = 1
 
-# What two runs must share to be the same run; everything else in a record follows from these.
+# What the command line decides about a run. A record that agrees in all of it is the run's own;
+# what else it depends on (images, versions, threads) stands in it, and is not the user's to repeat.
 IDENTITY = ("experiment", "model", "overrides", "dataset", "recipe", "seed", "precision", "device")
 
 

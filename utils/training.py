@@ -2,12 +2,13 @@
 
     seed -> network -> epochs of (forward, loss, backward, step) -> evaluation -> record
 
-What is reported is the last epoch; the test split is watched and decides nothing. With the
-same seed, machine, thread count and precision the record comes out the same to the last bit,
+What is reported is the last epoch; the test split is watched and decides nothing. On a CPU, with
+the same seed, machine, thread count and precision, the record comes out the same to the last bit,
 ``timings`` apart, whether or not the run was interrupted on the way.
 """
 
 import contextlib
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -143,6 +144,7 @@ def initial_state(run: Run, dataset: Dataset, compute: Compute) -> TrainingState
         # in which order, all models of the experiment see
         generator=torch.Generator().manual_seed(run.seed),
         device=compute.device,
+        environments=[environment(compute.device)],
     )
 
 
@@ -175,7 +177,7 @@ def run_identity(run: Run, compute: Compute) -> dict[str, Any]:
     return {
         "experiment": run.experiment,
         "model": run.model,
-        "overrides": dict(run.overrides),
+        "overrides": json.loads(json.dumps(dict(run.overrides))),  # as a record gives them back
         "dataset": run.dataset,
         "recipe": asdict(run.recipe),
         "seed": run.seed,
@@ -196,16 +198,20 @@ def weight_layers(network: nn.Module) -> dict[str, nn.Module]:
 def gradient_norms(network: nn.Module, layers: Mapping[str, nn.Module]) -> Tensor:
     """L2 norms of the gradients: of each layer's weight, then of all parameters together.
 
-    Returns ``[len(layers) + 1]``, on the device.
+    Returns ``[len(layers) + 1]``, on the device; a frozen or unused layer has 0.
     """
-    by_layer = [torch.linalg.vector_norm(layer.weight.grad) for layer in layers.values()]
-    total = nn.utils.get_total_norm([p.grad for p in network.parameters()])
+    gradients = {p: p.grad for p in network.parameters() if p.grad is not None}
+    total = nn.utils.get_total_norm(gradients.values())
+    by_layer = [
+        torch.linalg.vector_norm(gradients.get(layer.weight, torch.zeros_like(total)))
+        for layer in layers.values()
+    ]
     return torch.stack([*by_layer, total])
 
 
 def summarise_epoch(losses: Tensor, norms: Tensor, layers: list[str]) -> dict[str, Any]:
     """``losses`` ``[steps]`` and ``norms`` ``[steps, layers + 1]`` -> the record's numbers."""
-    losses, norms = losses.double().cpu(), norms.double().cpu()
+    losses, norms = losses.cpu().double(), norms.cpu().double()  # MPS has no float64
     quartiles = torch.quantile(losses, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
     mean_norms = norms.mean(0).tolist()
     return {
@@ -229,7 +235,7 @@ def evaluate(
     logits = torch.cat([network(batch) for batch in evaluation_batches(images, dataset)])
     predictions = logits.argmax(1)
     loss = F.cross_entropy(logits, labels).item()
-    return loss, (predictions == labels).double().mean().item(), predictions
+    return loss, (predictions == labels).sum().item() / len(labels), predictions
 
 
 def evaluate_epoch(network: nn.Module, dataset: Dataset) -> dict[str, float]:
@@ -274,7 +280,8 @@ def final_record(
             "confusion_matrix": confusion.view(classes, classes).tolist(),  # rows: true classes
         },
         "epochs": state.history,
-        "environment": environment(compute.device),
+        "environment": state.environments[0],
+        "continued_in": state.environments[1:],  # empty unless interrupted and resumed elsewhere
         "timings": {"epoch_seconds": state.seconds},
     }
     return record, predictions
