@@ -5,7 +5,12 @@ from torch import Tensor, nn
 import models
 from models import BasicResidualBlock
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
-from utils.receptive_field import Field, gradient_receptive_field, receptive_fields
+from utils.receptive_field import (
+    Field,
+    UnknownOperationError,
+    gradient_receptive_field,
+    receptive_fields,
+)
 
 # By hand: a k×k kernel adds (k - 1) · jump, a pooling or a stride of 2 doubles the jump behind it.
 TWO_LAYERS = ("features.0.0", "features.1", "features.2.0", "features.3")  # conv, P, conv, P
@@ -149,12 +154,33 @@ def test_axis_chooses_the_side_of_a_kernel_that_is_no_square() -> None:
 
 @pytest.mark.parametrize(
     "end",
-    [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Softmax2d(), ChannelAttention(2, 1)],
+    [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.GroupNorm(1, 2), ChannelAttention(2, 1)],
     ids=lambda end: type(end).__name__,
 )
 def test_the_walk_ends_where_units_see_the_whole_image(end: nn.Module) -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), Swish(), end, nn.Conv2d(2, 1, 3))
     assert sizes(network) == {"0": 3}
+
+
+def test_an_operation_that_is_not_known_is_an_error_and_no_wrong_number() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.FractionalMaxPool2d(2, output_size=4))
+    with pytest.raises(UnknownOperationError, match=r"^FractionalMaxPool2d: not known what a unit"):
+        receptive_fields(network)
+
+
+def test_a_layer_that_is_called_twice_counts_twice() -> None:
+    class Tutorial(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1, self.conv2 = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5)
+            self.pool = nn.MaxPool2d(2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.pool(self.conv2(self.pool(self.conv1(x)))).flatten(1)
+
+    assert sizes(Tutorial()) == {"conv1": 5, "pool": 6, "conv2": 14, "pool_1": 16}
+    field = gradient_receptive_field(Tutorial(), torch.randn(4, 3, 32, 32))
+    assert (field > 0).any(0).sum() == 16
 
 
 class Forks(nn.Module):

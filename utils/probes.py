@@ -6,6 +6,7 @@ One test image, the first of the canonical order, is behind all activations of a
 that they can be compared. Networks without a convolution have none of this.
 """
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,14 @@ from utils.batches import normalise
 from utils.data import Dataset
 from utils.receptive_field import (
     ACTIVATIONS,
+    UnknownOperationError,
     feature_extractor,
     gradient_receptive_field,
     receptive_fields,
     trace,
 )
+
+log = logging.getLogger(__name__)
 
 PROBE_IMAGE = 0  # its number in the test split
 FEATURE_CHANNELS = 16  # kept of each feature map: what a figure has room for
@@ -38,13 +42,17 @@ def probe(network: nn.Module, dataset: Dataset) -> tuple[dict[str, Any], dict[st
     - ``receptive_field`` float32 ``[height, width]``: see ``gradient_receptive_field``.
     """
     network.eval()
-    image_class = dataset.classes[int(dataset.y_test[PROBE_IMAGE])]
+    try:
+        fields = receptive_fields(network)
+    except UnknownOperationError as error:
+        log.warning("no receptive fields and feature maps: %s", error)
+        fields = {}
     facts = {
-        "receptive_field": {name: field.size for name, field in receptive_fields(network).items()},
-        "probe": {"image_class": image_class},
+        "receptive_field": {name: field.size for name, field in fields.items()},
+        "probe": {"image_class": dataset.classes[int(dataset.y_test[PROBE_IMAGE])]},
     }
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    if not convolutions:
+    if not convolutions or not fields:
         return facts, {}
     first, maps = _feature_maps(network, dataset)
     images = normalise(dataset.x_test[:FIELD_IMAGES], dataset)

@@ -51,6 +51,27 @@ POINTWISE_FUNCTIONS = {
 # fmt: on
 
 
+# Behind these a unit sees the whole image, or what it sees depends on the image's size.
+ENDING = (
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+    nn.Flatten,
+    nn.GroupNorm,
+    nn.Linear,
+    ChannelAttention,
+)
+# fmt: off
+ENDING_FUNCTIONS = {
+    "adaptive_avg_pool2d", "adaptive_max_pool2d", "amax", "flatten", "getattr", "mean", "reshape",
+    "size", "sum", "view",
+}
+# fmt: on
+
+
+class UnknownOperationError(ValueError):
+    """An operation of which it is not known what a unit behind it sees."""
+
+
 @dataclass(frozen=True)
 class Field:
     """What the units of a feature map see along one axis of the image, in input pixels.
@@ -112,9 +133,9 @@ def receptive_fields(network: nn.Module, axis: int = 0) -> dict[str, Field]:
     """Layer name -> theoretical field of its output, in the order of the forward pass.
 
     Listed are convolutions, poolings and, under the name of the block, the joins of residual
-    blocks. The walk follows every path and ends on it where a unit begins to see the whole image
-    or a part that depends on the image's size: adaptive pooling, flatten, linear; and at any
-    operation that is not known here. ``axis`` 0 is height, 1 width.
+    blocks; a layer that is called again has a number behind its name. The walk follows every path
+    and ends on it at ``ENDING``. ``axis`` 0 is height, 1 width.
+    Raises: UnknownOperationError where it meets any other operation before.
     """
     modules = dict(network.named_modules())
     fields: dict[fx.Node, Field | None] = {}  # None: the walk has ended on the way to this node
@@ -132,11 +153,21 @@ def receptive_fields(network: nn.Module, axis: int = 0) -> dict[str, Field]:
             field = field.joined(other)
         module = modules[node.target] if node.op == "call_module" else None
         if isinstance(module, WINDOWED):
-            fields[node] = layers[node.target] = field.through(**_window(module, axis))
-        elif isinstance(module, POINTWISE) or _is_pointwise_function(node):
+            again = sum(
+                name == node.target or name.startswith(f"{node.target}_") for name in layers
+            )
+            name = f"{node.target}_{again}" if again else node.target
+            fields[node] = layers[name] = field.through(**_window(module, axis))
+        elif isinstance(module, POINTWISE) or _function(node) in POINTWISE_FUNCTIONS:
             fields[node] = field
             if len(sources) > 1:
                 layers[_owner(node) or node.name] = field
+        elif not isinstance(module, ENDING) and _function(node) not in ENDING_FUNCTIONS:
+            raise UnknownOperationError(
+                f"{type(module).__name__ if module else _function(node)}: not known what a unit "
+                "behind it sees; use a layer such as nn.MaxPool2d, or name it in "
+                "utils/receptive_field.py"
+            )
     return layers
 
 
@@ -146,11 +177,11 @@ def _owner(node: fx.Node) -> str:
     return stack[-1] if stack else ""
 
 
-def _is_pointwise_function(node: fx.Node) -> bool:
+def _function(node: fx.Node) -> str:
+    """Name of the function or method that an operation calls; empty for a module."""
     if node.op not in ("call_function", "call_method"):
-        return False
-    name = node.target if isinstance(node.target, str) else node.target.__name__
-    return name in POINTWISE_FUNCTIONS
+        return ""
+    return node.target if isinstance(node.target, str) else node.target.__name__
 
 
 def _window(module: nn.Module, axis: int) -> dict[str, int]:
