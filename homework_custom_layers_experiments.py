@@ -64,8 +64,8 @@ def layer_conclusions(table: Table) -> list[str]:
     ]
     costs = [f"{own} {seconds[own] / seconds[other]:.1f} times {other}" for own, other in pairs]
     return [
-        f"Forward and backward, a layer written in Python costs: {listed(costs)}. At this size "
-        "most of it is the fixed cost of calling a Python backward, not arithmetic.",
+        f"Forward and backward at the report's size, a layer written in Python takes: "
+        f"{listed(costs)}.",
         f"The report's gradient column is the mean of signed gradients, which cancel: for Swish it "
         f"is {signed['Swish']:.2g}, while a gradient's mean size under a random cotangent is "
         f"{absolute['Swish']:.2g}. Only the second can be compared between layers.",
@@ -94,14 +94,15 @@ def block_conclusions(table: Table) -> list[str]:
         f"Batch losses of the last epoch spread most in {best(spread)}: an inter-quartile range of "
         + listed([f"{spread[model]:.3f} ({model})" for model in spread])
         + f". On the train split they end in this order: {ranking(table['train_accuracy'])}.",
-        f"The signed mean gradient behind batch-norm is zero up to rounding ({signed[basic]:.1g} "
-        "for the basic block), as it was in the report; the mean absolute gradient is not.",
+        f"The signed mean gradient says nothing about a block. Where a batch-norm stands on every "
+        f"path it is zero up to rounding ({signed[wide]:.1g} for the wide block); an identity "
+        f"shortcut adds a constant, the part of units that ReLU lets through over their number "
+        f"({signed[basic]:.3g} for the basic block, {signed[narrow]:.3g} for the bottleneck).",
     ]
 
 
 CUSTOM_LAYERS = Experiment(
     name="custom_layers",
-    title="3.1 Custom layers beside their analogues",
     question="What do four layers with hand-written gradients compute, and what do they cost?",
     cases=(
         LayerCase("Swish", Swish, IMAGES),
@@ -127,7 +128,6 @@ CUSTOM_LAYERS = Experiment(
 
 RESIDUAL_BLOCKS = Experiment(
     name="residual_blocks",
-    title="3.2 Residual blocks",
     question="What do width and a bottleneck cost, and what do they bring inside a network?",
     dataset="cifar10",
     models=("BasicBlockNet", "BottleneckBlockNet", "WideBlockNet"),

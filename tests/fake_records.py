@@ -19,7 +19,6 @@ ENVIRONMENT = {"processor": "A Processor", "device": "cpu", "threads": 2}
 def make_experiment(models: Sequence[str] = ("CNN3x3", "CNN5x5"), **changes: object) -> Experiment:
     declared = {
         "name": "kernel_size",
-        "title": "Kernel size",
         "question": "Which kernel is best?",
         "dataset": "cifar10",
         "models": tuple(models),
@@ -74,6 +73,7 @@ def make_run(
         },
         "epochs": make_epochs(recipe.epochs, test_accuracy, [*names, "classifier.1"], seed),
         "environment": ENVIRONMENT,
+        "continued_in": [],
         "timings": {"epoch_seconds": [1.0] * recipe.epochs},
         "receptive_field": dict(fields),
         "probe": {"image_class": "ship"},

@@ -377,7 +377,7 @@ def test_a_folder_in_place_of_the_npz_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mnist.npz"
     path.mkdir()
     message = error_of(lambda: load_dataset("mnist", tmp_path))
-    assert message == f"{path}: not an npz file, or cut off: {REMEDY}"
+    assert message == f"{path}: cannot be read (Is a directory): {REMEDY}"
 
 
 FIRST_IDX = "train-images-idx3-ubyte"

@@ -44,7 +44,6 @@ def study(kind: str, cases: list[LayerCase]) -> tuple[dict, dict[str, np.ndarray
     name = {"layers": "custom_layers", "blocks": "residual_blocks"}[kind]
     experiment = Experiment(
         name=name,
-        title="",
         question="",
         varied=(),
         held=(),

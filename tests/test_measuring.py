@@ -24,7 +24,6 @@ CPU = Compute(torch.device("cpu"))
 RECIPE = Recipe(1, "adamw", 1e-2, 1e-2, batch_size=8, crop_padding=2, flip=True)
 EXPERIMENT = Experiment(
     name="kernel_size",
-    title="",
     question="",
     dataset="cifar10",
     models=("CNN7x7", "DeepFCNet"),

@@ -1,5 +1,6 @@
 """Every figure renders from made-up records, without a warning, and says what it shows."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +22,9 @@ from tests.fake_records import (
 from utils import canvas
 from utils.canvas import COLOURS, colour, label_points, new_figure, save, spread
 from utils.errors import UserError
-from utils.evidence import Evidence, gather, gradient_ratio
+from utils.evidence import Evidence, gather, gradient_ratios, gradient_verdict
 from utils.figures import FIGURES, draw
-from utils.figures_inside import describe_ratio
+from utils.figures_inside import describe_ratios
 from utils.plotting import Point, plot_epochs, plot_overview
 from utils.plotting_images import square_start
 from utils.render import picture_markdown
@@ -194,19 +195,30 @@ def test_links_are_relative_to_the_repository(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "word"), [(0.005, "vanishing"), (0.5, "neither"), (500.0, "exploding")]
+    ("ratios", "verdict"),
+    [
+        ([1.0, 0.005], "vanishing"),
+        ([0.5, 1.0], "neither vanishing nor exploding"),
+        ([500.0, 1.0], "exploding"),
+        ([1.0, math.nan], "not defined: a norm is not a positive number"),
+    ],
 )
-def test_norms_are_called_what_their_ratio_says(ratio: float, word: str) -> None:
-    assert describe_ratio(ratio) == f"first / last layer {ratio:.2g}: {word}"
+def test_gradients_are_called_what_their_ratio_says_in_any_epoch(
+    ratios: list[float], verdict: str
+) -> None:
+    assert gradient_verdict(np.array(ratios)) == verdict
 
 
-def test_the_ratio_is_that_of_the_last_epoch() -> None:
+def test_ratios_are_those_of_the_first_layer_to_the_last_by_epoch() -> None:
     run = make_run()
+    for entry in run["epochs"]:
+        entry["gradient_norm"] = {"first": 3, "middle": 7, "last": 1}
     run["epochs"][-1]["gradient_norm"] = {"first": 0.2, "middle": 7, "last": 0.4}
-    for entry in run["epochs"][:-1]:
-        entry["gradient_norm"] = {"first": 3, "middle": 3, "last": 1}
-    run["epochs"][0]["gradient_norm"] = {"first": 1, "middle": 1, "last": 1}
-    assert gradient_ratio([run]) == pytest.approx(0.5)
+    run["epochs"][0]["gradient_norm"] = {"first": 1, "middle": 1, "last": 0}
+    ratios = gradient_ratios([run])
+    assert math.isnan(ratios[0])
+    assert ratios[1:].tolist() == pytest.approx([3.0] * (len(ratios) - 2) + [0.5])
+    assert describe_ratios(ratios[1:]).startswith("first / last layer 0.5 to 3: neither")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ from utils.errors import UserError
 from utils.experiment import Experiment
 from utils.records import read_arrays, read_json, read_runs, run_path, speed_path
 
+FACTOR = 100  # between the first and the last layer's gradient: beyond it gradients are extreme
+EXTREMES = ("vanishing", "exploding")
+
 Record = Mapping[str, Any]
 Arrays = Mapping[str, np.ndarray]
 
@@ -146,15 +149,24 @@ def norms_by_layer(records: Sequence[Record]) -> dict[str, np.ndarray]:
     return {layer: np.array(values, dtype=float).mean(0) for layer, values in norms.items()}
 
 
-def gradient_ratio(records: Sequence[Record]) -> float:
-    """Mean gradient norm of the first layer over the last layer's, in the last epoch.
+def gradient_ratios(records: Sequence[Record]) -> np.ndarray:
+    """Mean gradient norm of the first layer over the last layer's, by epoch ``[epochs]``.
 
     Far below 1 gradients vanish on their way to the input, far above 1 they explode; NaN where
     either norm is no positive number.
     """
-    in_last_epoch = [norms[-1] for norms in norms_by_layer(records).values()]
-    first, last = in_last_epoch[0], in_last_epoch[-1]
-    return float(first / last) if first > 0 and last > 0 else math.nan
+    norms = list(norms_by_layer(records).values())
+    positive = (norms[0] > 0) & (norms[-1] > 0)
+    return np.where(positive, norms[0] / np.where(positive, norms[-1], 1), math.nan)
+
+
+def gradient_verdict(ratios: np.ndarray) -> str:
+    """What ``gradient_ratios`` beyond ``FACTOR`` in any epoch are called."""
+    if np.isnan(ratios).any():
+        return "not defined: a norm is not a positive number"
+    if ratios.min() < 1 / FACTOR:
+        return "vanishing"
+    return "exploding" if ratios.max() > FACTOR else "neither vanishing nor exploding"
 
 
 def loss_spread(records: Sequence[Record]) -> np.ndarray:

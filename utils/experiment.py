@@ -40,8 +40,7 @@ class Experiment:
     """A question, the networks that answer it, and what is held equal between them."""
 
     name: str  # the folder below results/ and plots/
-    title: str
-    question: str
+    question: str  # stands above the table
     varied: tuple[str, ...]  # what differs between the rows on purpose
     held: tuple[str, ...]  # what is equal for all of them
     not_tuned: tuple[str, ...]  # what may favour one of them by chance: a caveat on the conclusion

@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from utils.canvas import WIDTH, colour, new_panels, save
-from utils.evidence import Arrays, Evidence, gradient_ratio, norms_by_layer
+from utils.evidence import (
+    FACTOR,
+    Arrays,
+    Evidence,
+    gradient_ratios,
+    gradient_verdict,
+    norms_by_layer,
+)
 from utils.figures_training import Picture
 from utils.plotting import plot_field_growth, plot_gradient_flow, plot_layer_norms
 from utils.plotting_images import plot_grid, plot_receptive_field
-
-# A gradient that shrinks or grows by this factor between the last layer and the first is
-# called vanishing or exploding: two orders of magnitude.
-FACTOR = 100
 
 
 def with_array(evidence: Evidence, key: str) -> dict[str, Arrays]:
@@ -47,14 +50,10 @@ def draw_gradient_flow(evidence: Evidence, folder: Path) -> list[Picture]:
     return [Picture(save(figure, folder / "gradient_flow.png"), caption)]
 
 
-def describe_ratio(ratio: float) -> str:
-    """First layer's gradient norm over the last layer's, and what it is called."""
-    if math.isnan(ratio):
-        return "first / last layer: not a positive number"
-    word = "neither vanishing nor exploding"
-    if not 1 / FACTOR <= ratio <= FACTOR:
-        word = "vanishing" if ratio < 1 else "exploding"
-    return f"first / last layer {ratio:.2g}: {word}"
+def describe_ratios(ratios: np.ndarray) -> str:
+    """First layer's gradient norm over the last layer's, by epoch, and what it is called."""
+    extent = "" if np.isnan(ratios).any() else f" {ratios.min():.2g} to {ratios.max():.2g}"
+    return f"first / last layer{extent}: {gradient_verdict(ratios)}"
 
 
 def draw_gradient_norms(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -66,7 +65,7 @@ def draw_gradient_norms(evidence: Evidence, folder: Path) -> list[Picture]:
     )
     verdicts = []
     for ax, (model, records) in zip(panels, evidence.runs.items(), strict=True):
-        verdict = describe_ratio(gradient_ratio(records))
+        verdict = describe_ratios(gradient_ratios(records))
         verdicts.append(f"{model} {verdict}")
         plot_layer_norms(norms_by_layer(records), ax)
         ax.set_title(f"{model}\n{verdict}", fontsize=10)
@@ -74,8 +73,9 @@ def draw_gradient_norms(evidence: Evidence, folder: Path) -> list[Picture]:
         ax.set_ylabel("gradient norm of the weight")
     caption = (
         f"Gradient norm of each layer's weight by epoch, {evidence.dataset}, from the first layer "
-        "(dark) to the last (light). Norm of the first layer over that of the last in the last "
-        f"epoch (below 1/{FACTOR}: vanishing, above {FACTOR}: exploding): {'; '.join(verdicts)}."
+        "(dark) to the last (light). Norm of the first layer over that of the last, smallest and "
+        f"largest of all epochs (below 1/{FACTOR}: vanishing, above {FACTOR}: exploding): "
+        f"{'; '.join(verdicts)}."
     )
     return [Picture(save(figure, folder / "gradient_norms.png"), caption)]
 

@@ -76,6 +76,7 @@ TRAINING_COLUMNS: list[Column] = [
     ("reported", lambda row: percent(row["reported_test_accuracy"])),
     ("Gap, points", lambda row: percent(row["generalization_gap"])),
     ("Receptive field, pixels", lambda row: count(row.get("receptive_field"))),
+    ("Seeds", lambda row: count(row["seeds"])),
     ("Batch loss IQR, last epoch", lambda row: digits(row.get("batch_loss_iqr"))),
     ("mean of epochs", lambda row: digits(row.get("batch_loss_iqr_mean"))),
     ("Largest gradient norm", lambda row: digits(row.get("gradient_norm_largest"))),
@@ -116,6 +117,8 @@ def training_markdown(rows: Sequence[Row], evidence: Evidence) -> str:
     agree = all(row["parameters"] == row["reported_parameters"] for row in measured)
     if agree:  # then one sentence says more than a column
         columns = [column for column in columns if column != TRAINING_COLUMNS[2]]
+    if len({row["seeds"] for row in rows}) == 1:  # the caption names them
+        columns = [column for column in columns if column[0] != "Seeds"]
     caption = [
         _what_was_run(evidence),
         f"Varied: {_listed(evidence.experiment.varied)}. "
@@ -165,7 +168,11 @@ def _what_was_run(evidence: Evidence) -> str:
     """Dataset, size, epochs, seeds, precision, machine; and of which epoch the numbers are."""
     record = evidence.records[0]
     data = record["data"]
-    machines = dict.fromkeys(_machine(record) for record in evidence.records)
+    machines = dict.fromkeys(
+        _machine({**record, "environment": environment})
+        for record in evidence.records
+        for environment in (record["environment"], *record["continued_in"])
+    )
     seeds = _listed([str(seed) for seed in evidence.seeds])
     several = "; ± is the sample standard deviation over the seeds" if evidence.seeds[1:] else ""
     return (

@@ -5,13 +5,12 @@ results/<experiment>/…  -->  results/<experiment>/table.csv, table.md
                              README blocks <experiment>.table, .figures, .conclusions
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
-from utils.evidence import Evidence, gather, gradient_ratio
+from utils.evidence import Evidence, gather, gradient_ratios, gradient_verdict
 from utils.experiment import Experiment
 from utils.figures import draw
 from utils.figures_training import Picture
@@ -64,8 +63,9 @@ def render_experiment(experiment: Experiment, results: Path, plots: Path) -> dic
         return {}
     tables, cells = write_tables(evidence, results / experiment.name)
     pictures = {name: draw(name, evidence, plots / experiment.name) for name in experiment.figures}
+    question = f"*{experiment.question}*"
     return {
-        f"{experiment.name}.table": "\n\n".join(table.strip() for table in tables),
+        f"{experiment.name}.table": "\n\n".join([question, *(each.strip() for each in tables)]),
         f"{experiment.name}.figures": figures_markdown(pictures, plots),
         f"{experiment.name}.conclusions": conclusions_markdown(evidence, cells),
     }
@@ -74,7 +74,7 @@ def render_experiment(experiment: Experiment, results: Path, plots: Path) -> dic
 def write_tables(evidence: Evidence, folder: Path) -> tuple[list[str], Columns]:
     """Writes the tables whose records exist; returns their Markdown, and their cells by column.
 
-    For conclusions alone there is a column ``gradient_ratio``, see ``utils.evidence``.
+    For conclusions alone there are columns ``gradient_…``, see ``utils.evidence``.
     """
     parts: list[tuple[str, list[Row], str]] = []  # file name, rows, Markdown
     if evidence.layers:
@@ -94,10 +94,11 @@ def write_tables(evidence: Evidence, folder: Path) -> tuple[list[str], Columns]:
         write_text(folder / f"{file}.md", markdown)
         for column, values in columns(rows).items():
             cells.setdefault(column, {}).update(values)
-    ratios = {model: gradient_ratio(records) for model, records in evidence.runs.items()}
-    cells["gradient_ratio"] = {
-        model: None if math.isnan(ratio) else ratio for model, ratio in ratios.items()
-    }
+    for model, records in evidence.runs.items():
+        ratios = gradient_ratios(records)
+        cells.setdefault("gradient_verdict", {})[model] = gradient_verdict(ratios)
+        cells.setdefault("gradient_ratio_smallest", {})[model] = ratios.min()
+        cells.setdefault("gradient_ratio_largest", {})[model] = ratios.max()
     return [markdown for *_, markdown in parts], cells
 
 

@@ -96,8 +96,9 @@ def read_local(official: Official, data_dir: Path) -> Arrays | None:
 def read_npz(path: Path, official: Official, remedy: str = REMEDY) -> Arrays:
     """The four arrays of an npz file, checked; ``remedy`` is the way out that an error offers."""
     try:
-        if not zipfile.is_zipfile(path):
-            raise UserError(f"{path}: not an npz file, or cut off: {remedy}")
+        with path.open("rb") as file:  # on a path it would hide that the file cannot be opened
+            if not zipfile.is_zipfile(file):
+                raise UserError(f"{path}: not an npz file, or cut off: {remedy}")
         with np.load(path, allow_pickle=False) as npz:
             missing = [key for key in KEYS if key not in npz]
             if missing:
@@ -129,12 +130,13 @@ def _read_member(npz: np.lib.npyio.NpzFile, key: str, path: Path, remedy: str) -
 
 
 def missing_files(official: Official, data_dir: Path) -> list[str]:
-    """Names of the files that torchvision's layout still lacks; a .gz stands for its file."""
+    """Names of the files that torchvision's layout still lacks; of MNIST a .gz will do."""
     folder = data_dir / official.folder
+    endings = ("", ".gz") if official.name == "mnist" else ("",)
     return [
         name
         for name in official.files
-        if not (folder / name).exists() and not (folder / f"{name}.gz").exists()
+        if not any((folder / f"{name}{ending}").exists() for ending in endings)
     ]
 
 

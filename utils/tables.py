@@ -165,7 +165,7 @@ def _times(entry: Record, others: Iterable[Record], name: str) -> str:
         return one["forward_backward_seconds_100"]["median"]
 
     ratios = [
-        f"{seconds(entry) / seconds(other):.2g} times the time of {other[name]}" for other in others
+        f"{seconds(entry) / seconds(other):.1f} times the time of {other[name]}" for other in others
     ]
     return f"{', '.join(ratios)}, forward and backward"
 
