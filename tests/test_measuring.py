@@ -12,6 +12,7 @@ from utils.experiment import Experiment, Recipe
 from utils.flops import forward_flops
 from utils.measuring import (
     Effort,
+    Entry,
     inference_action,
     measure_speed,
     spread,
@@ -77,7 +78,9 @@ def test_flops_are_those_counted_by_hand(name: str) -> None:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_speed_record(data: Dataset, precision: str) -> None:
     compute = replace(CPU, precision=precision)
-    record = measure_speed(EXPERIMENT, networks(), data, compute, quick=True)
+    record = measure_speed([Entry(EXPERIMENT, networks(), data)], compute, quick=True)[
+        "kernel_size"
+    ]
     assert record.pop("environment")["torch"] == torch.__version__
     speeds = record.pop("models")
     assert record == {
@@ -103,7 +106,7 @@ def test_speed_record(data: Dataset, precision: str) -> None:
 def test_measuring_leaves_the_networks_as_they_are(data: Dataset) -> None:
     network = models.build("BottleneckBlockNet")  # with batch-norm, whose statistics move
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    measure_speed(EXPERIMENT, {"one": network}, data, CPU, quick=True)
+    measure_speed([Entry(EXPERIMENT, {"one": network}, data)], CPU, quick=True)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert network.training
     assert all(parameter.grad is None for parameter in network.parameters())

@@ -1,14 +1,15 @@
-"""Speed, measured apart from training: one pass per table, on a machine with nothing else to do.
+"""Speed, measured apart from training, on a machine with nothing else to do.
 
-    networks --for each round: for each quantity: every network in turn--> speed record
+    networks --for each round: for each quantity: every network in turn--> speed records
 
 A computer is faster in one minute than in the next. With the networks in turn (A B C A B C …)
 a slow minute falls on all of them alike, and the spread over the rounds says how much it weighs:
-differences within it mean nothing.
+differences within it mean nothing. The tables of a script share one pass, since a network was
+seen to be a third faster in one pass than in the next, with hardly any spread within either.
 """
 
 import copy
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -39,59 +40,84 @@ class Effort:
 
 
 # Four networks on two cores: about two minutes and about five seconds.
-FULL, QUICK = Effort(rounds=7, seconds=0.8), Effort(rounds=2, seconds=0.02)
+FULL, QUICK = Effort(rounds=7, seconds=0.6), Effort(rounds=2, seconds=0.02)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The networks of one table, as ``utils.training.build_network`` makes them, and their data."""
+
+    experiment: Experiment
+    networks: Mapping[str, nn.Module]
+    dataset: Dataset  # on the device on which it is measured
 
 
 def measure_speed(
-    experiment: Experiment,
-    networks: Mapping[str, nn.Module],
-    dataset: Dataset,
-    compute: Compute,
-    quick: bool = False,
-) -> dict[str, Any]:
-    """The speed record of an experiment's networks, as ``utils.training.build_network`` makes them.
+    entries: Sequence[Entry], compute: Compute, quick: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Experiment name -> its speed record; the networks of all tables have their turn together.
 
     Inference is float32, in eval and inference mode, on images that lie there normalised. A
     training step is all of it: making the batch with its augmentation, forward, loss, backward and
-    optimiser, in ``compute.precision``. The networks' weights stay as they are. ``dataset`` lies on
-    ``compute.device``.
+    optimiser, in ``compute.precision``. The networks' weights stay as they are.
     """
     effort = QUICK if quick else FULL
-    batch_sizes = {
+    seconds = time_in_turn(_all_actions(entries, compute), effort)
+    return {
+        entry.experiment.name: {
+            "schema": SCHEMA,
+            "experiment": entry.experiment.name,
+            "precision": compute.precision,
+            "device": compute.device.type,
+            "threads": torch.get_num_threads(),
+            "rounds": effort.rounds,
+            "batch_sizes": batch_sizes(entry.experiment),
+            "environment": environment(compute.device),
+            "models": {name: _speeds(entry.experiment, name, seconds) for name in entry.networks},
+        }
+        for entry in entries
+    }
+
+
+def batch_sizes(experiment: Experiment) -> dict[str, int]:
+    """What is measured at which batch size."""
+    return {
         "latency": LATENCY_BATCH,
         "throughput": THROUGHPUT_BATCH,
         "training": experiment.recipe.batch_size,
     }
-    windows = crops(dataset.x_train, experiment.recipe.crop_padding)  # one copy serves all
-    actions: dict[tuple[str, str], Action] = {}
-    for kind, batch_size in batch_sizes.items():
-        for name, network in networks.items():
-            actions[kind, name] = (
-                training_action(network, dataset, windows, experiment, compute)
-                if kind == "training"
-                else inference_action(network, dataset, batch_size)
-            )
-    seconds = time_in_turn(actions, effort)
-    return {
-        "schema": SCHEMA,
-        "experiment": experiment.name,
-        "precision": compute.precision,
-        "device": compute.device.type,
-        "threads": torch.get_num_threads(),
-        "rounds": effort.rounds,
-        "batch_sizes": batch_sizes,
-        "environment": environment(compute.device),
-        "models": {
-            name: {
-                "latency_seconds": spread(seconds["latency", name]),
-                **{
-                    f"{kind}_images_per_second": spread(batch_sizes[kind] / seconds[kind, name])
-                    for kind in ("throughput", "training")
-                },
-            }
-            for name in networks
-        },
+
+
+def _all_actions(entries: Sequence[Entry], compute: Compute) -> dict[tuple[str, str, str], Action]:
+    """(quantity, experiment, model) -> what is timed; the quantities one after the other."""
+    windows: dict[tuple[str, int], Tensor] = {}  # one copy serves all networks of a dataset
+    actions: dict[tuple[str, str, str], Action] = {}
+    for kind in ("latency", "throughput", "training"):
+        for entry in entries:
+            data, padding = entry.dataset, entry.experiment.recipe.crop_padding
+            if (data.name, padding) not in windows:
+                windows[data.name, padding] = crops(data.x_train, padding)
+            for name, network in entry.networks.items():
+                actions[kind, entry.experiment.name, name] = (
+                    training_action(
+                        network, data, windows[data.name, padding], entry.experiment, compute
+                    )
+                    if kind == "training"
+                    else inference_action(network, data, batch_sizes(entry.experiment)[kind])
+                )
+    return actions
+
+
+def _speeds(
+    experiment: Experiment, model: str, seconds: Mapping[tuple[str, str, str], np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """The record's numbers of one model, from the seconds per call in each round."""
+    sizes = batch_sizes(experiment)
+    rates = {
+        f"{kind}_images_per_second": spread(sizes[kind] / seconds[kind, experiment.name, model])
+        for kind in ("throughput", "training")
     }
+    return {"latency_seconds": spread(seconds["latency", experiment.name, model]), **rates}
 
 
 def inference_action(network: nn.Module, dataset: Dataset, batch_size: int) -> Action:
@@ -139,21 +165,20 @@ def _endless_batches(
 def time_in_turn(actions: Mapping[Key, Action], effort: Effort) -> dict[Key, np.ndarray]:
     """Seconds per call of each action, ``[rounds]``; all have their turn in every round.
 
-    Before the first round each is called once: a first call pays for memory and for the choice of
-    kernels. A CUDA device is waited for, ``torch.utils.benchmark`` sees to it.
+    A first round does not count: first calls pay for memory and for the choice of kernels, and a
+    processor that was idle is faster for some seconds. A CUDA device is waited for,
+    ``torch.utils.benchmark`` sees to it.
     """
     timers = {
         # without num_threads the timer would run on one thread
         key: Timer("action()", globals={"action": action}, num_threads=torch.get_num_threads())
         for key, action in actions.items()
     }
-    for action in actions.values():
-        action()
     rounds: dict[Key, list[float]] = {key: [] for key in actions}
-    for _ in range(effort.rounds):
+    for _ in range(1 + effort.rounds):
         for key, timer in timers.items():
             rounds[key].append(timer.blocked_autorange(min_run_time=effort.seconds).median)
-    return {key: np.array(seconds) for key, seconds in rounds.items()}
+    return {key: np.array(seconds[1:]) for key, seconds in rounds.items()}
 
 
 def spread(values: np.ndarray) -> dict[str, float]:

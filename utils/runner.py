@@ -26,7 +26,7 @@ from utils.errors import UserError
 from utils.experiment import Experiment, Run, declared_runs
 from utils.flops import forward_flops
 from utils.layer_study import study_layers
-from utils.measuring import measure_speed
+from utils.measuring import Entry, measure_speed
 from utils.plan import forget, recipe_of, record_path, runs_to_train, settle_compute
 from utils.probes import probe
 from utils.progress import Progress
@@ -72,7 +72,7 @@ def run_script(options: Options) -> None:
         train_runs(runs, costs, options.results, compute, load)
         for experiment in options.experiments:
             measure_layers(experiment, options, compute)
-            measure_models(experiment, options, compute, load)
+        measure_models(options, compute, load)
     render(options)
 
 
@@ -192,24 +192,34 @@ def measure_layers(experiment: Experiment, options: Options, compute: Compute) -
     write_json(path, record)
 
 
-def measure_models(
-    experiment: Experiment, options: Options, compute: Compute, load: DatasetLoader
-) -> None:
-    """Measures the speed of the experiment's models, where that was not done in this way yet."""
+def measure_models(options: Options, compute: Compute, load: DatasetLoader) -> None:
+    """Measures the models of all experiments in one pass, where that was not done yet."""
+    entries = []
+    for experiment in options.experiments:
+        if experiment.models and (
+            options.measure or options.fresh or stale(experiment, options, compute)
+        ):
+            as_trained = replace(experiment, recipe=recipe_of(experiment, options))
+            networks = {
+                run.model: build_network(run, compute.device) for run in declared_runs(experiment)
+            }
+            entries.append(Entry(as_trained, networks, load(experiment.dataset)))
+    if entries:
+        count = sum(len(entry.networks) for entry in entries)
+        log.info("measuring the speed of %d models", count)
+        for name, record in measure_speed(entries, compute, quick=options.quick).items():
+            write_json(speed_path(options.results, name), record)
+
+
+def stale(experiment: Experiment, options: Options, compute: Compute) -> bool:
+    """Whether the speed of some model is not on record for this precision and device."""
     path = speed_path(options.results, experiment.name)
-    if not experiment.models:
-        return
-    if path.exists() and not (options.measure or options.fresh):
-        kept = read_json(path)
-        same = (kept["precision"], kept["device"]) == (compute.precision, compute.device.type)
-        if same and set(experiment.models) <= set(kept["models"]):
-            return
-    log.info("%s: measuring the speed of %d models", experiment.name, len(experiment.models))
-    runs = declared_runs(experiment)
-    networks = {run.model: build_network(run, compute.device) for run in runs}
-    as_trained = replace(experiment, recipe=recipe_of(experiment, options))
-    dataset = load(experiment.dataset)
-    write_json(path, measure_speed(as_trained, networks, dataset, compute, quick=options.quick))
+    if not path.exists():
+        return True
+    kept = read_json(path)
+    conditions = (kept["precision"], kept["device"])
+    missing = set(experiment.models) - set(kept["models"])
+    return bool(missing) or conditions != (compute.precision, compute.device.type)
 
 
 def render(options: Options) -> None:
