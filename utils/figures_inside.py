@@ -19,7 +19,12 @@ from utils.evidence import (
     norms_by_layer,
 )
 from utils.figures_training import Picture
-from utils.plotting import plot_field_growth, plot_gradient_flow, plot_layer_norms
+from utils.plotting import (
+    label_layer_norms,
+    plot_field_growth,
+    plot_gradient_flow,
+    plot_layer_norms,
+)
 from utils.plotting_images import plot_grid, plot_receptive_field
 
 
@@ -68,9 +73,11 @@ def draw_gradient_norms(evidence: Evidence, folder: Path) -> list[Picture]:
         verdict = describe_ratios(gradient_ratios(records))
         verdicts.append(f"{model} {verdict}")
         plot_layer_norms(norms_by_layer(records), ax)
-        ax.set_title(f"{model}\n{verdict}", fontsize=10)
+        ax.set_title(f"{model}\n{verdict}", fontsize=9)
     for ax in panels[::2]:
         ax.set_ylabel("gradient norm of the weight")
+    for ax, records in zip(panels, evidence.runs.values(), strict=True):
+        label_layer_norms(norms_by_layer(records), ax)  # panels share an axis: all must be drawn
     caption = (
         f"Gradient norm of each layer's weight by epoch, {evidence.dataset}, from the first layer "
         "(dark) to the last (light). Norm of the first layer over that of the last, smallest and "

@@ -57,7 +57,14 @@ def render_overview(results: Path, plots: Path) -> dict[str, str]:
     rows = read_rows(results)
     if not rows:
         return {}
-    pictures = draw_overview([row for row in rows if row["role"] == "cifar10"], plots)
+    pictures = draw_overview(
+        [
+            row
+            for row in rows
+            if row["role"] == "cifar10" and row["experiment"] != "residual_blocks"
+        ],
+        plots,
+    )
     blocks = {
         "overview.figure": "\n\n".join(picture_markdown(picture, plots) for picture in pictures),
         "overview.table": overview_markdown(rows),
@@ -110,16 +117,16 @@ def same_networks(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def draw_overview(rows: Sequence[Row], plots: Path) -> list[Picture]:
-    """Test accuracy against parameters for every network trained on CIFAR-10."""
+    """Test accuracy against parameters for the networks trained on CIFAR-10."""
     if not rows:
         return []
     dataset = rows[0]["dataset"]
-    figure, axes = new_figure(1, 1, 6.5, f"Every network on {dataset}")
+    figure, axes = new_figure(1, 1, 6.5, f"Accuracy and size on {dataset}")
     plot_overview([point for group in same_networks(rows) for point in _points(group)], axes[0, 0])
     most = max(row["seeds"] for row in rows)
     caption = (
-        f"Test accuracy after the last epoch against trainable parameters for every network, "
-        f"{dataset}; "
+        f"Test accuracy after the last epoch against trainable parameters, {dataset}: every "
+        "network but the three that frame a single residual block; "
         + (f"means over {most} seeds, bars: ± one sample deviation." if most > 1 else "one seed.")
         + " Hollow: the accuracy that the report has for the network, joined to ours by a line."
     )

@@ -192,13 +192,19 @@ def plot_gradient_flow(
 
 def plot_layer_norms(norms: Mapping[str, np.ndarray], ax: Axes) -> None:
     """Gradient norm over epochs, a line per layer (log), from dark (input) to light (output)."""
-    shades = _shades(len(norms))
-    ends = []
-    for (layer, values), shade in zip(norms.items(), shades, strict=True):
+    for values, shade in zip(norms.values(), _shades(len(norms)), strict=True):
         ax.plot(np.arange(1, len(values) + 1), values, "o-", color=shade, lw=1.4, markersize=3)
-        ends.append((layer, len(values), values[-1], shade))
     log_y_axis(ax)
     epoch_axis(ax, max(len(values) for values in norms.values()))
+
+
+def label_layer_norms(norms: Mapping[str, np.ndarray], ax: Axes) -> None:
+    """Names the first and the last layer at the ends of their lines; the axis limits must stand."""
+    shades = _shades(len(norms))
+    ends = [
+        (layer, len(v), v[-1], shade)
+        for (layer, v), shade in zip(norms.items(), shades, strict=True)
+    ]
     label_line_ends(ax, [ends[0], ends[-1]] if len(ends) > 1 else ends)
 
 
