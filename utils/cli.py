@@ -71,16 +71,74 @@ def build_parser(experiments: Sequence[Experiment], description: str) -> argpars
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    names = [experiment.name for experiment in experiments]
-    add = parser.add_argument
-    add(
+    add_what(parser.add_argument_group("what is done"))
+    add_which(parser.add_argument_group("which runs"), [each.name for each in experiments])
+    add_where(parser.add_argument_group("where and how"))
+    return parser
+
+
+def add_what(group: argparse._ArgumentGroup) -> None:
+    """Flags that choose between training, measuring and rendering."""
+    group.add_argument(
         "--quick",
         action="store_true",
-        help="minutes instead of hours, no dataset and no network: "
-        "real digits and a synthetic stand-in for CIFAR-10, "
-        f"{QUICK_EPOCHS} epochs; goes to results/quick/ and plots/quick/ (default: the full study)",
+        help="minutes instead of hours, no dataset and no network: real digits and a synthetic "
+        f"stand-in for CIFAR-10, {QUICK_EPOCHS} epochs; goes to results/quick/ and plots/quick/ "
+        "(default: the full study)",
     )
-    add(
+    group.add_argument(
+        "--fresh",
+        action="store_true",
+        help="forget the records of the selected runs and train them again; to go on after an "
+        "interruption, leave it out (default: keep them)",
+    )
+    group.add_argument(
+        "--measure",
+        action="store_true",
+        help="measure speed again and train nothing (default: measure what was not measured yet)",
+    )
+    group.add_argument(
+        "--no-train",
+        action="store_true",
+        help="only render tables, figures and README from the records (default: train what is "
+        "missing first)",
+    )
+
+
+def add_which(group: argparse._ArgumentGroup, names: Sequence[str]) -> None:
+    """Flags that select runs; ``names`` are the script's experiments."""
+    group.add_argument(
+        "--experiments",
+        nargs="+",
+        metavar="NAME",
+        help=f"only these, of: {', '.join(names)} (default: all)",
+    )
+    group.add_argument(
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        help="only these models, by the names in the tables (default: all)",
+    )
+    group.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="train each model once with each of these seeds; others than the declared ones need "
+        "an --out-dir of their own (default: the declared ones)",
+    )
+    group.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help=f"1 to {MAX_EPOCHS}; another number than the declared one needs an --out-dir of its "
+        f"own (default: the declared number, {QUICK_EPOCHS} with --quick)",
+    )
+
+
+def add_where(group: argparse._ArgumentGroup) -> None:
+    """Flags about folders and the machine."""
+    group.add_argument(
         "--data-dir",
         type=Path,
         default=REPOSITORY / "data",
@@ -88,77 +146,31 @@ def build_parser(experiments: Sequence[Experiment], description: str) -> argpars
         help="where mnist.npz and cifar10.npz or torchvision's files are, or are downloaded to "
         "(default: data/ of the repository)",
     )
-    add(
+    group.add_argument(
         "--out-dir",
         type=Path,
         default=REPOSITORY,
         metavar="DIR",
         help="holds results/ and plots/ (default: the repository, whose README is then rendered)",
     )
-    add(
-        "--seeds",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="train each model once with each of these seeds (default: the declared ones)",
-    )
-    add(
-        "--epochs",
-        type=int,
-        metavar="N",
-        help=f"1 to {MAX_EPOCHS} (default: the declared number, "
-        f"{QUICK_EPOCHS} with --quick); another number than the declared one needs an --out-dir of "
-        "its own",
-    )
-    add(
+    group.add_argument(
         "--device",
         help="auto, cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU "
         "(default: that of the records at hand, else auto)",
     )
-    add(
+    group.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),
-        help="bfloat16 trains under autocast, "
-        "faster where the processor has it; one for all rows of a table (default: that of the "
-        "records at hand, else float32)",
+        help="bfloat16 trains under autocast, faster where the processor has it; one for all rows "
+        "of a table (default: that of the records at hand, else float32)",
     )
-    add(
+    group.add_argument(
         "--threads",
         type=int,
         metavar="N",
+        default=torch.get_num_threads(),
         help="CPU threads (default: torch's own choice, here %(default)s)",
     )
-    parser.set_defaults(threads=torch.get_num_threads())
-    add(
-        "--experiments",
-        nargs="+",
-        metavar="NAME",
-        help=f"only these, of: {', '.join(names)} (default: all)",
-    )
-    add(
-        "--models",
-        nargs="+",
-        metavar="NAME",
-        help="only these models, by the names in the tables (default: all)",
-    )
-    add(
-        "--fresh",
-        action="store_true",
-        help="forget the records of the selected runs and train them again; to go on after an "
-        "interruption, leave it out (default: keep them)",
-    )
-    add(
-        "--measure",
-        action="store_true",
-        help="measure speed again and train nothing (default: measure what was not measured yet)",
-    )
-    add(
-        "--no-train",
-        action="store_true",
-        help="only render tables, figures and README from the records (default: train what is "
-        "missing first)",
-    )
-    return parser
 
 
 def parse(
