@@ -14,7 +14,7 @@ from utils.evidence import EXTREMES
 from utils.experiment import Experiment
 from utils.recipes import CIFAR10_RECIPE
 from utils.runner import main
-from utils.wording import Column, best, listed, more_or_less, percent, ranking
+from utils.wording import Column, best, listed, more_or_less, percent, points, ranking
 
 Table = Mapping[str, Column]  # column -> model -> number
 
@@ -43,10 +43,21 @@ def matched_conclusions(table: Table) -> list[str]:
         if max(table["seeds"].values()) == 1
         else "The spread over seeds stands beside each accuracy."
     )
+    drop = table["largest_drop"]
+    shaken = [f"{model} by {points(drop[model])}" for model in drop if drop[model] > LARGE_DROP]
     return [
         f"At an equal number of parameters, from the best down: {ranking(accuracy)}.",
         f"Against 3×3, the 5×5 network scores {more_or_less(accuracy[middle] - accuracy[small])} "
         f"and the 7×7 network {more_or_less(accuracy[large] - accuracy[small])}. {caveat}",
+        *(
+            [
+                "From one epoch to the next the test accuracy fell in "
+                f"{listed(shaken)}: the shared learning rate is high for it, and part of its "
+                "distance may be the recipe's and not the kernel's."
+            ]
+            if shaken
+            else []
+        ),
         f"Equal parameters are not equal work: {large} spends "
         f"{flops[large] / flops[small]:.1f} times the FLOPs of {small}, since its weights stand "
         "in the convolutions, each used at every position, and not in the classifier.",
@@ -84,6 +95,7 @@ def depth_conclusions(table: Table) -> list[str]:
     ]
 
 
+LARGE_DROP = 0.1  # a fall of the test accuracy within one epoch that says: not quite stable
 HELD = ("optimiser and schedule", "epochs", "augmentation", "data order")
 
 KERNEL_SIZE = Experiment(

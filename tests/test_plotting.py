@@ -22,7 +22,7 @@ from tests.fake_records import (
 from utils import canvas
 from utils.canvas import COLOURS, colour, label_points, new_figure, save, spread
 from utils.errors import UserError
-from utils.evidence import Evidence, gather, gradient_ratios, gradient_verdict
+from utils.evidence import Evidence, gather, gradient_ratios, gradient_verdict, largest_drop
 from utils.figures import FIGURES, draw
 from utils.figures_inside import describe_ratios
 from utils.plotting import Point, plot_epochs, plot_overview
@@ -207,6 +207,17 @@ def test_gradients_are_called_what_their_ratio_says_in_any_epoch(
     ratios: list[float], verdict: str
 ) -> None:
     assert gradient_verdict(np.array(ratios)) == verdict
+
+
+def test_the_largest_drop_is_the_deepest_fall_of_the_test_accuracy() -> None:
+    run = make_run()
+    accuracies = np.linspace(0.2, 0.8, len(run["epochs"]))
+    for entry, accuracy in zip(run["epochs"], accuracies, strict=True):
+        entry["test_accuracy"] = accuracy
+    assert largest_drop([run]) == 0
+    run["epochs"][1]["test_accuracy"] = run["epochs"][0]["test_accuracy"] - 0.15
+    assert largest_drop([run]) == pytest.approx(0.15)
+    assert largest_drop([run | {"epochs": run["epochs"][:1]}]) == 0
 
 
 def test_ratios_are_those_of_the_first_layer_to_the_last_by_epoch() -> None:

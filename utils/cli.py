@@ -287,17 +287,13 @@ def check_epochs(options: Options) -> None:
 def check_study_seeds(options: Options) -> None:
     """Seeds that were not declared never enter the reported study."""
     declared = {seed for each in options.experiments for seed in each.seeds}
+    names = [each.name for each in options.experiments]
     others = [str(seed) for seed in options.seeds or () if seed not in declared]
     if options.is_study and others:
         raise UserError(
-            f"--seeds {' '.join(others)}: not declared in {experiment_names(options)}, and such "
+            f"--seeds {' '.join(others)}: not declared in {', '.join(names)}, and such "
             "runs never enter the reported study; give an --out-dir of their own"
         )
-
-
-def experiment_names(options: Options) -> str:
-    """For messages."""
-    return ", ".join(each.name for each in options.experiments)
 
 
 def check_writable(folder: Path) -> None:

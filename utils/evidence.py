@@ -169,6 +169,15 @@ def gradient_verdict(ratios: np.ndarray) -> str:
     return "exploding" if ratios.max() > FACTOR else "neither vanishing nor exploding"
 
 
+def largest_drop(records: Sequence[Record]) -> float:
+    """The most that the test accuracy, a fraction, fell from one epoch to the next; at least 0.
+
+    A large one says that the shared learning rate is too high for the network.
+    """
+    accuracy = by_epoch(records, "test_accuracy")  # [seeds, epochs]
+    return float(-np.diff(accuracy, axis=1).min(initial=0.0))
+
+
 def loss_spread(records: Sequence[Record]) -> np.ndarray:
     """Inter-quartile range of the batch losses within each epoch, ``[seeds, epochs]``."""
     quartiles = by_epoch(records, "batch_loss_quartiles")  # [seeds, epochs, 3]

@@ -39,7 +39,7 @@ class Effort:
     seconds: float  # of one turn; an action that takes longer is called once
 
 
-# Four networks on two cores: about two minutes and about five seconds.
+# Twelve networks on two cores: about three minutes and about ten seconds.
 FULL, QUICK = Effort(rounds=7, seconds=0.6), Effort(rounds=2, seconds=0.02)
 
 

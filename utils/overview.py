@@ -171,8 +171,8 @@ def same_network_markdown(rows: Sequence[Row]) -> str:
     if not same:
         return ""
     caption = (
-        "Rows with the same dataset, parameters and FLOPs are the same network, timed separately: "
-        "what differs between their latencies is noise, and under one seed and recipe so is what "
-        "differs between their accuracies."
+        "Rows with the same dataset, parameters and FLOPs are the same network, timed each in its "
+        "turn: what differs between their latencies is noise, and under one seed and recipe so is "
+        "what differs between their accuracies."
     )
     return f"{markdown_table(same, COLUMNS)}\n\n{caption}"

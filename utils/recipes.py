@@ -4,8 +4,8 @@ The rate rises in a straight line over the first fifth of the steps and falls to
 rest. The augmentation is the usual one: a random crop of the padded image, and on CIFAR-10 a
 mirror image half of the time; a mirrored digit is another sign.
 
-Ordinary recipes, hardly searched for: on CIFAR-10 SGD was picked over AdamW, and crops by 4
-pixels over 2, with CNN3x3 and DeepFCNet on 5,000 images held out from the train split.
+Ordinary recipes, hardly searched for: on 5,000 images held out from CIFAR-10's train split SGD
+did better than AdamW (CNN3x3, DeepFCNet), and crops by 4 pixels better than by 2 (CNN3x3).
 """
 
 from dataclasses import replace

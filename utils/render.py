@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
-from utils.evidence import Evidence, gather, gradient_ratios, gradient_verdict
+from utils.evidence import Evidence, gather, gradient_ratios, gradient_verdict, largest_drop
 from utils.experiment import Experiment
 from utils.figures import draw
 from utils.figures_training import Picture
@@ -74,7 +74,8 @@ def render_experiment(experiment: Experiment, results: Path, plots: Path) -> dic
 def write_tables(evidence: Evidence, folder: Path) -> tuple[list[str], Columns]:
     """Writes the tables whose records exist; returns their Markdown, and their cells by column.
 
-    For conclusions alone there are columns ``gradient_…``, see ``utils.evidence``.
+    For conclusions alone there are columns ``gradient_…`` and ``largest_drop``, see
+    ``utils.evidence``.
     """
     parts: list[tuple[str, list[Row], str]] = []  # file name, rows, Markdown
     if evidence.layers:
@@ -96,6 +97,7 @@ def write_tables(evidence: Evidence, folder: Path) -> tuple[list[str], Columns]:
             cells.setdefault(column, {}).update(values)
     for model, records in evidence.runs.items():
         ratios = gradient_ratios(records)
+        cells.setdefault("largest_drop", {})[model] = largest_drop(records)
         cells.setdefault("gradient_verdict", {})[model] = gradient_verdict(ratios)
         cells.setdefault("gradient_ratio_smallest", {})[model] = ratios.min()
         cells.setdefault("gradient_ratio_largest", {})[model] = ratios.max()
