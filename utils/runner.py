@@ -27,6 +27,7 @@ from utils.experiment import Experiment, Run, declared_runs
 from utils.flops import forward_flops
 from utils.layer_study import study_layers
 from utils.measuring import Entry, measure_speed
+from utils.memory import keep_freed_memory
 from utils.plan import forget, recipe_of, record_path, runs_to_train, settle_compute
 from utils.probes import probe
 from utils.progress import Progress
@@ -59,6 +60,7 @@ def main(
 
 def run_script(options: Options) -> None:
     """Checks, trains, measures and renders."""
+    keep_freed_memory()
     if options.train or options.measure:
         compute = settle_compute(options)
         if warning := warn_if_emulated(compute.device, compute.precision):
