@@ -1,5 +1,7 @@
 """Batches: the same images as by the obvious loops, and a draw of its own for each of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from tests.fakes import TINY_CIFAR10, TINY_MNIST, make_arrays
 from utils.batches import (
     augmented,
-    crops,
+    augmented_views,
     evaluation_batches,
     normalise,
     steps_per_epoch,
@@ -25,32 +27,41 @@ def tiny(official: object = TINY_CIFAR10) -> Dataset:
     return make_dataset(make_arrays(official), official.name, "tiny", official.classes)
 
 
+def recipe(crop_padding: int, flip: bool = False) -> Recipe:
+    return replace(RECIPE, crop_padding=crop_padding, flip=flip)
+
+
 @pytest.mark.parametrize("padding", [0, 1, 3])
-def test_crops_are_slices_of_the_reflected_image(padding: int) -> None:
+def test_views_are_slices_of_the_reflected_image_and_of_its_mirror_image(padding: int) -> None:
     images = torch.arange(2 * 3 * 5 * 6, dtype=torch.uint8).view(2, 3, 5, 6)
-    windows = crops(images, padding)
+    views = augmented_views(images, recipe(padding, flip=True))
     border = ((0, 0), (0, 0), (padding, padding), (padding, padding))
     padded = np.pad(images.numpy(), border, mode="reflect")
     for dy, dx in np.ndindex(2 * padding + 1, 2 * padding + 1):
-        expected = padded[:, :, dy : dy + 5, dx : dx + 6]
-        assert np.array_equal(windows[:, :, dy, dx].numpy(), expected)
+        for mirrored, source in enumerate((padded, padded[..., ::-1])):
+            expected = source[:, :, dy : dy + 5, dx : dx + 6]
+            assert np.array_equal(views[:, mirrored, :, dy, dx].numpy(), expected)
+
+
+def test_views_take_the_memory_of_the_padded_images_alone() -> None:
+    images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
+    assert augmented_views(images, recipe(2)).untyped_storage().nbytes() == 3 * 12 * 12
+    assert augmented_views(images, recipe(2, True)).untyped_storage().nbytes() == 2 * 3 * 12 * 12
 
 
 def test_each_image_of_a_batch_gets_its_own_crop_and_flip() -> None:
-    recipe = Recipe(**{**vars(RECIPE), "flip": True})
     images = torch.randint(0, 256, (1, 3, 8, 8), dtype=torch.uint8)
     generator = torch.Generator().manual_seed(0)
-    batch = augmented(crops(images, 2), torch.zeros(500, dtype=torch.int64), recipe, generator)
+    views = augmented_views(images, recipe(2, flip=True))
+    batch = augmented(views, torch.zeros(500, dtype=torch.int64), generator)
     assert len({image.numpy().tobytes() for image in batch}) == 2 * 5 * 5  # flips × rows × columns
 
 
 def test_without_augmentation_the_chosen_images_come_back() -> None:
-    recipe = Recipe(**{**vars(RECIPE), "crop_padding": 0})
     images = torch.randint(0, 256, (5, 1, 4, 4), dtype=torch.uint8)
     chosen = torch.tensor([3, 0, 3])
-    assert torch.equal(
-        augmented(crops(images, 0), chosen, recipe, torch.Generator()), images[chosen]
-    )
+    views = augmented_views(images, recipe(0))
+    assert torch.equal(augmented(views, chosen, torch.Generator()), images[chosen])
 
 
 @pytest.mark.parametrize("official", [TINY_MNIST, TINY_CIFAR10])
@@ -69,10 +80,10 @@ def test_the_train_split_has_mean_zero_and_deviation_one(official: object) -> No
 
 def test_an_epoch_holds_every_image_once_with_its_label() -> None:
     data = tiny()
-    recipe = Recipe(**{**vars(RECIPE), "crop_padding": 0})
-    seen = list(training_batches(data, crops(data.x_train, 0), recipe, torch.Generator()))
+    views = augmented_views(data.x_train, recipe(0))
+    seen = list(training_batches(data, views, recipe(0), torch.Generator()))
     assert [len(labels) for _, labels in seen] == [8, 8, 4]
-    assert len(seen) == steps_per_epoch(len(data.x_train), recipe)
+    assert len(seen) == steps_per_epoch(len(data.x_train), RECIPE)
     found = {
         image.numpy().tobytes(): label.item()
         for x, y in seen
@@ -87,11 +98,11 @@ def test_an_epoch_holds_every_image_once_with_its_label() -> None:
 
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others() -> None:
     data = tiny()
-    windows = crops(data.x_train, RECIPE.crop_padding)
+    views = augmented_views(data.x_train, RECIPE)
 
     def first(seed: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return next(iter(training_batches(data, windows, RECIPE, generator)))[0]
+        return next(iter(training_batches(data, views, RECIPE, generator)))[0]
 
     assert torch.equal(first(0), first(0))
     assert not torch.equal(first(0), first(1))

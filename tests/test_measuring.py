@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import models
-from utils.batches import crops, normalise
+from utils.batches import augmented_views, normalise
 from utils.data import Dataset, make_dataset
 from utils.experiment import Experiment, Recipe
 from utils.flops import forward_flops
@@ -145,33 +145,32 @@ def test_inference_is_one_float32_pass_in_eval_and_inference_mode(data: Dataset)
 
 def test_training_is_the_real_step_at_full_batches(data: Dataset) -> None:
     class Spy(nn.Module):
-        """Notes the shape and layout of what comes in, and whether autocast is on."""
+        """Notes how many images come in, and whether autocast is on."""
 
         def __init__(self) -> None:
             super().__init__()
             self.conv, self.head = nn.Conv2d(3, 10, 3), nn.AdaptiveAvgPool2d(1)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            channels_last = x.is_contiguous(memory_format=torch.channels_last)
             y = self.head(self.conv(x)).flatten(1)
-            seen.append((len(x), channels_last, self.training, y.dtype))
+            seen.append((len(x), self.training, y.dtype))
             weights.append(self.conv.weight.detach().clone())
             return y
 
     seen: list[tuple] = []
     weights: list[torch.Tensor] = []
-    windows = crops(data.x_train, RECIPE.crop_padding)
-    step = training_action(Spy(), data, windows, EXPERIMENT, replace(CPU, precision="bfloat16"))
+    views = augmented_views(data.x_train, RECIPE)
+    step = training_action(Spy(), data, views, RECIPE, replace(CPU, precision="bfloat16"))
     losses = [step() for _ in range(5)]  # 20 images: two full batches an epoch
-    assert seen == 5 * [(8, True, True, torch.bfloat16)]
+    assert seen == 5 * [(8, True, torch.bfloat16)]
     assert all(loss.isfinite() and loss > 0 for loss in losses)
     assert all(torch.equal(weights[0], weight) for weight in weights)  # nothing is learned
 
 
 def test_too_few_images_for_a_batch_are_refused(data: Dataset) -> None:
-    big = replace(EXPERIMENT, recipe=replace(RECIPE, batch_size=21))
-    windows = crops(data.x_train, 0)
-    step = training_action(models.build("CNN7x7"), data, windows, big, CPU)
+    big = replace(RECIPE, batch_size=21)
+    views = augmented_views(data.x_train, big)
+    step = training_action(models.build("CNN7x7"), data, views, big, CPU)
     with pytest.raises(ValueError, match=r"^20 train images do not fill a batch of 21$"):
         step()
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
-from utils.batches import crops, normalise, training_batches
+from utils.batches import augmented_views, normalise, training_batches
 from utils.data import Dataset
 from utils.environment import environment
-from utils.experiment import Experiment
+from utils.experiment import Experiment, Recipe
 from utils.records import SCHEMA
 from utils.training import Compute, build_optimizer, train_step
 
@@ -90,18 +90,16 @@ def batch_sizes(experiment: Experiment) -> dict[str, int]:
 
 def _all_actions(entries: Sequence[Entry], compute: Compute) -> dict[tuple[str, str, str], Action]:
     """(quantity, experiment, model) -> what is timed; the quantities one after the other."""
-    windows: dict[tuple[str, int], Tensor] = {}  # one copy serves all networks of a dataset
+    views: dict[tuple[str, Recipe], Tensor] = {}  # one copy serves all networks of a dataset
     actions: dict[tuple[str, str, str], Action] = {}
     for kind in ("latency", "throughput", "training"):
         for entry in entries:
-            data, padding = entry.dataset, entry.experiment.recipe.crop_padding
-            if (data.name, padding) not in windows:
-                windows[data.name, padding] = crops(data.x_train, padding)
+            data, recipe = entry.dataset, entry.experiment.recipe
+            if (data.name, recipe) not in views:
+                views[data.name, recipe] = augmented_views(data.x_train, recipe)
             for name, network in entry.networks.items():
                 actions[kind, entry.experiment.name, name] = (
-                    training_action(
-                        network, data, windows[data.name, padding], entry.experiment, compute
-                    )
+                    training_action(network, data, views[data.name, recipe], recipe, compute)
                     if kind == "training"
                     else inference_action(network, data, batch_sizes(entry.experiment)[kind])
                 )
@@ -134,13 +132,13 @@ def inference_action(network: nn.Module, dataset: Dataset, batch_size: int) -> A
 
 
 def training_action(
-    network: nn.Module, dataset: Dataset, windows: Tensor, experiment: Experiment, compute: Compute
+    network: nn.Module, dataset: Dataset, views: Tensor, recipe: Recipe, compute: Compute
 ) -> Action:
-    """One training step; ``windows`` are the train split's ``crops``."""
+    """One training step; ``views`` are the train split's ``augmented_views``."""
     network = copy.deepcopy(network).train()
     # at the learning rate zero every step does its full work, and the loss cannot run away
-    optimizer = build_optimizer(network, replace(experiment.recipe, learning_rate=0.0))
-    batches = _endless_batches(dataset, windows, experiment)
+    optimizer = build_optimizer(network, replace(recipe, learning_rate=0.0))
+    batches = _endless_batches(dataset, views, recipe)
 
     def step() -> Tensor:
         images, labels = next(batches)
@@ -150,14 +148,14 @@ def training_action(
 
 
 def _endless_batches(
-    dataset: Dataset, windows: Tensor, experiment: Experiment
+    dataset: Dataset, views: Tensor, recipe: Recipe
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Training batches, epoch after epoch, without the smaller one at the end of each."""
-    recipe, generator = experiment.recipe, torch.Generator().manual_seed(0)
-    if len(windows) < recipe.batch_size:
-        raise ValueError(f"{len(windows)} train images do not fill a batch of {recipe.batch_size}")
+    generator = torch.Generator().manual_seed(0)
+    if len(views) < recipe.batch_size:
+        raise ValueError(f"{len(views)} train images do not fill a batch of {recipe.batch_size}")
     while True:
-        for images, labels in training_batches(dataset, windows, recipe, generator):
+        for images, labels in training_batches(dataset, views, recipe, generator):
             if len(labels) == recipe.batch_size:
                 yield images, labels
 

@@ -10,7 +10,6 @@ the same seed, machine, thread count and precision, the record comes out the sam
 import contextlib
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import models
-from utils.batches import crops, evaluation_batches, steps_per_epoch, training_batches
+from utils.batches import augmented_views, evaluation_batches, steps_per_epoch, training_batches
 from utils.checkpoint import TrainingState, load_checkpoint, save_checkpoint, seed_everything
 from utils.data import Dataset
 from utils.environment import environment
@@ -60,11 +59,11 @@ def train(
     load_checkpoint(checkpoint, state)
     progress.skip(len(state.history) * steps_per_epoch(len(dataset.x_train), run.recipe))
 
-    windows = crops(dataset.x_train, run.recipe.crop_padding)
+    views = augmented_views(dataset.x_train, run.recipe)
     for epoch in range(len(state.history) + 1, run.recipe.epochs + 1):
         start = time.perf_counter()
         entry = {"epoch": epoch}
-        entry |= train_epoch(state, run.recipe, dataset, windows, compute, progress)
+        entry |= train_epoch(state, run.recipe, dataset, views, compute, progress)
         entry |= evaluate_epoch(state.network, dataset)
         state.history.append(entry)
         state.seconds.append(time.perf_counter() - start)
@@ -79,7 +78,7 @@ def train_epoch(
     state: TrainingState,
     recipe: Recipe,
     dataset: Dataset,
-    windows: Tensor,
+    views: Tensor,
     compute: Compute,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -89,17 +88,16 @@ def train_epoch(
     make the processor wait for the whole queue, in every step.
     """
     network = state.network.train()
-    layers = weight_layers(network)
     losses, norms = [], []
-    for images, labels in training_batches(dataset, windows, recipe, state.generator):
+    for images, labels in training_batches(dataset, views, recipe, state.generator):
         learning_rate = state.schedule.get_last_lr()[0]
         loss = train_step(network, images, labels, state.optimizer, compute)
         state.schedule.step()
         losses.append(loss)
-        norms.append(gradient_norms(network, layers))
+        norms.append(gradient_norms(network))
         progress.step()
     return {
-        **summarise_epoch(torch.stack(losses), torch.stack(norms), list(layers)),
+        **summarise_epoch(torch.stack(losses), torch.stack(norms), network),
         "learning_rate": learning_rate,  # of the last step
     }
 
@@ -186,41 +184,41 @@ def run_identity(run: Run, compute: Compute) -> dict[str, Any]:
     }
 
 
-def weight_layers(network: nn.Module) -> dict[str, nn.Module]:
-    """Name -> convolution or linear layer, from the input to the output."""
-    return {
-        name: module
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    }
+def gradient_norms(network: nn.Module) -> Tensor:
+    """L2 norm of each parameter's gradient, ``[parameters]``, on the device.
 
-
-def gradient_norms(network: nn.Module, layers: Mapping[str, nn.Module]) -> Tensor:
-    """L2 norms of the gradients: of each layer's weight, then of all parameters together.
-
-    Returns ``[len(layers) + 1]``, on the device; a frozen or unused layer has 0.
+    A frozen or unused parameter has 0.
     """
-    gradients = {p: p.grad for p in network.parameters() if p.grad is not None}
-    total = nn.utils.get_total_norm(gradients.values())
-    by_layer = [
-        torch.linalg.vector_norm(gradients.get(layer.weight, torch.zeros_like(total)))
-        for layer in layers.values()
-    ]
-    return torch.stack([*by_layer, total])
+    parameters = list(network.parameters())
+    nothing = torch.zeros((), device=parameters[0].device)
+    return torch.stack(
+        [nothing if p.grad is None else torch.linalg.vector_norm(p.grad) for p in parameters]
+    )
 
 
-def summarise_epoch(losses: Tensor, norms: Tensor, layers: list[str]) -> dict[str, Any]:
-    """``losses`` ``[steps]`` and ``norms`` ``[steps, layers + 1]`` -> the record's numbers."""
+def summarise_epoch(losses: Tensor, norms: Tensor, network: nn.Module) -> dict[str, Any]:
+    """``losses`` ``[steps]`` and ``norms`` ``[steps, parameters]`` -> the record's numbers."""
     losses, norms = losses.cpu().double(), norms.cpu().double()  # MPS has no float64
     quartiles = torch.quantile(losses, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
-    mean_norms = norms.mean(0).tolist()
+    totals = torch.linalg.vector_norm(norms, dim=1)  # of all parameters together, [steps]
+    names = (name for name, _ in network.named_parameters())
+    means = dict(zip(names, norms.mean(0).tolist(), strict=True))
     return {
         "running_loss": losses.mean().item(),
         "batch_loss_quartiles": quartiles.tolist(),
-        "gradient_norm": dict(zip(layers, mean_norms, strict=False)),
-        "gradient_norm_total": mean_norms[-1],
-        "gradient_norm_largest": norms[:, -1].max().item(),
+        "gradient_norm": {layer: means[f"{layer}.weight"] for layer in weight_layers(network)},
+        "gradient_norm_total": totals.mean().item(),
+        "gradient_norm_largest": totals.max().item(),
     }
+
+
+def weight_layers(network: nn.Module) -> list[str]:
+    """The names of the convolutions and linear layers, from the input to the output."""
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    ]
 
 
 @torch.inference_mode()
