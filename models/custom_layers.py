@@ -23,13 +23,19 @@ Pair = tuple[int, int]
 
 
 class SwishFunction(Function):
-    """y = x σ(βx), with s = σ(βx) and so ds/dx = β s (1 - s), ds/dβ = x s (1 - s).
+    """y = x s with s = σ(βx), and so ds/dx = β s (1 - s), ds/dβ = x s (1 - s).
 
-        dy/dx = s + x β s (1 - s) = s + β b      where b = x s (1 - s)
-        dy/dβ = x x s (1 - s)     = b x
+        dy/dx = s + x β s (1 - s) = s + βy (1 - s)
+        dy/dβ = x x s (1 - s)     = x y (1 - s)
 
-    b is 0 at both far ends, so the gradient is finite there; x² s (1 - s) would be inf · 0.
-    β is one number for all of x, so its gradient is the sum of g · dy/dβ over x.
+    Times g, with h = g s:
+
+        dL/dx = h + βy (g - h)          on the way from h to g, as far as βy says
+        dL/dβ = Σ y (g - h) x           the sum over x, for which β is one number
+
+    y (1 - s) is 0 at both far ends, so the gradient is finite there; x² (1 - s) would be inf · 0.
+    An activation does little with each number: its time is that of reading and writing memory.
+    So y, h and, for β = 1, dL/dx are one pass each, where ``x * sigmoid(x)`` would be two.
     """
 
     generate_vmap_rule = True
@@ -37,33 +43,42 @@ class SwishFunction(Function):
     @staticmethod
     def forward(x: Tensor, beta: Tensor | float) -> Tensor:
         """``x`` has any shape; ``beta`` is a tensor without dimensions where it is trained."""
-        return x * torch.sigmoid(_times(beta, x))
+        return _gated(x, x, beta)
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple, output: Tensor) -> None:
-        """σ is not saved but computed again: one pass over x costs less than keeping its size."""
+        """σ is not saved but computed again: that costs less than another tensor of this size."""
         x, beta = inputs
         is_tensor = isinstance(beta, Tensor)
-        ctx.save_for_backward(x, beta if is_tensor else None)
+        ctx.save_for_backward(x, output, beta if is_tensor else None)
         ctx.fixed_beta = None if is_tensor else beta
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         """The gradients of ``x`` and ``beta``."""
-        x, beta = ctx.saved_tensors
+        x, y, beta = ctx.saved_tensors
         beta = ctx.fixed_beta if beta is None else beta
-        gate = torch.sigmoid(_times(beta, x))
-        bend = torch.ops.aten.sigmoid_backward(x, gate)  # x s (1 - s) in one pass over memory
-        grad_x = grad * (gate + _times(beta, bend))
-        if not ctx.needs_input_grad[1]:
-            return grad_x, None
-        # summed in β's own dtype: x may be bfloat16 where β is float32
-        return grad_x, (grad * bend * x).sum(dtype=beta.dtype)
+        h = _gated(grad, x, beta)
+        grad_beta = None
+        if ctx.needs_input_grad[1]:
+            # summed in β's own dtype: x may be bfloat16 where β is float32
+            grad_beta = (y * (grad - h) * x).sum(dtype=beta.dtype)
+        # grad mode is on where a second derivative may be asked for, which needs h
+        lerp = torch.lerp if torch.is_grad_enabled() else Tensor.lerp_
+        grad_x = lerp(h, grad, y if ctx.fixed_beta == 1 else beta * y)  # h + βy (g - h)
+        return grad_x, grad_beta
 
 
-def _times(beta: Tensor | float, x: Tensor) -> Tensor:
-    """β x, without a pass over memory for the constant 1 of SiLU."""
-    return x if isinstance(beta, float) and beta == 1 else beta * x
+def _gated(value: Tensor, x: Tensor, beta: Tensor | float) -> Tensor:
+    """``value`` · σ(βx), of equal shapes.
+
+    σ(βx) is the slope of softplus, log(1 + exp(βx)) / β, so the backward of softplus is this
+    product in one pass, for a β that is a number. From βx = 40 on it takes 1 for σ, which there
+    is 1 in float64 too.
+    """
+    if isinstance(beta, Tensor):
+        return value * (beta * x).sigmoid_()
+    return torch.ops.aten.softplus_backward(value, x, beta, 40)
 
 
 class Swish(nn.Module):
@@ -71,6 +86,7 @@ class Swish(nn.Module):
 
     β = 1 is SiLU, β = 0 is x / 2, and β → ∞ is ReLU. Input and output have the same, any, shape.
     A trained β is one parameter of the layer; a fixed one is a constant outside ``state_dict``.
+    Backward reads the output again, as that of ``nn.Sigmoid`` does: do not change it in place.
 
     Source: Ramachandran et al., Searching for Activation Functions (2017), arXiv:1710.05941.
     Analogues: ``nn.SiLU`` (β = 1), ``nn.ReLU``.
@@ -280,25 +296,23 @@ class ChannelAttentionFunction(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, w0: Tensor, w1: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """y; and a, m and the maximum's position, outputs only so that they may be saved."""
-        average = x.mean(dim=(2, 3))
-        maximum, position = x.flatten(2).max(dim=2)
+    def forward(x: Tensor, w0: Tensor, w1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """y; and a and m, outputs only so that they may be saved."""
+        average, maximum = x.mean(dim=(2, 3)), x.amax(dim=(2, 3))
         gate = torch.sigmoid((F.relu(average @ w0.T) + F.relu(maximum @ w0.T)) @ w1.T)
-        return x * gate[..., None, None], average, maximum, position
+        return x * gate[..., None, None], average, maximum
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple, output: tuple) -> None:
         """Beside x, everything saved is small."""
         ctx.save_for_backward(*inputs, *output[1:])
-        ctx.mark_non_differentiable(output[3])
 
     @staticmethod
     def backward(
-        ctx: FunctionCtx, grad: Tensor, grad_average: Tensor, grad_maximum: Tensor, _: Tensor
+        ctx: FunctionCtx, grad: Tensor, grad_average: Tensor, grad_maximum: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The gradients of ``x``, ``w0``, ``w1``; those of a and m arrive in second derivatives."""
-        x, w0, w1, average, maximum, position = ctx.saved_tensors
+        x, w0, w1, average, maximum = ctx.saved_tensors
         p, q = average @ w0.T, maximum @ w0.T  # [batch, hidden]
         hidden = F.relu(p) + F.relu(q)
         gate = torch.sigmoid(hidden @ w1.T)  # [batch, channels]
@@ -311,10 +325,12 @@ class ChannelAttentionFunction(Function):
 
         height, width = x.shape[2:]
         per_position = (grad_average + grad_p @ w0) / (height * width)  # [batch, channels]
-        grad_x = torch.addcmul(per_position[..., None, None], grad, gate[..., None, None])
+        grad_x = grad * gate[..., None, None] + per_position[..., None, None]
         at_maximum = (grad_maximum + grad_q @ w0)[..., None]  # [batch, channels, 1]
+        # the position costs more than the maximum, so forward does without
+        position = F.adaptive_max_pool2d(x, 1, return_indices=True)[1].flatten(2)
         grad_x = grad_x.reshape(*x.shape[:2], height * width)
-        grad_x = grad_x.scatter_add_(2, position[..., None], at_maximum)
+        grad_x = grad_x.scatter_add_(2, position, at_maximum)
         return grad_x.reshape(x.shape), grad_w0, grad_w1
 
 

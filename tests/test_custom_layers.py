@@ -157,6 +157,12 @@ def test_swish_is_its_definition(beta: float, trainable: bool) -> None:
     torch.testing.assert_close(y, torch.tensor(expected, dtype=torch.float64).view(3, 5))
 
 
+def test_swish_keeps_every_digit_where_sigmoid_is_near_0_or_1() -> None:
+    x = torch.tensor([-700, -40.1, -39.9, -1e-9, 39.9, 40.1, 700], dtype=torch.float64)
+    actual, expected = value_and_grads(Swish(), x), value_and_grads(lambda x: swish(x, 1.0), x)
+    assert_lists_close(actual, expected, rtol=1e-13, atol=0)
+
+
 @pytest.mark.parametrize("height, width", [(4, 6), (5, 7), (3, 3)])  # even, cut-off edge, smallest
 @pytest.mark.parametrize(
     "kernel, stride, as_pairs",
@@ -265,6 +271,18 @@ def test_only_gradients_that_are_asked_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_backward_leaves_alone_what_it_is_given(name: str) -> None:
+    x, layer = random_tensor(*SHAPE).requires_grad_(), build(name)
+    y = layer(x)
+    cotangent = random_tensor(*y.shape, seed=1)
+    copies = [t.detach().clone() for t in (x, y, cotangent)]
+    inputs = (x, *layer.parameters())
+    first, second = (torch.autograd.grad(y, inputs, cotangent, retain_graph=True) for _ in range(2))
+    assert_lists_close(second, first, rtol=0, atol=0)
+    assert_lists_close([x.detach(), y.detach(), cotangent], copies, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_saves_its_input_and_nothing_else_of_that_size(name: str) -> None:
     x, layer = random_tensor(*SHAPE).requires_grad_(), build(name)
     saved: list[Tensor] = []
@@ -336,8 +354,11 @@ def test_l2_pooling_has_the_range_of_its_analogue(scale: float) -> None:
     assert_lists_close(actual, expected)
 
 
-def test_shared_maximum_gives_its_gradient_to_the_first_position() -> None:
-    x = random_tensor(1, 4, 3, 3).clamp(max=-0.5)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_shared_maximum_gives_its_gradient_to_the_first_position(
+    layout: torch.memory_format,
+) -> None:
+    x = random_tensor(1, 4, 3, 3).clamp(max=-0.5).contiguous(memory_format=layout)
     assert ((x == x.amax(dim=(2, 3), keepdim=True)).sum(dim=(2, 3)) > 1).all()
     x += 1.5  # the shared maximum is 1: not 0, which no hidden unit would see
     layer = build("ChannelAttention")
