@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 CONTENTS = (
     "identity",
     "network",
-    "optimizer",
-    "schedule",
+    "optimizers",
+    "schedules",
     "random",
     "environments",
     "history",
@@ -40,8 +40,8 @@ class TrainingState:
 
     identity: Mapping[str, Any]  # which run it is: utils.records.IDENTITY and the fingerprint
     network: nn.Module
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
+    optimizers: list[torch.optim.Optimizer]
+    schedules: list[torch.optim.lr_scheduler.LRScheduler]  # of each optimiser
     generator: torch.Generator  # draws the order of the images and their augmentation
     device: torch.device
     environments: list[dict[str, object]]  # where it was begun, and where it was gone on with
@@ -54,8 +54,8 @@ def save_checkpoint(path: Path, state: TrainingState) -> None:
     content = {
         "identity": state.identity,
         "network": state.network.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "schedule": state.schedule.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
+        "schedules": [schedule.state_dict() for schedule in state.schedules],
         "random": random_states(state.generator, state.device),
         "environments": state.environments,
         "history": state.history,
@@ -84,8 +84,9 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
         return
     try:
         state.network.load_state_dict(kept["network"])
-        state.optimizer.load_state_dict(kept["optimizer"])
-        state.schedule.load_state_dict(kept["schedule"])
+        for part in ("optimizers", "schedules"):
+            for each, content in zip(getattr(state, part), kept[part], strict=True):
+                each.load_state_dict(content)
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(
             f"{path}: does not fit the network, which has changed since; delete it to start anew"

@@ -20,6 +20,7 @@ class Recipe:
     batch_size: int = 128
     warmup: float = 0.2  # the part of all steps in which the learning rate rises
     momentum: float = 0.9  # Nesterov; read by sgd alone
+    muon_rate: float = 0.0  # peak rate of Muon for the filters of convolutions; 0: as all the rest
     crop_padding: int = 0  # pixels of reflected border from which each image is cut at random
     flip: bool = False  # mirror each image left to right with probability one half
 

@@ -10,7 +10,7 @@ seen to be a third faster in one pass than in the next, with hardly any spread w
 
 import copy
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,8 +22,9 @@ from utils.batches import augmented_views, normalise, training_batches
 from utils.data import Dataset
 from utils.environment import environment
 from utils.experiment import Experiment, Recipe
+from utils.optimizers import build_optimizers
 from utils.records import SCHEMA
-from utils.training import Compute, build_optimizer, train_step
+from utils.training import Compute, train_step
 
 Key = TypeVar("Key", bound=Hashable)
 Action = Callable[[], object]
@@ -137,12 +138,14 @@ def training_action(
     """One training step; ``views`` are the train split's ``augmented_views``."""
     network = copy.deepcopy(network).train()
     # at the learning rate zero every step does its full work, and the loss cannot run away
-    optimizer = build_optimizer(network, replace(recipe, learning_rate=0.0))
+    optimizers = build_optimizers(network, recipe)
+    for optimizer in optimizers:
+        optimizer.param_groups[0]["lr"] = 0.0
     batches = _endless_batches(dataset, views, recipe)
 
     def step() -> Tensor:
         images, labels = next(batches)
-        return train_step(network, images, labels, optimizer, compute)
+        return train_step(network, images, labels, optimizers, compute)
 
     return step
 

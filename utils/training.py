@@ -10,6 +10,7 @@ the same seed, machine, thread count and precision, the record comes out the sam
 import contextlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from utils.data import Dataset
 from utils.environment import environment
 from utils.experiment import Recipe, Run
 from utils.flops import forward_flops
+from utils.optimizers import build_optimizers
 from utils.progress import Progress
 from utils.records import SCHEMA
 
@@ -90,15 +92,16 @@ def train_epoch(
     network = state.network.train()
     losses, norms = [], []
     for images, labels in training_batches(dataset, views, recipe, state.generator):
-        learning_rate = state.schedule.get_last_lr()[0]
-        loss = train_step(network, images, labels, state.optimizer, compute)
-        state.schedule.step()
+        learning_rate = state.schedules[0].get_last_lr()[0]
+        loss = train_step(network, images, labels, state.optimizers, compute)
+        for schedule in state.schedules:
+            schedule.step()
         losses.append(loss)
         norms.append(gradient_norms(network))
         progress.step()
     return {
         **summarise_epoch(torch.stack(losses), torch.stack(norms), network),
-        "learning_rate": learning_rate,  # of the last step
+        "learning_rate": learning_rate,  # of the last step; Muon's goes up and down with it
     }
 
 
@@ -106,7 +109,7 @@ def train_step(
     network: nn.Module,
     images: Tensor,
     labels: Tensor,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     compute: Compute,
 ) -> Tensor:
     """Forward, loss, backward, step; the gradients stay in place to be looked at.
@@ -116,33 +119,42 @@ def train_step(
     """
     with compute.autocast():
         loss = F.cross_entropy(network(images), labels)
-    optimizer.zero_grad()
+    network.zero_grad()
     loss.backward()
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     return loss.detach()
 
 
 def initial_state(run: Run, dataset: Dataset, compute: Compute) -> TrainingState:
-    """An untrained network with its optimiser and schedule; draws from the seeded generators."""
+    """An untrained network with its optimisers and schedules; draws from the seeded generators."""
     network = build_network(run, compute.device)
-    optimizer = build_optimizer(network, run.recipe)
+    optimizers = build_optimizers(network, run.recipe)
+    steps = run.recipe.epochs * steps_per_epoch(len(dataset.x_train), run.recipe)
     return TrainingState(
         identity=run_identity(run, compute) | {"fingerprint": dataset.fingerprint},
         network=network,
-        optimizer=optimizer,
-        schedule=torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=run.recipe.learning_rate,
-            total_steps=run.recipe.epochs * steps_per_epoch(len(dataset.x_train), run.recipe),
-            pct_start=run.recipe.warmup,
-            anneal_strategy="linear",
-            cycle_momentum=False,
-        ),
+        optimizers=optimizers,
+        schedules=[build_schedule(optimizer, run.recipe, steps) for optimizer in optimizers],
         # a generator of its own: what a network draws (dropout) cannot change which images,
         # in which order, all models of the experiment see
         generator=torch.Generator().manual_seed(run.seed),
         device=compute.device,
         environments=[environment(compute.device)],
+    )
+
+
+def build_schedule(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """From a 25th of the optimiser's rate in a straight line to all of it, then down to nothing."""
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=optimizer.param_groups[0]["lr"],
+        total_steps=steps,
+        pct_start=recipe.warmup,
+        anneal_strategy="linear",
+        cycle_momentum=False,
     )
 
 
@@ -152,22 +164,6 @@ def build_network(run: Run, device: torch.device) -> nn.Module:
     if any(isinstance(module, nn.Conv2d) for module in network.modules()):
         network = network.to(memory_format=torch.channels_last)
     return network
-
-
-def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW, or SGD with Nesterov momentum; fused into one pass over the parameters."""
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(
-            network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-        )
-    return torch.optim.SGD(
-        network.parameters(),
-        recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=True,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
 
 
 def run_identity(run: Run, compute: Compute) -> dict[str, Any]:
