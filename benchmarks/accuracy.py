@@ -1,0 +1,249 @@
+"""Time to the report's accuracy: how long this study and the usual loop train until they have it.
+
+    declared networks --train--> epochs --measure, on an idle machine--> seconds --> ratio
+
+Ours is the shortest schedule of 1 to 10 epochs whose accuracy on 5,000 validation images is above
+the report's test accuracy; each is a training of its own, since the learning rate ends at zero with
+it. The usual loop's rate is constant: one training, until its first epoch that is above it. What is
+trained is on disk at once and never trained again: the same command goes on.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+import homework_cnn_architecture_analysis
+import homework_cnn_vs_fc_comparison
+import homework_custom_layers_experiments
+import models
+from benchmarks import timing
+from benchmarks.accuracy_records import MOST_EPOCHS, PARTS, Row, declared_rows, read_all
+from benchmarks.accuracy_report import NAME, TITLE, draw, markdown, readme_block, summarise
+from benchmarks.accuracy_training import Data, Place, load, measure_row, train_row
+from benchmarks.timing import Effort, claim_lines
+from utils.cli import MAX_THREADS, REPOSITORY, OneLineParser, automatic_device, check_writable
+from utils.environment import has_native_bfloat16
+from utils.errors import UserError
+from utils.memory import keep_freed_memory
+from utils.readme import find_blocks
+from utils.recipes import QUICK_EPOCHS, quick
+from utils.records import write_json
+from utils.render import render_readme
+from utils.training import Compute
+
+__all__ = ["NAME", "TITLE", "main", "markdown"]
+
+EXPERIMENTS = (
+    *homework_cnn_vs_fc_comparison.EXPERIMENTS,
+    *homework_cnn_architecture_analysis.EXPERIMENTS,
+    *homework_custom_layers_experiments.EXPERIMENTS,
+)
+FULL = Effort(rounds=5, batches=50, least_batches=50, segment_flops=0)  # 50 for every network
+QUICK_MODELS = ("FCNet", "CNN7x7")
+QUICK_TARGET = 0.2  # twice what guessing gets: two epochs on few images pass it, or nearly so
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for, all of it valid."""
+
+    rows: tuple[Row, ...]  # of which trainings are made and timed
+    every_row: tuple[Row, ...]  # which are rendered
+    data_dir: Path
+    out_dir: Path
+    quick: bool
+    trains: bool
+    measures: bool
+    again: bool  # whether what was measured is measured again
+
+    @property
+    def most_epochs(self) -> int:
+        """How many epochs either side may take."""
+        return QUICK_EPOCHS if self.quick else MOST_EPOCHS
+
+    @property
+    def results(self) -> Path:
+        """Where the summary goes; the records stand in a folder of it."""
+        return self.out_dir / "results" / ("quick/benchmarks" if self.quick else "benchmarks")
+
+    @property
+    def records(self) -> Path:
+        """Where the records of the rows go."""
+        return self.results / NAME
+
+    @property
+    def plots(self) -> Path:
+        """Where figures go."""
+        return self.out_dir / "plots" / "quick" if self.quick else self.out_dir / "plots"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code: 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
+    try:
+        run_command(parse(argv))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "interrupted; the same command goes on, what is finished is on record", file=sys.stderr
+        )
+        return 130
+    return 0
+
+
+def run_command(options: Options) -> None:
+    """Trains, measures and renders what was asked for."""
+    keep_freed_memory()
+    kept = [part for part in PARTS if not (part == "seconds" and options.again)]
+    read_all(options.rows, options.records, options.most_epochs, kept)  # all fit, before any work
+    place = make_place(options)
+    loaded: dict[str, Data] = {}
+    actions = [
+        *([train_row] if options.trains else []),
+        *([measure_row] if options.measures else []),  # of all rows, once all are trained
+    ]
+    for action in actions:
+        for row in options.rows:
+            name = row.run.dataset
+            if name not in loaded:
+                loaded[name] = load(name, options.data_dir, options.quick, place.compute.device)
+            action(row, loaded[name], place)
+    render(options)
+
+
+def make_place(options: Options) -> Place:
+    """The study's precision is bfloat16 where the processor has it."""
+    device = automatic_device()
+    return Place(
+        folder=options.records,
+        compute=Compute(device, "bfloat16" if has_native_bfloat16(device) else "float32"),
+        most_epochs=options.most_epochs,
+        effort=timing.QUICK if options.quick else FULL,
+        again=options.again,
+    )
+
+
+def render(options: Options) -> None:
+    """Summary, figure and, where the README has a place for them, its block."""
+    parts = read_all(options.every_row, options.records, options.most_epochs)
+    record = summarise(parts, options.quick)
+    if record is None:
+        print("no network is trained to its end yet: nothing to render")
+        return
+    write_json(options.results / f"{NAME}.json", record)
+    picture = draw(record, options.plots)
+    for line in claim_lines(record["claims"]):
+        print(line)
+    readme = REPOSITORY / "README.md"
+    if options.out_dir != REPOSITORY or options.quick or not record["claims"]:
+        return
+    if "benchmarks" in find_blocks(readme.read_text(encoding="utf-8"), str(readme)):
+        render_readme(readme, {"benchmarks": readme_block(record, picture, options.plots)})
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All flags with their help."""
+    parser = OneLineParser(
+        prog="python -m benchmarks.accuracy",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--train",
+        action="store_true",
+        help="only train what is missing, on a busy machine too (default: then time, on an idle "
+        "one, what was not timed yet)",
+    )
+    what.add_argument(
+        "--measure", action="store_true", help="only time all epochs, again where that was done"
+    )
+    what.add_argument("--no-train", action="store_true", help="only render from the records")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"minutes, no dataset: {' and '.join(QUICK_MODELS)} on few images; the numbers mean "
+        "nothing",
+    )
+    add_which_and_where(parser)
+    return parser
+
+
+def add_which_and_where(parser: argparse.ArgumentParser) -> None:
+    """Flags that select networks, folders and threads."""
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        help="only these; several commands with --train may share the work, each with its own "
+        "(default: all)",
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=REPOSITORY / "data",
+        metavar="DIR",
+        help="where the datasets are, or are downloaded to (default: data/ of the repository)",
+    )
+    parser.add_argument(
+        "--out-dir",
+        type=Path,
+        default=REPOSITORY,
+        metavar="DIR",
+        help="holds results/ and plots/ (default: the repository, whose README is then rendered)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=torch.get_num_threads(),
+        metavar="N",
+        help="CPU threads (default: torch's own choice, here %(default)s)",
+    )
+
+
+def quick_rows(rows: Sequence[Row]) -> list[Row]:
+    """A few of them, with a recipe and a target for few images."""
+    return [
+        Row(replace(row.run, recipe=quick(row.run.recipe)), QUICK_TARGET)
+        for row in rows
+        if row.run.model in QUICK_MODELS
+    ]
+
+
+def parse(argv: Sequence[str] | None) -> Options:
+    """Command line -> checked options; sets torch's thread count.
+
+    Raises: UserError for the first bad value.
+    """
+    given = build_parser().parse_args(argv)
+    rows = quick_rows(declared_rows(EXPERIMENTS)) if given.quick else declared_rows(EXPERIMENTS)
+    known = list(dict.fromkeys(row.run.model for row in rows))
+    for name in given.models or ():
+        if name not in known:
+            raise UserError(f"--models: {models.unknown('model', name, known)}")
+    if not 1 <= given.threads <= MAX_THREADS:
+        raise UserError(f"--threads {given.threads}: must be between 1 and {MAX_THREADS}")
+    torch.set_num_threads(given.threads)
+    options = Options(
+        rows=tuple(row for row in rows if not given.models or row.run.model in given.models),
+        every_row=tuple(rows),
+        data_dir=given.data_dir,
+        out_dir=given.out_dir.resolve(),
+        quick=given.quick,
+        trains=not (given.measure or given.no_train),
+        measures=not (given.train or given.no_train),
+        again=given.measure,
+    )
+    check_writable(options.results)
+    check_writable(options.plots)
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

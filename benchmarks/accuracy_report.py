@@ -1,0 +1,299 @@
+"""Time to the report's accuracy, from the records alone: summary, table, figure, README block.
+
+    the three records of every row --> summary --> docs/benchmarks.md, the README's figure
+
+Time to accuracy = epochs until the validation accuracy passes, times the seconds of an epoch.
+Where the usual loop never passes, all its epochs count and the ratio is a lower bound.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from benchmarks.accuracy_records import is_finished, passing
+from benchmarks.timing import Claim, as_records, geometric_mean, ratio
+from utils.canvas import BLUE, GREY, ORANGE, new_figure, save
+from utils.figures_training import Picture
+from utils.markdown import Column, digits, markdown_table, percent, picture_markdown
+from utils.measuring import spread
+from utils.records import SCHEMA
+from utils.wording import listed
+
+Record = Mapping[str, Any]
+Parts = Mapping[str, Record | None]  # "ours", "usual" and "seconds" of one row
+
+NAME = "accuracy"
+TITLE = "Time to the report's accuracy"
+
+GOAL_MEAN, GOAL_SMALLEST = 8.0, 3.0
+SIDES = {"ours": ("this study", BLUE, "o"), "usual": ("the usual loop", ORANGE, "s")}
+
+
+def summarise(rows: Sequence[Parts], quick: bool = False) -> dict[str, Any] | None:
+    """All rows whose trainings are finished, with their ratios and the claims about these.
+
+    None where no row is.
+    """
+    finished = [row for row in rows if is_finished(row["ours"]) and is_finished(row["usual"])]
+    if not finished:
+        return None
+    summaries = [summarise_row(row) for row in finished]
+    trained = [row[side]["environments"] for row in finished for side in SIDES]
+    timed = [row["seconds"] for row in finished if row["seconds"]]
+    trained_on = _distinct([each for environments in trained for each in environments])
+    measured_on = _distinct([record["environment"] for record in timed])
+    return {
+        "schema": SCHEMA,
+        "quick": quick,
+        "environment": (measured_on or trained_on)[0],
+        "trained_on": trained_on,
+        "measured_on": measured_on,
+        "rounds": min((len(record["ours"]) for record in timed), default=0),
+        "declared": len(rows),
+        "rows": summaries,
+        "claims": as_records(claims([row for row in summaries if row["ratio"]])),
+    }
+
+
+def summarise_row(parts: Parts) -> dict[str, Any]:
+    """One network: both sides, and usual / ours where ours passes and both were timed."""
+    ours, seconds = parts["ours"], parts["seconds"]
+    sides = {side: _side(parts[side], seconds and seconds[side]) for side in SIDES}
+    return {
+        "experiment": ours["experiment"],
+        "model": ours["model"],
+        "data": ours["data"]["description"],
+        "target": ours["target"],
+        "precision": ours["precision"],
+        **sides,
+        "ratio": ratio(
+            *(sides[side]["epochs"] * np.array(seconds[side]) for side in ("usual", "ours"))
+        )
+        if seconds and sides["ours"]["passed"]
+        else None,
+    }
+
+
+def _side(record: Record, epoch_seconds: Sequence[float] | None) -> dict[str, Any]:
+    """What passed, or else the longest that was tried; seconds with their quartiles."""
+    entry = passing(record["tried"], record["target"])
+    return {
+        **(entry or record["tried"][-1]),
+        "passed": entry is not None,
+        "seconds_per_epoch": spread(np.array(epoch_seconds)) if epoch_seconds else None,
+    }
+
+
+def claims(rows: Sequence[Record]) -> list[Claim]:
+    """The two goals, over the rows that have a ratio."""
+    if not rows:
+        return []
+    medians = [row["ratio"]["median"] for row in rows]
+    smallest = min(rows, key=lambda row: row["ratio"]["median"])
+    return [
+        Claim(
+            f"Time to the report's accuracy, usual / ours, geometric mean of {len(rows)} ratios",
+            geometric_mean(medians),
+            GOAL_MEAN,
+            at_least=True,
+        ),
+        Claim(
+            f"Time to the report's accuracy, usual / ours, smallest ({label(smallest)})",
+            min(medians),
+            GOAL_SMALLEST,
+            at_least=True,
+        ),
+    ]
+
+
+def label(row: Record) -> str:
+    """The network, and the data where it is not clear which: "FCNet, MNIST"."""
+    return f"{row['model']}, {row['data']}"
+
+
+def is_lower_bound(row: Record) -> bool:
+    """Whether the usual loop would have needed more epochs than it was given."""
+    return not row["usual"]["passed"]
+
+
+COLUMNS: list[Column] = [
+    ("Network", lambda row: label(row)),
+    ("Report, %", lambda row: percent(row["target"])),
+    ("Ours: epochs", lambda row: _epochs(row["ours"])),
+    ("validation, %", lambda row: percent(row["ours"]["validation_accuracy"])),
+    ("test, %", lambda row: percent(row["ours"]["test_accuracy"])),
+    ("s per epoch", lambda row: _median(row["ours"])),
+    ("s", lambda row: _total(row["ours"])),
+    ("Usual: epochs", lambda row: _epochs(row["usual"])),
+    ("validation, %", lambda row: percent(row["usual"]["validation_accuracy"])),
+    ("test, %", lambda row: percent(row["usual"]["test_accuracy"])),
+    ("s per epoch", lambda row: _median(row["usual"])),
+    ("s", lambda row: _total(row["usual"])),
+    ("Usual / ours", lambda row: ratio_text(row, with_quartiles=True)),
+]
+
+
+def _epochs(side: Record) -> str:
+    return f"{'' if side['passed'] else '> '}{side['epochs']}"
+
+
+def _median(side: Record) -> str:
+    return digits(side["seconds_per_epoch"] and side["seconds_per_epoch"]["median"])
+
+
+def _total(side: Record) -> str:
+    if not side["seconds_per_epoch"]:
+        return ""
+    return f"{'' if side['passed'] else '> '}{digits(seconds(side))}"
+
+
+def seconds(side: Record) -> float:
+    """Of training until the accuracy was passed, or until the last epoch."""
+    return side["epochs"] * side["seconds_per_epoch"]["median"]
+
+
+def ratio_text(row: Record, with_quartiles: bool = False) -> str:
+    """As in "12.3×", or "≥ 12.3×" for a lower bound; its quartiles behind it where asked for."""
+    if not row["ratio"]:
+        return ""
+    median, low, high = (f"{row['ratio'][key]:.1f}" for key in ("median", "q1", "q3"))
+    quartiles = f" ({low}–{high})" if with_quartiles else ""
+    return f"{'≥ ' if is_lower_bound(row) else ''}{median}×{quartiles}"
+
+
+def markdown(record: Record) -> str:
+    """The table and how it came about."""
+    return f"{markdown_table(record['rows'], COLUMNS)}\n\n{caption(record)}"
+
+
+def caption(record: Record) -> str:
+    """What was trained and timed how, and which rows have no ratio, or only a bound."""
+    rows = record["rows"]
+    sentences = [
+        "Ours: the shortest schedule, trained from scratch, whose accuracy on validation images "
+        "held out from the train split is above the report's test accuracy. The usual loop: "
+        "torchvision's dataset, a DataLoader with two workers, plain Adam at a constant rate in "
+        "float32; its first epoch that is above it. The test split decided nothing. Neither "
+        "evaluation nor the shorter schedules that did not pass count as time.",
+        f"Trained in {listed(_distinct([row['precision'] for row in rows]))} (ours) on "
+        f"{_machines(record['trained_on'])}.",
+    ]
+    if record["measured_on"]:
+        sentences.append(
+            "Seconds per epoch are from segments of both loops in turn: medians of "
+            f"{record['rounds']} rounds, in brackets the quartiles of the ratio, on "
+            f"{_machines(record['measured_on'])}."
+        )
+    return " ".join([*sentences, *_exceptions(record)])
+
+
+def _exceptions(record: Record) -> list[str]:
+    """Sentences on the rows that have no ratio, or only a bound."""
+    rows = record["rows"]
+    bounds = [label(row) for row in rows if row["ratio"] and is_lower_bound(row)]
+    beaten = [label(row) for row in rows if not row["ours"]["passed"]]
+    untimed = [label(row) for row in rows if not row["ours"]["seconds_per_epoch"]]
+    missing = record["declared"] - len(rows)
+    found = {
+        f"≥: the usual loop did not get there ({listed(bounds)}); all its epochs count, and the "
+        "ratio is a lower bound.": bounds,
+        f"No ratio, since ours did not get there: {listed(beaten)}.": beaten,
+        f"Not timed yet: {listed(untimed)}.": untimed,
+        f"Not trained yet: {missing} of {record['declared']} networks.": missing,
+    }
+    return [sentence for sentence, which in found.items() if which]
+
+
+def _machines(environments: Sequence[Record]) -> str:
+    """Processor and threads, in words."""
+    names = [
+        f"{each['processor'] if each['device'] == 'cpu' else each['device']} "
+        f"({each['threads']} thread{'' if each['threads'] == 1 else 's'})"
+        for each in environments
+    ]
+    return listed(_distinct(names))
+
+
+def _distinct(values: Sequence[Any]) -> list[Any]:
+    return [value for number, value in enumerate(values) if value not in values[:number]]
+
+
+def draw(record: Record, plots: Path) -> Picture | None:
+    """``plots/benchmarks/time_to_accuracy.png``; None where no row was timed."""
+    rows = [row for row in record["rows"] if row["ours"]["seconds_per_epoch"]]
+    if not rows:
+        return None
+    title = "How long until the report's accuracy is passed?"
+    figure, axes = new_figure(1, 1, 1.3 + 0.33 * len(rows), title)
+    plot_times(rows, axes[0, 0])
+    text = (
+        "Seconds of training (log scale) until the validation accuracy passes the report's test "
+        "accuracy, which stands beside each network: the shortest schedule of this study, and the "
+        "usual loop (torchvision's dataset, DataLoader, plain Adam). On the right how many times "
+        f"as long the usual loop takes{_range(rows)}."
+    )
+    return Picture(save(figure, plots / "benchmarks" / "time_to_accuracy.png"), text)
+
+
+def _range(rows: Sequence[Record]) -> str:
+    """From the smallest to the largest ratio, with their networks."""
+    with_ratio = [row for row in rows if row["ratio"]]
+    if not with_ratio:
+        return ""
+    order = sorted(with_ratio, key=lambda row: row["ratio"]["median"])
+    first, last = (f"{ratio_text(row)} ({label(row)})" for row in (order[0], order[-1]))
+    bound = (
+        "; ≥: it was not there after its last epoch" if any(map(is_lower_bound, with_ratio)) else ""
+    )
+    return f", from {first} to {last}{bound}"
+
+
+def plot_times(rows: Sequence[Record], ax: Axes) -> None:
+    """A line per network from our seconds to the usual loop's (log); an arrow: longer than that."""
+    for position, row in enumerate(rows):
+        ends = [seconds(row[side]) for side in SIDES]
+        ax.plot(ends, [position] * 2, color=GREY, linewidth=1, zorder=1)
+        for (_, paint, marker), side, end in zip(SIDES.values(), SIDES, ends, strict=True):
+            shape = marker if row[side]["passed"] else ">"
+            ax.plot(end, position, shape, color=paint, markersize=7)
+        beside = {"xytext": (9, 0), "textcoords": "offset points", "va": "center"}
+        ax.annotate(_verdict(row), (max(ends), position), fontsize=9, **beside)
+    every = [seconds(row[side]) for row in rows for side in SIDES]
+    ax.set_xscale("log")
+    room = 1.5 * (max(every) / min(every)) ** 0.15  # for what stands on the right of the last
+    ax.set_xlim(min(every) / 1.5, max(every) * room)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_yticks(range(len(rows)), [f"{label(row)}: {percent(row['target'])} %" for row in rows])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlabel("seconds of training")
+    for name, paint, marker in SIDES.values():
+        ax.plot([], [], marker, color=paint, markersize=7, label=name)
+    if not all(row[side]["passed"] for row in rows for side in SIDES):
+        ax.plot([], [], ">", color=GREY, markersize=7, label="not passed by then")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=9)
+
+
+def _verdict(row: Record) -> str:
+    return ratio_text(row) or "no ratio"
+
+
+def readme_block(record: Record, picture: Picture, plots: Path) -> str:
+    """The figure, its numbers in two sentences, and where the rest stands."""
+    rows = [row for row in record["rows"] if row["ratio"]]
+    mean, smallest = (claim["value"] for claim in record["claims"])
+    bounds = sum(map(is_lower_bound, rows))
+    kind = "a lower bound" if bounds == 1 else "lower bounds"
+    hedge = f", {bounds} of them {kind}, since it never got there," if bounds else ""
+    return (
+        f"{picture_markdown(picture, plots)}\n\n"
+        f"To pass the report's accuracy the usual loop trains {mean:.1f} times as long as this "
+        f"study, the geometric mean of {len(rows)} ratios{hedge} and {smallest:.1f} times "
+        f"as long where the two are closest, on {_machines(record['measured_on'])}. Everything "
+        "that was measured, with its goals: [docs/benchmarks.md](docs/benchmarks.md)."
+    )

@@ -1,0 +1,273 @@
+"""Ratios: our training against what most people use, against the bare step and the processor.
+
+    sections --measure--> results/benchmarks/<section>.json --render--> docs/benchmarks.md
+
+Every pair is measured in turn in one run, and every goal stands beside what was reached. Nothing
+else should run on the machine meanwhile.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from benchmarks import accuracy_report, growth, layers, steps
+from benchmarks.timing import FULL, QUICK, Setting, claim_lines
+from models.registry import unknown
+from utils.cli import MAX_THREADS, REPOSITORY, OneLineParser, check_device, check_writable
+from utils.data import Dataset, load_dataset, load_quick_dataset
+from utils.environment import environment
+from utils.errors import UserError
+from utils.memory import keep_freed_memory
+from utils.records import SCHEMA, read_json, write_json, write_text
+
+# a section has NAME (of its record), TITLE, measure(setting) -> record, markdown(record) -> text,
+# and, where it has a figure, draw(record, folder)
+SECTIONS: tuple[ModuleType, ...] = (steps, layers, growth)
+RENDERED = (*SECTIONS, accuracy_report)  # the last takes hours: `python -m benchmarks.accuracy`
+BUSY = 0.5  # processors that were at work in the last minute: more than what a start takes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for, all of it valid."""
+
+    sections: tuple[ModuleType, ...]
+    data_dir: Path
+    out_dir: Path
+    device: torch.device
+    threads: int
+    quick: bool
+    measure: bool
+
+    @property
+    def records(self) -> Path:
+        """The folder of the records."""
+        results = self.out_dir / "results"
+        return (results / "quick" if self.quick else results) / "benchmarks"
+
+    @property
+    def plots(self) -> Path:
+        """The folder of the figures."""
+        plots = self.out_dir / "plots"
+        return (plots / "quick" if self.quick else plots) / "benchmarks"
+
+    @property
+    def page(self) -> Path:
+        """What is rendered from them; quick numbers never enter the documentation."""
+        return (self.records if self.quick else self.out_dir / "docs") / "benchmarks.md"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All flags with their help."""
+    parser = OneLineParser(
+        prog="python -m benchmarks.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_what(parser.add_argument_group("what is measured"))
+    add_where(parser.add_argument_group("where and how"))
+    return parser
+
+
+def add_what(group: argparse._ArgumentGroup) -> None:
+    """Flags that choose between sections, and between measuring and rendering."""
+    names = ", ".join(section.NAME for section in SECTIONS)
+    group.add_argument(
+        "--quick",
+        action="store_true",
+        help="two minutes, no dataset: shows that all of it runs, the numbers mean little; goes to "
+        "results/quick/benchmarks/ (default: the full measurement, a quarter of an hour)",
+    )
+    group.add_argument(
+        "--only", nargs="+", metavar="SECTION", help=f"only these, of: {names} (default: all)"
+    )
+    group.add_argument(
+        "--render",
+        action="store_true",
+        help="measure nothing: print and write the tables of the records at hand",
+    )
+
+
+def add_where(group: argparse._ArgumentGroup) -> None:
+    """Flags about folders and the machine."""
+    group.add_argument(
+        "--data-dir",
+        type=Path,
+        default=REPOSITORY / "data",
+        metavar="DIR",
+        help="where mnist.npz and cifar10.npz or torchvision's files are, or are downloaded to "
+        "(default: data/ of the repository)",
+    )
+    group.add_argument(
+        "--out-dir",
+        type=Path,
+        default=REPOSITORY,
+        metavar="DIR",
+        help="holds results/, plots/ and docs/ (default: the repository)",
+    )
+    group.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    group.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        default=torch.get_num_threads(),
+        help="CPU threads (default: torch's own choice, here %(default)s)",
+    )
+
+
+def parse(argv: Sequence[str] | None) -> Options:
+    """Command line -> checked options; sets torch's thread count.
+
+    Raises: UserError for the first bad value.
+    """
+    arguments = build_parser().parse_args(argv)
+    if not 1 <= arguments.threads <= MAX_THREADS:
+        raise UserError(f"--threads {arguments.threads}: must be between 1 and {MAX_THREADS}")
+    torch.set_num_threads(arguments.threads)
+    options = Options(
+        sections=select_sections(arguments.only),
+        data_dir=arguments.data_dir,
+        out_dir=arguments.out_dir.resolve(),
+        device=check_device(arguments.device),
+        threads=arguments.threads,
+        quick=arguments.quick,
+        measure=not arguments.render,
+    )
+    check_writable(options.records)
+    check_writable(options.page.parent)
+    return options
+
+
+def select_sections(names: Sequence[str] | None) -> tuple[ModuleType, ...]:
+    """The named sections, in the usual order; all of them without names."""
+    known = [section.NAME for section in SECTIONS]
+    for name in names or ():
+        if name not in known:
+            raise UserError(f"--only: {unknown('section', name, known)}")
+    return tuple(section for section in SECTIONS if names is None or section.NAME in names)
+
+
+def run(options: Options) -> None:
+    """Measures what was asked for, and renders all records at hand."""
+    if options.measure:
+        keep_freed_memory()
+        warn_if_busy()
+        for section in options.sections:
+            measure_section(section, options)
+    records = read_records(options)
+    if not records:
+        raise UserError(f"no records in {options.records}; measure first, without --render")
+    for section, record in records.items():
+        if section in SECTIONS and hasattr(section, "draw"):
+            section.draw(record, options.plots)
+    text = page(records)
+    write_text(options.page, text)
+    print(text)
+    log.info("written: %s", options.page)
+
+
+def warn_if_busy() -> None:
+    """Says so where other work has been going on; the reminder comes in any case."""
+    log.info("measuring; nothing else should run on this machine meanwhile")
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows has none
+    if load > BUSY:
+        log.warning("in the last minute %.1f processors were busy: wait until they are not", load)
+
+
+def measure_section(section: ModuleType, options: Options) -> None:
+    """Measures one section and writes its record."""
+    setting = Setting(
+        quick=options.quick,
+        effort=QUICK if options.quick else FULL,
+        threads=options.threads,
+        device=options.device,
+        dataset=DatasetLoader(options),
+    )
+    log.info("measuring: %s", section.TITLE)
+    record = section.measure(setting)
+    facts = {"schema": SCHEMA, "quick": options.quick, "environment": environment(options.device)}
+    write_json(options.records / f"{section.NAME}.json", facts | record)
+
+
+class DatasetLoader:
+    """Loads each dataset when it is first asked for, onto the device."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.loaded: dict[str, Dataset] = {}
+
+    def __call__(self, name: str) -> Dataset:
+        """The dataset ``"mnist"`` or ``"cifar10"``, or what ``--quick`` has in its place."""
+        if name not in self.loaded:
+            options = self.options
+            full = not options.quick
+            data = load_dataset(name, options.data_dir) if full else load_quick_dataset(name)
+            self.loaded[name] = data.to(options.device)
+        return self.loaded[name]
+
+
+def read_records(options: Options) -> dict[ModuleType, dict[str, Any]]:
+    """The records that are there, in the order of the page."""
+    paths = {section: options.records / f"{section.NAME}.json" for section in RENDERED}
+    return {section: read_json(path) for section, path in paths.items() if path.exists()}
+
+
+def page(records: Mapping[ModuleType, Mapping[str, Any]]) -> str:
+    """The whole document: what it is, then each section's tables and claims."""
+    parts = [INTRODUCTION]
+    for section, record in records.items():
+        parts += [f"## {section.TITLE}", section.markdown(record).strip()]
+        if lines := claim_lines(record.get("claims", [])):
+            parts.append("Goals:\n\n" + "\n".join(f"- {line}" for line in lines))
+        parts.append(f"Measured on {machine(record)}.")
+    return "\n\n".join(parts) + "\n"
+
+
+INTRODUCTION = """# Benchmarks
+
+How fast the study trains, as ratios: an absolute time says as much about the computer and its
+minute as about the code. What is compared had its turn in the same rounds of one process, and the
+ratio is the median over the rounds. `make bench` measures all of it again, in a quarter of an hour
+on two cores; the page is written from the records in `results/benchmarks/`."""
+
+
+def machine(record: Mapping[str, Any]) -> str:
+    """Processor, threads, versions."""
+    found = record["environment"]
+    device = found["processor"] if found["device"] == "cpu" else found["device"]
+    threads = f"{found['threads']} thread{'' if found['threads'] == 1 else 's'}"
+    quick = "; a quick run on other images, whose numbers mean little" if record["quick"] else ""
+    return f"{device} ({threads}), torch {found['torch']}, Python {found['python']}{quick}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmarks; returns the exit code: 0, or 2 for a mistake of the user's."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        with logging_redirect_tqdm():
+            run(parse(argv))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; finished sections are on record", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Looks for the recipes of the study, on images held out from the train split.
+
+    candidates, declared here --> trials --> results/recipe_search/ --> docs/recipes.md
+
+Run it with ``make search``: what is on disk is not trained again. Several processes may share the
+work, each with other ``--models``.
+"""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.recipe_report import render_recipes
+from benchmarks.trials import TrialRecipe, held_out, run_trial
+from utils.data import Dataset, load_dataset
+from utils.environment import environment
+from utils.errors import UserError
+from utils.experiment import Run
+from utils.memory import keep_freed_memory
+from utils.records import SCHEMA, write_json
+from utils.training import Compute
+
+REPOSITORY = Path(__file__).parents[1]
+RESULTS = REPOSITORY / "results" / "recipe_search"
+
+Changes = Mapping[str, Any]  # field of TrialRecipe -> value, where it differs from the start
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where a search starts from, and what is tried from there, in order."""
+
+    dataset: str
+    start: TrialRecipe
+    candidates: tuple[tuple[Changes, tuple[str, ...], tuple[int, ...]], ...]  # models, seeds
+
+
+SGD = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 5e-4}
+CONV, FULL, RESIDUAL = ("CNN3x3",), ("DeepFCNet",), ("CNNWithResidual",)
+
+SEARCHES = (
+    Search(
+        "cifar10",
+        TrialRecipe(10, "sgd", 0.05, 5e-4, crop_padding=4, flip=True),
+        (
+            ({}, CONV + FULL, (0, 1)),
+            ({}, RESIDUAL, (0,)),
+            ({"muon_rate": 0.02}, CONV + RESIDUAL, (0,)),
+            ({"batch_size": 64}, CONV + FULL, (0,)),
+            ({"learning_rate": 0.1}, FULL, (0,)),
+            ({"muon_rate": 0.05}, CONV, (0,)),
+            ({"whitening": True}, FULL, (0,)),
+            ({"muon_rate": 0.01}, CONV, (0,)),
+            ({"learning_rate": 0.025}, FULL, (0,)),
+            ({"crop_padding": 2}, FULL, (0,)),
+            ({"muon_rate": 0.02, "batch_size": 64}, CONV + RESIDUAL, (0,)),
+            ({"muon_rate": 0.02, "crop_padding": 2}, CONV + RESIDUAL, (0,)),
+            ({"muon_rate": 0.02, "muon_decay": 0.1}, CONV, (0,)),
+            ({"muon_rate": 0.02, "learning_rate": 0.1}, CONV, (0,)),
+            ({"muon_rate": 0.02, "learning_rate": 0.02}, CONV, (0,)),
+            ({"muon_rate": 0.02, "weight_decay": 5e-3}, CONV, (0,)),
+            ({"muon_rate": 0.02, "label_smoothing": 0.1}, CONV + RESIDUAL, (0,)),
+            ({"muon_rate": 0.05}, RESIDUAL, (0,)),
+        ),
+    ),
+    Search(
+        "mnist",
+        TrialRecipe(10, "adamw", 2e-3, 0.05, crop_padding=2),
+        (
+            ({}, ("FCNet",), (0, 1)),
+            ({}, ("SimpleCNN", "CNNWithResidual"), (0,)),
+            ({"batch_size": 64}, ("FCNet",), (0, 1)),
+            ({"learning_rate": 4e-3}, ("FCNet",), (0,)),
+            ({"learning_rate": 1e-3}, ("FCNet",), (0,)),
+            (SGD, ("FCNet", "SimpleCNN"), (0,)),
+            ({"muon_rate": 0.02}, ("SimpleCNN", "CNNWithResidual"), (0,)),
+            ({**SGD, "muon_rate": 0.02}, ("SimpleCNN",), (0,)),
+            ({"affine_degrees": 10.0}, ("FCNet",), (0, 1)),
+            ({"affine_degrees": 10.0}, ("SimpleCNN",), (0,)),
+            ({"label_smoothing": 0.1}, ("FCNet",), (0, 1)),
+            ({"average_decay": 0.99}, ("FCNet",), (0, 1)),
+            ({"whitening": True}, ("FCNet",), (0,)),
+            ({"crop_padding": 1}, ("FCNet",), (0,)),
+            ({"muon_rate": 0.02, "muon_linear": True}, ("FCNet",), (0,)),
+        ),
+    ),
+)
+
+OVERRIDES = {"cifar10": {"CNNWithResidual": {"in_channels": 3}}, "mnist": {}}
+
+
+def trial_path(dataset: str, changes: Changes, model: str, seed: int) -> Path:
+    """Where the record of a trial stands."""
+    name = "+".join(f"{field}={value}" for field, value in sorted(changes.items())) or "start"
+    return RESULTS / dataset / f"{name}--{model}-seed{seed}.json"
+
+
+def missing(search: Search, only: Sequence[str] | None) -> Iterator[tuple[Changes, Run, Path]]:
+    """The declared trials that have no record yet, in their order; ``only`` these models."""
+    for changes, names, seeds in search.candidates:
+        for model, seed in itertools.product(names, seeds):
+            path = trial_path(search.dataset, changes, model, seed)
+            if not path.exists() and (only is None or model in only):
+                recipe = replace(search.start, **changes)
+                overrides = OVERRIDES[search.dataset].get(model, {})
+                yield changes, Run("search", model, search.dataset, recipe, seed, overrides), path
+
+
+def run_search(search: Search, data: Dataset, only: Sequence[str] | None) -> None:
+    """Runs what is missing, and writes a record after each trial."""
+    compute = Compute(torch.device("cpu"), "bfloat16")
+    for changes, run, path in missing(search, only):
+        outcome = run_trial(run, data, compute)
+        record = {
+            "schema": SCHEMA,
+            "dataset": search.dataset,
+            "fingerprint": data.fingerprint,
+            "start": asdict(search.start),
+            "changes": dict(changes),
+            "model": run.model,
+            "seed": run.seed,
+            "precision": compute.precision,
+            **outcome,
+            "environment": environment(compute.device),
+        }
+        write_json(path, record)
+        print(
+            f"{path.stem}: {outcome['validation_accuracy']:.2%}, {outcome['cpu_seconds']:.0f} s",
+            flush=True,
+        )
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description="Trains the candidates that have no record yet, and renders docs/recipes.md."
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, default=REPOSITORY / "data", help="where the datasets are"
+    )
+    parser.add_argument("--models", nargs="+", help="only these: processes can share the work")
+    parser.add_argument("--threads", type=int, default=1, help="default: 1")
+    parser.add_argument("--no-train", action="store_true", help="render docs/recipes.md alone")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Trains what is missing and renders; returns 2 for a mistake of the user's."""
+    options = parse()
+    torch.set_num_threads(options.threads)
+    keep_freed_memory()
+    try:
+        for search in SEARCHES:
+            if not options.no_train and any(missing(search, options.models)):
+                data = held_out(load_dataset(search.dataset, options.data_dir))
+                run_search(search, data, options.models)
+        render_recipes(RESULTS, REPOSITORY / "docs" / "recipes.md", list(OVERRIDES))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

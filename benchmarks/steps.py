@@ -1,0 +1,246 @@
+"""A training step: against the usual loop, the bare step and the processor, all in turn.
+
+    for each network, round by round:
+        usual loop, our loop, bare step, matrix product, checkpoint --> seconds --> ratios
+
+Our loop is ``utils.training.train_epoch`` itself, over as many images as a segment has. The bare
+step is forward, loss, backward and optimiser on one batch that lies ready, again and again. The
+matrix product is the most arithmetic that this library gets out of these threads.
+One set of segments serves all three comparisons, so that a round has them all within seconds.
+"""
+
+import itertools
+import logging
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import homework_cnn_architecture_analysis as task2
+import homework_cnn_vs_fc_comparison as task1
+import models
+from benchmarks.steps_report import claims, line, markdown
+from benchmarks.time_shares import time_shares
+from benchmarks.timing import Action, Setting, Spread, Staged, as_records, in_turn, ratio
+from benchmarks.usual_loop import PREFETCHED
+from benchmarks.usual_process import UsualProcess
+from utils.batches import augmented_views, steps_per_epoch, training_batches
+from utils.checkpoint import TrainingState, save_checkpoint, seed_everything
+from utils.data import Dataset
+from utils.environment import has_native_bfloat16
+from utils.experiment import Run, declared_runs
+from utils.flops import forward_flops
+from utils.measuring import spread
+from utils.progress import Progress
+from utils.recipes import quick
+from utils.training import Compute, initial_state, train_epoch, train_step
+
+__all__ = ["NAME", "TITLE", "markdown", "measure"]
+
+NAME = "steps"
+TITLE = "A training step"
+
+SAME_NETWORK = {"ShallowCNN": "CNN3x3"}  # one network under two names: measured once
+BACKWARD = 3  # a training step counts as three forward passes: the backward pass has two products
+PRODUCT_SIZE, QUICK_PRODUCT_SIZE = 3072, 512
+
+log = logging.getLogger(__name__)
+
+
+def measure(setting: Setting) -> dict[str, Any]:
+    """Every distinct network of the report's tables -> its ratios, and the claims about them."""
+    precisions = ["float32"]
+    if has_native_bfloat16(setting.device):
+        precisions.append("bfloat16")
+    else:
+        log.warning("bfloat16 left out: %s has none of its own", setting.device.type)
+    runs, rows = distinct_runs(setting.quick), []
+    progress = Progress([1] * len(runs))
+    with UsualProcess(setting.threads, setting.device) as usual:
+        for run in runs:
+            rows.append(measure_network(run, precisions, setting, usual, progress))
+            log.info(line(rows[-1], precisions))
+    progress.close()
+    return {
+        "precisions": precisions,
+        "rounds": setting.effort.rounds,
+        "product_size": product_size(setting),
+        "rows": rows,
+        "claims": as_records(claims(rows, precisions)),
+    }
+
+
+def distinct_runs(with_quick_recipe: bool = False) -> list[Run]:
+    """The networks of the report's tables, each once, as the study declares them."""
+    tables = [each for each in (*task1.EXPERIMENTS, *task2.EXPERIMENTS) if each.reported_table]
+    return [
+        run
+        for table in tables
+        for run in declared_runs(
+            table,
+            seeds=table.seeds[:1],
+            recipe=quick(table.recipe) if with_quick_recipe else None,
+        )
+        if run.model not in SAME_NETWORK
+    ]
+
+
+def measure_network(
+    run: Run, precisions: Sequence[str], setting: Setting, usual: UsualProcess, progress: Progress
+) -> dict[str, Any]:
+    """All segments of one network in turn -> its row."""
+    dataset, row = setting.dataset(run.dataset), facts(run, setting)
+    batches, rounds = row["batches"], setting.effort.rounds
+    progress.start(run, (1 + rounds) * batches * len(precisions), cost=1)
+    seed_everything(run.seed)
+    usual.take(run, dataset)
+    computes = {precision: Compute(setting.device, precision) for precision in precisions}
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "checkpoint.pt"
+        actions = {
+            "usual": Staged(lambda: usual.running(batches)),
+            **segments(run, dataset, computes, batches, checkpoint, progress),
+            "product": matrix_product(product_size(setting), setting.device),
+        }
+        seconds = in_turn(actions, rounds)
+    product_rates = 2 * product_size(setting) ** 3 / seconds["product"]
+    row |= {
+        "seconds": {name: values.tolist() for name, values in seconds.items()},
+        "usual_images_per_second": spread(batches * row["batch_size"] / seconds["usual"]),
+        "product_flops_per_second": spread(product_rates),
+    }
+    for precision, compute in computes.items():
+        row[precision] = ratios(row, seconds, precision, product_rates)
+        row[precision]["time_shares"] = time_shares(bare_step(run, dataset, compute))
+    return row
+
+
+def facts(run: Run, setting: Setting) -> dict[str, Any]:
+    """What a row says about its network before anything is measured."""
+    dataset, size = setting.dataset(run.dataset), run.recipe.batch_size
+    network, images = models.build(run.model, **run.overrides), len(dataset.x_train)
+    flops = BACKWARD * forward_flops(network, dataset.x_train.shape[1:])  # of one image
+    whole = images // size - PREFETCHED  # what an epoch of the usual loop has for a segment
+    return {
+        "model": run.model,
+        "also": [name for name, same in SAME_NETWORK.items() if same == run.model],
+        "dataset": dataset.description,
+        "convolutional": any(isinstance(module, nn.Conv2d) for module in network.modules()),
+        "step_flops_per_image": flops,
+        "batch_size": size,
+        "batches": min(setting.effort.batches_of(size * flops), whole),
+        "batches_per_epoch": steps_per_epoch(images, run.recipe),
+    }
+
+
+def ratios(
+    row: Mapping[str, Any],
+    seconds: Mapping[str, np.ndarray],
+    precision: str,
+    product_rates: np.ndarray,
+) -> dict[str, Spread]:
+    """What is compared, of one network in one precision, from the seconds in each round.
+
+    ``product_rates`` are the matrix product's FLOP/s, ``[rounds]``. A checkpoint is written once
+    per epoch: its share of a segment is added to our loop where the overhead is meant.
+    """
+    loop, bare = seconds[f"loop {precision}"], seconds[f"bare {precision}"]
+    with_checkpoint = loop + seconds["checkpoint"] * row["batches"] / row["batches_per_epoch"]
+    images = row["batches"] * row["batch_size"]
+    return {
+        "images_per_second": spread(images / loop),
+        "times_usual": ratio(seconds["usual"], loop),
+        "overhead": spread(with_checkpoint / bare - 1),
+        "of_product": ratio(images * row["step_flops_per_image"] / bare, product_rates),
+    }
+
+
+def segments(
+    run: Run,
+    dataset: Dataset,
+    computes: Mapping[str, Compute],
+    batches: int,
+    checkpoint: Path,
+    progress: Progress,
+) -> dict[str, Action]:
+    """Our loops and steps that are timed in turn; ``checkpoint`` is where one is written."""
+    views = augmented_views(dataset.x_train, run.recipe)
+    loops = {
+        precision: OurLoop(run, dataset, views, compute, batches, progress)
+        for precision, compute in computes.items()
+    }
+    steps = {precision: bare_step(run, dataset, compute) for precision, compute in computes.items()}
+    return {
+        **{f"loop {precision}": loop for precision, loop in loops.items()},
+        **{f"bare {precision}": repeated(step, batches) for precision, step in steps.items()},
+        "checkpoint": lambda: save_checkpoint(checkpoint, loops["float32"].state),
+    }
+
+
+def matrix_product(size: int, device: torch.device) -> Action:
+    """Multiplies two square float32 matrices of this many rows."""
+    matrix = torch.randn(size, size, device=device)
+    result = torch.empty_like(matrix)
+    return lambda: torch.mm(matrix, matrix, out=result)
+
+
+class OurLoop:
+    """The study's loop; called, it trains on the next ``batches * batch_size`` images.
+
+    They lie all over the train split, and are others each time: a part that fits the processor's
+    cache would be gathered faster than the study's own batches are.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        dataset: Dataset,
+        views: Tensor,
+        compute: Compute,
+        batches: int,
+        progress: Progress,
+    ) -> None:
+        self.recipe, self.compute = run.recipe, compute
+        self.dataset, self.views, self.progress = dataset, views, progress
+        self.state: TrainingState = initial_state(run, dataset, compute)
+        self.images = batches * run.recipe.batch_size
+        self.stride = len(views) // self.images
+        self.starts = itertools.cycle(range(self.stride))
+
+    def __call__(self) -> None:
+        """One segment."""
+        start, stop = next(self.starts), self.images * self.stride
+        part = slice(start, stop, self.stride)
+        dataset = replace(self.dataset, y_train=self.dataset.y_train[part])
+        views = self.views[part]
+        train_epoch(self.state, self.recipe, dataset, views, self.compute, self.progress)
+
+
+def bare_step(run: Run, dataset: Dataset, compute: Compute) -> Action:
+    """Forward, loss, backward and optimiser on the same resident batch each time."""
+    state = initial_state(run, dataset, compute)
+    network = state.network.train()
+    first = dataset.x_train[: run.recipe.batch_size]
+    views = augmented_views(first, run.recipe)
+    images, labels = next(training_batches(dataset, views, run.recipe, state.generator))
+    return lambda: train_step(network, images, labels, state.optimizers, compute)
+
+
+def repeated(action: Action, times: int) -> Callable[[], None]:
+    """The action, that many times."""
+
+    def repeat() -> None:
+        for _ in range(times):
+            action()
+
+    return repeat
+
+
+def product_size(setting: Setting) -> int:
+    """The side of the square matrices that are multiplied."""
+    return QUICK_PRODUCT_SIZE if setting.quick else PRODUCT_SIZE

@@ -1,0 +1,191 @@
+"""What the steps section says: its claims, and its tables from a record alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.timing import Claim, geometric_mean
+from utils.markdown import Column, count, digits, markdown_table
+from utils.wording import listed
+
+Record = Mapping[str, Any]
+
+
+def claims(rows: Sequence[Record], precisions: Sequence[str]) -> list[Claim]:
+    """The goals of the three comparisons, each precision by itself."""
+    return [*claims_on_speed(rows, precisions), *claims_on_steps(rows, precisions)]
+
+
+def claims_on_speed(rows: Sequence[Record], precisions: Sequence[str]) -> list[Claim]:
+    """Against the usual loop."""
+    found, goals = [], {"float32": 2.4, "bfloat16": 4.5}
+    for each in precisions:
+        times = [median(row, each, "times_usual") for row in rows]
+        text = f"{each}: all networks against the usual loop, geometric mean"
+        found.append(Claim(text, geometric_mean(times), goals[each], at_least=True))
+        text = f"{each}: {rows[np.argmin(times)]['model']}, the least of them"
+        found.append(Claim(text, min(times), 1.4, at_least=True))
+        for row in rows:
+            if row["model"] == "FCNet" and each == "bfloat16":
+                text = f"{each}: FCNet against the usual loop"
+                found.append(Claim(text, median(row, each, "times_usual"), 12, at_least=True))
+    return found
+
+
+def claims_on_steps(rows: Sequence[Record], precisions: Sequence[str]) -> list[Claim]:
+    """Our loop against the bare step, and the bare step against the processor."""
+    found = []
+    convolutional = [row for row in rows if row["convolutional"]]
+    for each in precisions:
+        most = max(convolutional, key=lambda row, each=each: median(row, each, "overhead"))
+        text = f"{each}: {most['model']}, largest overhead of the convolutional networks"
+        overhead = median(most, each, "overhead")
+        found.append(Claim(text, overhead, 0.03, at_least=False, unit="%"))
+        for row in rows:
+            if row["model"] == "FCNet":
+                text, overhead = f"{each}: FCNet, overhead", median(row, each, "overhead")
+                found.append(Claim(text, overhead, 0.35, at_least=False, unit="%"))
+        mean = geometric_mean([median(row, each, "of_product") for row in convolutional])
+        text = f"{each}: convolutional networks against the matrix product, geometric mean"
+        found.append(Claim(text, mean, 0.85, at_least=True, unit="%"))
+    return found
+
+
+def median(row: Record, precision: str, quantity: str) -> float:
+    """The middle of a quantity's values over the rounds."""
+    return row[precision][quantity]["median"]
+
+
+def line(row: Record, precisions: Sequence[str]) -> str:
+    """One network, for who watches the measurement."""
+    ours = listed([f"{median(row, each, 'times_usual'):.2f}× in {each}" for each in precisions])
+    usual = row["usual_images_per_second"]["median"]
+    return f"{row['model']}: usual loop {count(usual)} images/s, ours {ours}"
+
+
+def markdown(record: Record) -> str:
+    """Three tables, each with a caption on how it was measured."""
+    rows, precisions = record["rows"], record["precisions"]
+    return "\n\n".join(
+        [
+            "### Against the usual loop",
+            markdown_table(rows, usual_columns(precisions)),
+            usual_caption(record),
+            "### Against the bare step",
+            markdown_table(rows, overhead_columns(precisions)),
+            OVERHEAD_CAPTION,
+            "### Against the processor",
+            markdown_table(rows, product_columns(precisions)),
+            product_caption(record),
+            *(reason(rows, precision) for precision in precisions),
+        ]
+    )
+
+
+def usual_columns(precisions: Sequence[str]) -> list[Column]:
+    """Images per second of both loops, and how many times as many ours trains on."""
+    columns = [
+        *NAME,
+        ("Usual, images/s", lambda row: count(row["usual_images_per_second"]["median"])),
+    ]
+    for each in precisions:
+        columns += [
+            (f"Ours, {each}", lambda row, each=each: count(median(row, each, "images_per_second"))),
+            ("times", lambda row, each=each: with_spread(row[each]["times_usual"], 2)),
+        ]
+    return columns
+
+
+def overhead_columns(precisions: Sequence[str]) -> list[Column]:
+    """What our loop takes on top of the bare step."""
+    return [
+        *NAME,
+        *(
+            (f"{each}, %", lambda row, each=each: with_spread(row[each]["overhead"], 1, 100))
+            for each in precisions
+        ),
+        ("Batches in a segment", lambda row: count(row["batches"])),
+    ]
+
+
+def product_columns(precisions: Sequence[str]) -> list[Column]:
+    """How near a step comes to the product, and how much of its time is arithmetic at all."""
+    columns = [*NAME, ("MFLOPs per image", lambda row: digits(row["step_flops_per_image"] / 1e6))]
+    for each in precisions:
+        columns += [
+            (f"{each}, %", lambda row, each=each: with_spread(row[each]["of_product"], 1, 100)),
+            (
+                "arithmetic, % of time",
+                lambda row, each=each: f"{100 * row[each]['time_shares']['arithmetic']:.0f}",
+            ),
+        ]
+    return columns
+
+
+NAME: tuple[Column, ...] = (
+    ("Model", lambda row: " = ".join([row["model"], *row["also"]])),
+    ("Dataset", lambda row: row["dataset"]),
+)
+
+
+def with_spread(spread: Mapping[str, float], decimals: int, scale: float = 1) -> str:
+    """``median (inter-quartile range)``, times ``scale``."""
+    middle, iqr = scale * spread["median"], scale * (spread["q3"] - spread["q1"])
+    return f"{middle:.{decimals}f} ({iqr:.{decimals}f})"
+
+
+def usual_caption(record: Record) -> str:
+    """How the first table was measured, and what all three have in common."""
+    sizes = listed(sorted({str(row["batch_size"]) for row in record["rows"]}))
+    most = max(row["batches"] for row in record["rows"])
+    return (
+        f"Training images per second at batch size {sizes}, and how many times as many our loop "
+        f"trains on: medians over {record['rounds']} rounds, in brackets the inter-quartile range. "
+        f"In a round each loop has one segment after the other, of {most} batches or, where a "
+        "network is dear, fewer (the next table has how many); a round that does not count came "
+        "before. "
+        "The usual loop: torchvision's dataset, ToTensor and Normalize with crop and mirror image "
+        "as in our recipe, a DataLoader with 2 workers, float32 with the channels first, Adam, the "
+        "loss read in every step; its workers are as busy at the first timed batch as in the "
+        "middle of an epoch. Ours: the study's own loop with its optimiser and gradient norms. "
+        "It runs in a process of its own, with memory handled as it comes; ours keeps what is "
+        "freed (`utils/memory.py`)."
+    )
+
+
+OVERHEAD_CAPTION = (
+    "What our loop takes on top of forward, loss, backward and optimiser on one batch that lies "
+    "ready: shuffling, cropping and normalising the images, losses and gradient norms, the "
+    "schedule, and a checkpoint's share of a segment. In brackets the inter-quartile range of the "
+    "rounds; below zero is chance."
+)
+
+
+def product_caption(record: Record) -> str:
+    """How the third table was measured."""
+    size = f"{record['product_size']:,}"
+    rate = record["rows"][0]["product_flops_per_second"]["median"]
+    return (
+        f"FLOP/s of the bare step, as a share of a float32 product of two {size} × {size} matrices "
+        f"on the same threads in the same rounds ({rate / 1e9:,.0f} GFLOP/s in the first row's). "
+        "Convolutions can be above 100 %: the product is what torch's library for matrices makes "
+        "of the processor, not all that it can do. A step counts as three forward passes, although "
+        "the first layer's backward pass is a half: nobody needs the gradient of the images. "
+        "Arithmetic: convolutions and matrix "
+        "products, by torch's profiler; only they count as FLOPs."
+    )
+
+
+def reason(rows: Sequence[Record], precision: str) -> str:
+    """Why the convolutional network that is furthest from the product is, as it was measured."""
+    convolutional = [row for row in rows if row["convolutional"]]
+    worst = min(convolutional, key=lambda row: median(row, precision, "of_product"))
+    achieved, shares = median(worst, precision, "of_product"), worst[precision]["time_shares"]
+    others = [f"`{name}` ({share:.0%})" for name, share in shares["others"].items()]
+    return (
+        f"Furthest from it in {precision}: {worst['model']} with {achieved:.0%}. Convolutions and "
+        f"matrix products have {shares['arithmetic']:.0%} of its time, and while they run they "
+        f"reach {achieved / shares['arithmetic']:.0%} of the product. Most of the rest: "
+        f"{listed(others)}."
+    )

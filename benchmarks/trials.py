@@ -1,0 +1,207 @@
+"""One trial: a network trained by a recipe with parts that the study's own loop may not have.
+
+    train split --5,000 images held out--> training with the parts on trial --> validation accuracy
+
+The loop is apart from ``utils.training``, so that a part which does not earn its place leaves no
+trace in the code that students read. Neither the test split nor its labels are ever loaded here.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from utils.batches import augmented_views, normalise, steps_per_epoch
+from utils.checkpoint import seed_everything
+from utils.data import Dataset
+from utils.experiment import Recipe, Run
+from utils.optimizers import build_optimizers
+from utils.training import Compute, build_network, evaluate
+
+VALIDATION_IMAGES = 5_000
+VALIDATION_SEED = 0  # draws which images are held out; the same for every trial
+
+
+@dataclass(frozen=True)
+class TrialRecipe(Recipe):
+    """A recipe, and the parts on trial; each is off by default."""
+
+    label_smoothing: float = 0.0  # share of the target that is spread over all classes
+    average_decay: float = 0.0  # of an exponential moving average of the weights, per step
+    alternating_flip: bool = False  # mirrored in every other epoch instead of half of the time
+    affine_degrees: float = 0.0  # rotation and shear up to this, and scale by up to a tenth
+    dirac: bool = False  # convolutions as wide as their input start as the identity
+    norm_rate: float = 1.0  # learning rate of batch-norm's parameters, as a multiple
+    whitening: bool = False  # ZCA of the whole image before the network
+    muon_decay: float = 0.0  # its decoupled weight decay
+    muon_linear: bool = False  # Muon for the hidden linear layers' weights too
+
+
+def held_out(dataset: Dataset) -> Dataset:
+    """The train split alone, with ``VALIDATION_IMAGES`` of it where the test split was."""
+    generator = torch.Generator().manual_seed(VALIDATION_SEED)
+    order = torch.randperm(len(dataset.x_train), generator=generator)
+    kept, out = order[:-VALIDATION_IMAGES], order[-VALIDATION_IMAGES:]
+    return replace(
+        dataset,
+        x_train=dataset.x_train[kept],
+        y_train=dataset.y_train[kept],
+        x_test=dataset.x_train[out],
+        y_test=dataset.y_train[out],
+    )
+
+
+def run_trial(run: Run, data: Dataset, compute: Compute) -> dict[str, Any]:
+    """Trains ``run``, whose recipe is a TrialRecipe, on ``data`` as ``held_out`` returns it.
+
+    Returns accuracies in [0, 1], the mean loss of every epoch, and the processor time of the
+    training in seconds, over all threads: unlike wall time it bears other work on the machine.
+    """
+    recipe = run.recipe
+    seed_everything(run.seed)
+    network = build_network(run, compute.device)
+    if recipe.dirac:
+        start_as_identity(network)
+    optimizers = trial_optimizers(network, recipe)
+    steps = recipe.epochs * steps_per_epoch(len(data.x_train), recipe)
+    schedules = [
+        torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=[group["lr"] for group in optimizer.param_groups],
+            total_steps=steps,
+            pct_start=recipe.warmup,
+            anneal_strategy="linear",
+            cycle_momentum=False,
+        )
+        for optimizer in optimizers
+    ]
+    average = None
+    if recipe.average_decay:
+        average = AveragedModel(
+            network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay), use_buffers=True
+        )
+    whiten = Whitening(data) if recipe.whitening else nn.Identity()
+    generator = torch.Generator().manual_seed(run.seed)
+
+    start, losses = time.process_time(), []
+    for epoch in range(recipe.epochs):
+        network.train()
+        epoch_losses = []
+        for images, labels in batches(data, recipe, epoch, generator):
+            with compute.autocast():
+                logits = network(whiten(images))
+                loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+            network.zero_grad()
+            loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+            for schedule in schedules:
+                schedule.step()
+            if average is not None:
+                average.update_parameters(network)
+            epoch_losses.append(loss.detach())
+        losses.append(torch.stack(epoch_losses).mean().item())
+    seconds = time.process_time() - start
+
+    final = nn.Sequential(whiten, network if average is None else average.module)
+    part = slice(0, VALIDATION_IMAGES)
+    _, train_accuracy, _ = evaluate(final, data.x_train[part], data.y_train[part], data)
+    loss, accuracy, _ = evaluate(final, data.x_test, data.y_test, data)
+    return {
+        "validation_accuracy": accuracy,
+        "validation_loss": loss,
+        "train_accuracy": train_accuracy,
+        "running_losses": losses,
+        "cpu_seconds": seconds,
+    }
+
+
+def batches(
+    data: Dataset, recipe: TrialRecipe, epoch: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """As ``utils.batches.training_batches``, with the augmentations on trial."""
+    views = augmented_views(data.x_train, recipe)
+    order = torch.randperm(len(views), generator=generator)
+    fixed = torch.Generator().manual_seed(0)  # the same in every epoch
+    first_side = torch.randint(0, 2, (len(views),), generator=fixed)
+    for chosen in order.split(recipe.batch_size):
+        mirrored, row, column = (
+            torch.randint(0, views.shape[axis], (len(chosen),), generator=generator)
+            for axis in (1, 3, 4)
+        )
+        if recipe.alternating_flip:
+            mirrored = (first_side[chosen] + epoch) % 2
+        images = views[chosen, mirrored, :, row, column]
+        if recipe.affine_degrees:
+            images = affine(images, recipe.affine_degrees, generator)
+        yield normalise(images, data), data.y_train[chosen]
+
+
+def affine(images: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
+    """Each image turned, sheared and scaled by draws of its own; outside is 0, a digit's paper."""
+    angle, shear, scale = torch.rand(3, len(images), generator=generator).mul(2).sub(1)
+    angle, shear = (draw * degrees * torch.pi / 180 for draw in (angle, shear))
+    scale = 1 + 0.1 * scale
+    rows = [
+        torch.stack([scale * angle.cos(), scale * (shear - angle.sin()), 0 * angle], 1),
+        torch.stack([scale * angle.sin(), scale * angle.cos(), 0 * angle], 1),
+    ]
+    grid = F.affine_grid(torch.stack(rows, 1), images.shape, align_corners=False)
+    return F.grid_sample(images.float(), grid, align_corners=False)
+
+
+def start_as_identity(network: nn.Module) -> None:
+    """Dirac initialisation of every convolution that has as many outputs as inputs."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.in_channels == module.out_channels:
+            nn.init.dirac_(module.weight)
+
+
+class Whitening(nn.Module):
+    """ZCA: the pixels of the train split get the identity as their covariance.
+
+    ``[batch, channels, height, width]`` to the same. Source: Krizhevsky (2009), Learning Multiple
+    Layers of Features from Tiny Images, appendix A.
+    """
+
+    def __init__(self, data: Dataset, floor: float = 1e-2) -> None:
+        super().__init__()
+        pixels = normalise(data.x_train, data).flatten(1)
+        covariance = torch.cov(pixels.T)
+        values, vectors = torch.linalg.eigh(covariance)
+        self.matrix = (vectors * (values + floor).rsqrt()) @ vectors.T
+        self.mean = pixels.mean(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, channels, height, width]`` to the same."""
+        return ((x.flatten(1) - self.mean) @ self.matrix).view_as(x)
+
+
+def trial_optimizers(network: nn.Module, recipe: TrialRecipe) -> list[torch.optim.Optimizer]:
+    """The study's optimisers, with the parts on trial in them."""
+    ordinary, *muons = build_optimizers(network, recipe)
+    for muon in muons:
+        muon.param_groups[0]["weight_decay"] = recipe.muon_decay
+    hidden = [m.weight for m in network.modules() if isinstance(m, nn.Linear)][:-1]
+    if recipe.muon_linear and hidden:
+        take_out(ordinary, hidden)
+        rate, decay = recipe.muon_rate, recipe.muon_decay
+        muons.append(torch.optim.Muon(hidden, lr=rate, weight_decay=decay))
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    if norms and recipe.norm_rate != 1:
+        parameters = [p for norm in norms for p in norm.parameters()]
+        take_out(ordinary, parameters)
+        rate = recipe.norm_rate * recipe.learning_rate
+        ordinary.add_param_group({"params": parameters, "lr": rate})
+    return [ordinary, *muons]
+
+
+def take_out(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> None:
+    """These parameters are no longer the optimiser's."""
+    group, taken = optimizer.param_groups[0], set(parameters)
+    group["params"] = [p for p in group["params"] if p not in taken]

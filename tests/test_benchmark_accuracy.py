@@ -1,0 +1,400 @@
+"""Time to the report's accuracy: what is trained next, what is kept, what the records say."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import accuracy, accuracy_report, accuracy_training, bench
+from benchmarks.accuracy import EXPERIMENTS, main, quick_rows
+from benchmarks.accuracy_records import (
+    Row,
+    declared,
+    declared_rows,
+    is_finished,
+    next_epochs,
+    passing,
+    read_all,
+)
+from benchmarks.accuracy_report import draw, markdown, plot_times, readme_block, summarise
+from benchmarks.accuracy_training import (
+    Data,
+    Place,
+    epoch_seconds,
+    train_ours,
+    train_schedule,
+    train_usual,
+)
+from benchmarks.timing import QUICK
+from benchmarks.usual_loop import UsualLoop
+from tests.fake_records import ENVIRONMENT
+from tests.fakes import TINY_CIFAR10, make_arrays
+from utils.canvas import new_figure
+from utils.cli import REPOSITORY
+from utils.data import Dataset, make_dataset
+from utils.errors import UserError
+from utils.experiment import Run
+from utils.progress import Progress
+from utils.readme import replace_blocks
+from utils.records import write_json
+from utils.tables import REPORTED
+from utils.training import Compute, train
+
+ROWS = declared_rows(EXPERIMENTS)
+CPU = torch.device("cpu")
+MACHINE = {**ENVIRONMENT, "torch": "2.14", "python": "3.11"}
+
+
+@pytest.fixture(autouse=True)
+def _memory_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "keep_freed_memory", lambda: None)  # it is for a whole process
+
+
+def tried(*accuracies: float) -> list[dict[str, Any]]:
+    """What was tried with 1, 2, ... epochs."""
+    return [
+        {"epochs": epochs, "validation_accuracy": value, "test_accuracy": value - 0.001}
+        for epochs, value in enumerate(accuracies, 1)
+    ]
+
+
+def test_the_rows_are_the_reports_with_its_accuracies() -> None:
+    with (REPORTED / "results.csv").open(encoding="utf-8") as lines:
+        reported = [(line["model"], float(line["test_accuracy"])) for line in csv.DictReader(lines)]
+    assert [(row.run.model, row.target) for row in ROWS] == reported
+    assert len(ROWS) == 14
+    assert (
+        len({row.path(Path(), "ours") for row in ROWS}) == 14
+    )  # CNNWithResidual stands there twice
+    for row in ROWS:
+        declaring = next(each for each in EXPERIMENTS if each.name == row.run.experiment)
+        assert row.run.recipe == declaring.recipe
+
+
+@pytest.mark.parametrize(
+    "accuracies, expected",
+    [
+        ([], 1),
+        ([0.6], 2),
+        ([0.6, 0.7], 3),  # as accurate as the report is not past it
+        ([0.6, 0.71], None),
+        ([0.6, 0.71, 0.5], None),  # a longer schedule that is worse does not count
+        ([0.6] * 9, 10),
+        ([0.6] * 10, None),
+    ],
+)
+def test_schedules_get_longer_until_one_passes(
+    accuracies: Sequence[float], expected: int | None
+) -> None:
+    assert next_epochs(tried(*accuracies), target=0.7, most_epochs=10) == expected
+
+
+def test_what_passes_is_the_first_by_validation_accuracy() -> None:
+    entries = tried(0.6, 0.71, 0.8)
+    entries[0]["test_accuracy"] = 0.9  # decides nothing
+    assert passing(entries, 0.7) is entries[1]
+    assert passing(entries, 0.8) is None
+
+
+class Trainings:
+    """In place of what trains: networks whose accuracies are given, and a list of what was made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *accuracies: float) -> None:
+        self.made: list[int] = []
+        self.accuracies = accuracies
+        monkeypatch.setattr(accuracy_training, "train_schedule", self.train)
+        monkeypatch.setattr(accuracy_training, "UsualLoop", self.usual_loop)
+        monkeypatch.setattr(accuracy_training, "evaluate", lambda found, *_: (0.0, found, None))
+
+    def train(self, run: object, epochs: int, *_: object) -> float:
+        self.made.append(epochs)
+        return self.accuracies[epochs - 1]
+
+    def usual_loop(self, *_: object) -> SimpleNamespace:
+        loop = SimpleNamespace(epochs=0, network=0.0)
+
+        def train_epoch() -> None:
+            loop.epochs += 1
+            loop.network = self.train(None, loop.epochs)
+
+        loop.train_epoch = train_epoch
+        return loop
+
+
+@pytest.fixture
+def data() -> Data:
+    official = replace(TINY_CIFAR10, train_images=40)
+    dataset = make_dataset(make_arrays(official), "cifar10", "tiny", official.classes)
+    return Data(dataset, dataset)
+
+
+ROW = next(row for row in ROWS if row.run.model == "CNN7x7")  # the report has 65.11 %
+
+
+def place(folder: Path, precision: str = "float32") -> Place:
+    return Place(folder, Compute(CPU, precision), most_epochs=4, effort=QUICK)
+
+
+@pytest.mark.parametrize("train, side", [(train_ours, "ours"), (train_usual, "usual")])
+def test_what_is_trained_is_on_record_and_not_trained_again(
+    train: Callable[..., None],
+    side: str,
+    data: Data,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainings = Trainings(monkeypatch, 0.5, 0.66, 0.9)
+    for _ in range(2):
+        train(ROW, data, place(tmp_path))
+    assert trainings.made == [1, 2]
+    record = json.loads(ROW.path(tmp_path, side).read_text())
+    assert [entry["validation_accuracy"] for entry in record["tried"]] == [0.5, 0.66]
+    assert is_finished(record)
+    assert record["environments"][0]["torch"] == torch.__version__
+    assert record["recipe"]["batch_size"] == ROW.run.recipe.batch_size
+
+
+def test_a_broken_off_search_goes_on_with_the_next_schedule(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Trainings(monkeypatch, 0.5, 0.6)
+    with pytest.raises(IndexError):  # stands for Ctrl-C in the third
+        train_ours(ROW, data, place(tmp_path))
+    then = Trainings(monkeypatch, 0.5, 0.6, 0.64, 0.65)
+    train_ours(ROW, data, place(tmp_path))
+    assert (first.made, then.made) == ([1, 2, 3], [3, 4])
+    record = json.loads(ROW.path(tmp_path, "ours").read_text())
+    assert is_finished(record)  # none of the four schedules passes
+    assert passing(record["tried"], ROW.target) is None
+
+
+def test_a_record_of_another_recipe_or_precision_is_refused(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Trainings(monkeypatch, 0.9)
+    train_ours(ROW, data, place(tmp_path))
+    train_usual(ROW, data, place(tmp_path))
+    path, recipe = ROW.path(tmp_path, "ours"), ROW.run.recipe
+    expected = (
+        f"{path}: made with precision float32 (now bfloat16); delete it to have it made again"
+    )
+    with pytest.raises(UserError, match=re.escape(expected)):
+        train_ours(ROW, data, place(tmp_path, "bfloat16"))
+    train_usual(ROW, data, place(tmp_path, "bfloat16"))  # float32 all the same
+
+    other = replace(recipe, learning_rate=7.0)
+    changed = replace(ROW, run=replace(ROW.run, recipe=other))
+    expected = f"recipe learning_rate {recipe.learning_rate} (now 7.0); delete it to have it"
+    with pytest.raises(UserError, match=re.escape(expected)):
+        read_all([changed], tmp_path, most_epochs=4)
+    train_usual(changed, data, place(tmp_path))  # its rate is its own: nothing to refuse
+    other = replace(recipe, batch_size=7)
+    with pytest.raises(UserError, match=r"--usual.json: made with recipe batch_size .* \(now 7\)"):
+        train_usual(replace(ROW, run=replace(ROW.run, recipe=other)), data, place(tmp_path))
+
+
+def test_a_schedule_is_the_studys_own_training_with_its_number_of_epochs(
+    data: Data, tmp_path: Path
+) -> None:
+    run = replace(ROW.run, recipe=replace(ROW.run.recipe, batch_size=8))
+    compute = place(tmp_path).compute
+    ours = train_schedule(run, 2, data.held_out, compute, tmp_path / "ours.json")
+    assert not list(tmp_path.iterdir())  # no checkpoint is left
+    whole = replace(run, recipe=replace(run.recipe, epochs=2))
+    _, _, studys = train(whole, data.held_out, compute, tmp_path / "a.pt", Progress([1.0]))
+    for found, expected in zip(ours.parameters(), studys.parameters(), strict=True):
+        assert torch.equal(found, expected)
+
+
+class UsualHere:
+    """In place of a process of its own, which takes seconds to start."""
+
+    def take(self, run: Run, dataset: Dataset) -> None:
+        self.running = UsualLoop(run, dataset, CPU).running
+
+
+def test_both_epochs_are_timed_in_turn(data: Data, tmp_path: Path) -> None:
+    run = replace(ROW.run, recipe=replace(ROW.run.recipe, batch_size=4))
+    found = epoch_seconds(run, data.held_out, place(tmp_path).compute, QUICK, UsualHere())
+    assert found["epoch_batches"] == 10
+    assert found["segment_batches"] == QUICK.batches
+    for side in ("ours", "usual"):
+        assert len(found[side]) == QUICK.rounds
+        assert min(found[side]) > 0
+
+
+def parts(
+    row: Row,
+    ours: Sequence[float] = (0.5, 1.0),
+    usual: Sequence[float] = (0.5, 0.6, 1.0),
+    seconds: tuple[Sequence[float], Sequence[float]] | None = ((2.0, 2.0, 4.0), (20.0, 22.0, 40.0)),
+) -> dict[str, Any]:
+    """The three records of a row, made up: accuracies by epochs, seconds by rounds."""
+
+    def side(name: str, accuracies: Sequence[float]) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            **declared(row, name, 10),
+            "precision": "bfloat16" if name == "ours" else "float32",
+            "data": {"description": {"mnist": "MNIST", "cifar10": "CIFAR-10"}[row.run.dataset]},
+            "tried": tried(*accuracies),
+            "environments": [MACHINE],
+        }
+
+    measured = seconds and {"ours": seconds[0], "usual": seconds[1], "environment": MACHINE}
+    return {
+        "ours": side("ours", ours),
+        "usual": side("usual", usual),
+        "seconds": measured and {"schema": 1, **declared(row, "seconds", 10), **measured},
+    }
+
+
+def test_the_ratio_is_that_of_the_products_round_by_round() -> None:
+    record = summarise([parts(ROW)])
+    (row,) = record["rows"]
+    assert row["ratio"] == {"median": 15.0, "q1": 15.0, "q3": 15.75}  # 3·20/2·2, 3·22/2·2, ...
+    assert "| 2 |" in markdown(record)
+    assert "15.0× (15.0–15.8)" in markdown(record)
+    assert [claim["value"] for claim in record["claims"]] == [15.0, 15.0]
+
+
+def test_a_usual_loop_that_never_passes_gives_a_lower_bound() -> None:
+    record = summarise([parts(ROW, usual=[0.5] * 10)])
+    assert record["rows"][0]["ratio"]["median"] == 50.0
+    text = markdown(record)
+    assert "≥ 50.0×" in text
+    assert "| > 10 |" in text
+    assert "the usual loop did not get there (CNN7x7, CIFAR-10)" in text
+
+
+def test_where_ours_never_passes_there_is_no_ratio() -> None:
+    record = summarise([parts(ROW, ours=[0.5] * 10), parts(ROWS[0])])
+    assert [row["ratio"] is None for row in record["rows"]] == [True, False]
+    text = markdown(record)
+    assert "No ratio, since ours did not get there: CNN7x7, CIFAR-10." in text
+    assert "geometric mean of 1 ratios" in record["claims"][0]["text"]
+
+
+def test_rows_that_are_not_finished_are_named() -> None:
+    nothing = dict.fromkeys(("ours", "usual", "seconds"))
+    assert summarise([nothing]) is None
+    half, untimed = parts(ROWS[1], ours=[0.5]), parts(ROWS[2], seconds=None)
+    text = markdown(summarise([half, nothing, untimed, parts(ROW)]))
+    assert "Not trained yet: 2 of 4 networks." in text
+    assert "Not timed yet: CNNWithResidual, MNIST." in text
+    assert draw(summarise([untimed]), Path("not written")) is None
+
+
+def made_up() -> dict[str, Any]:
+    """All rows: one lower bound, one that ours does not reach."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, row in enumerate(ROWS):
+        cost = 10 ** rng.uniform(-0.3, 1.5)
+        ours = [0.1] * (number % 4) + [1.0]
+        usual = [0.1] * (3 + number % 5) + [1.0]
+        seconds = [cost * rng.uniform(0.98, 1.02, 5) * factor for factor in (1, 3)]
+        changes = {3: {"usual": [0.1] * 10}, 7: {"ours": [0.1] * 10}}.get(number, {})
+        seconds = tuple(values.tolist() for values in seconds)
+        rows.append(parts(row, **{"ours": ours, "usual": usual, "seconds": seconds, **changes}))
+    return summarise(rows)
+
+
+def test_nothing_overlaps_in_the_figure_and_every_row_is_in_it(tmp_path: Path) -> None:
+    record = made_up()
+    picture = draw(record, tmp_path)
+    assert picture.file == tmp_path / "benchmarks" / "time_to_accuracy.png"
+    assert "≥: it was not there after its last epoch" in picture.caption
+    figure, axes = new_figure(1, 1, 6)
+    plot_times(record["rows"], axes[0, 0])
+    figure.draw_without_rendering()
+    texts = [text for text in axes[0, 0].texts if text.get_text()]
+    assert len(texts) == len(ROWS)
+    boxes = [text.get_window_extent() for text in texts]
+    whole = axes[0, 0].get_window_extent()
+    assert all(whole.x0 < box.x0 and box.x1 < whole.x1 for box in boxes)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_the_readme_block_has_the_numbers_of_the_records(tmp_path: Path) -> None:
+    record = made_up()
+    block = readme_block(record, draw(record, tmp_path), tmp_path)
+    mean, smallest = (claim["value"] for claim in record["claims"])
+    assert f"{mean:.1f} times as long" in block
+    assert f"{smallest:.1f} times" in block
+    assert "the geometric mean of 13 ratios, 1 of them a lower bound" in block
+    assert "A Processor (2 threads)" in block
+    assert "](plots/benchmarks/time_to_accuracy.png)" in block
+    assert "](docs/benchmarks.md)" in block
+    marked = "<!-- begin: benchmarks -->\n<!-- end: benchmarks -->\n"
+    assert block.strip() in replace_blocks(marked, {"benchmarks": block})
+
+
+def test_the_page_of_all_benchmarks_takes_the_section_with_its_goals() -> None:
+    record = made_up()
+    text = bench.page({accuracy_report: record})
+    assert "## Time to the report's accuracy" in text
+    assert markdown(record) in text
+    for claim in record["claims"]:
+        assert claim["text"] in text
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--models", "CNN3×3"], "--models: unknown model 'CNN3×3'; did you mean 'CNN3x3'?"),
+        (["--threads", "0"], "--threads 0: must be between 1 and 1024"),
+        (["--measure", "--no-train"], "not allowed with argument"),
+        (["--epochs", "3"], "unrecognized arguments: --epochs 3; see --help"),
+    ],
+)
+def test_a_bad_flag_costs_one_line(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main([*flags, "--out-dir", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_the_command_renders_from_records_and_refuses_stale_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (REPOSITORY / "README.md").read_bytes()
+    flags = ["--quick", "--no-train", "--out-dir", str(tmp_path)]
+    folder = tmp_path / "results" / "quick" / "benchmarks"
+    row = quick_rows(ROWS)[0]
+    for part, record in parts(row).items():
+        write_json(row.path(folder / "accuracy", part), {**record, "most_epochs": 2})
+    assert main(flags) == 0
+    assert "geometric mean of 1 ratios: 10.00× (goal ≥ 8.00×): reached" in capsys.readouterr().out
+    assert (tmp_path / "plots" / "quick" / "benchmarks" / "time_to_accuracy.png").exists()
+    assert json.loads((folder / "accuracy.json").read_text())["declared"] == 2
+
+    record = parts(ROWS[0])["ours"]
+    write_json(row.path(folder / "accuracy", "ours"), {**record, "most_epochs": 2})
+    assert main(flags) == 2
+    error = capsys.readouterr().err
+    assert "made with recipe" in error
+    assert error.count("\n") == 1
+    assert (REPOSITORY / "README.md").read_bytes() == readme
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(accuracy, "train_row", interrupted)
+    assert main(["--quick", "--models", "FCNet", "--out-dir", str(tmp_path)]) == 130
+    assert "the same command goes on" in capsys.readouterr().err

@@ -1,0 +1,269 @@
+"""Benchmarks: the usual loop sees our images, ratios are right, claims say what was reached.
+
+No test here asserts how long anything takes.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import bench, steps, steps_report
+from benchmarks.steps import OurLoop, bare_step, distinct_runs, ratios
+from benchmarks.time_shares import time_shares
+from benchmarks.timing import (
+    FULL,
+    QUICK,
+    Claim,
+    Effort,
+    Setting,
+    Staged,
+    as_records,
+    claim_lines,
+    geometric_mean,
+    in_turn,
+    ratio,
+)
+from benchmarks.usual_loop import PREFETCHED, UsualLoop, usual_dataset, usual_transform
+from tests.fakes import TINY_CIFAR10, TINY_MNIST, make_arrays
+from utils.batches import augmented_views, normalise
+from utils.data import Dataset, make_dataset
+from utils.experiment import Recipe, Run
+from utils.progress import Progress
+from utils.training import Compute
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(
+    epochs=10, optimizer="sgd", learning_rate=0.01, weight_decay=0.0, batch_size=4, crop_padding=1
+)
+
+
+def tiny(official: object, images: int = 60) -> Dataset:
+    arrays = make_arrays(replace(official, train_images=images))
+    return make_dataset(arrays, official.name, "tiny", official.classes)
+
+
+@pytest.mark.parametrize("official", [TINY_MNIST, TINY_CIFAR10], ids=lambda each: each.name)
+def test_without_augmentation_the_usual_dataset_has_our_pixels_and_labels(official: object) -> None:
+    data = tiny(official)
+    usual = usual_dataset(data, replace(RECIPE, crop_padding=0))
+    images, labels = zip(*(usual[index] for index in range(len(usual))), strict=True)
+    torch.testing.assert_close(torch.stack(images), normalise(data.x_train, data))
+    assert torch.tensor(labels).equal(data.y_train)
+
+
+def test_the_usual_augmentation_is_that_of_the_recipe() -> None:
+    def names(recipe: Recipe) -> list[str]:
+        return [type(part).__name__ for part in usual_transform(data, recipe).transforms]
+
+    data = tiny(TINY_CIFAR10)
+    assert names(replace(RECIPE, crop_padding=0)) == ["ToTensor", "Normalize"]
+    cropped = usual_transform(data, replace(RECIPE, crop_padding=3)).transforms[0]
+    assert (tuple(cropped.size), cropped.padding) == ((32, 32), 3)
+    assert names(replace(RECIPE, flip=True))[:2] == ["RandomCrop", "RandomHorizontalFlip"]
+
+
+def test_a_segment_of_the_usual_loop_trains_as_many_batches_and_leaves_no_worker() -> None:
+    data = tiny(TINY_MNIST)
+    loop = UsualLoop(Run("tiny", "FCNet", "mnist", RECIPE, 0), data, CPU)
+    seen = []
+    loop.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    with loop.running(3) as train:
+        workers = set(torch.multiprocessing.active_children())
+        assert len(seen) == PREFETCHED and workers
+        train()
+    assert seen == [4] * (PREFETCHED + 3)
+    assert not workers & set(torch.multiprocessing.active_children())
+
+
+def test_segments_of_our_loop_go_through_the_train_split() -> None:
+    data = tiny(TINY_MNIST)
+    run = Run("tiny", "FCNet", "mnist", replace(RECIPE, crop_padding=0), 0)
+    views = augmented_views(data.x_train, run.recipe)
+    progress = Progress([1])
+    progress.start(run, 10, 1)
+    loop = OurLoop(run, data, views, Compute(CPU), 5, progress)  # 20 of 60 images
+    seen = []
+    loop.state.network.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[0]))
+    for _ in range(3):
+        loop()
+    assert loop.state.schedules[0].last_epoch == 15
+    expected = {image.numpy().tobytes() for image in normalise(data.x_train, data)}
+    assert {image.numpy().tobytes() for image in seen} == expected and len(seen) == 60
+
+
+def test_actions_have_their_turn_and_the_first_round_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, order = [0.0], []
+    monkeypatch.setattr("benchmarks.timing.time.perf_counter", lambda: now[0])
+
+    def action(name: str, seconds: list[float]) -> Callable[[], None]:
+        durations = iter(seconds)
+
+        def act() -> None:
+            order.append(name)
+            now[0] += next(durations)
+
+        return act
+
+    @contextlib.contextmanager
+    def stage() -> Iterator[Callable[[], None]]:
+        order.append("stage")
+        now[0] += 100.0  # is not timed
+        yield staged
+        order.append("leave")
+        now[0] += 100.0
+
+    staged = action("b", [9.0, 4.0, 6.0])
+    seconds = in_turn({"a": action("a", [7.0, 1.0, 2.0]), "b": Staged(stage)}, rounds=2)
+    assert order == ["a", "stage", "b", "leave"] * 3
+    assert {name: values.tolist() for name, values in seconds.items()} == {
+        "a": [1.0, 2.0],
+        "b": [4.0, 6.0],
+    }
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    found = ratio(np.array([2.0, 9.0, 4.0]), np.array([1.0, 3.0, 1.0]))
+    assert found == {"q1": 2.5, "median": 3.0, "q3": 3.5}
+    assert geometric_mean([0.5, 2.0, 8.0]) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("flops, batches", [(1.0, 50), (4e9, 25), (1e12, 10)])
+def test_a_dear_network_has_shorter_segments(flops: float, batches: int) -> None:
+    assert Effort(5, 50, 10, 1e11).batches_of(flops) == batches
+
+
+def test_five_rounds_count_and_quick_takes_fewer() -> None:
+    assert FULL.rounds >= 5 and FULL.batches == 50
+    assert QUICK.rounds < FULL.rounds
+
+
+def test_claims_stand_beside_their_goals() -> None:
+    claims = [
+        Claim("FCNet against the usual loop", 12.0, 12, at_least=True),
+        Claim("slowest", 1.234, 1.4, at_least=True),
+        Claim("overhead", 0.0312, 0.03, at_least=False, unit="%"),
+        Claim("Swish", 1.04, 1.05, at_least=False),
+    ]
+    assert claim_lines(json.loads(json.dumps(as_records(claims)))) == [
+        "FCNet against the usual loop: 12.00× (goal ≥ 12.00×): reached",
+        "slowest: 1.23× (goal ≥ 1.40×): not reached",
+        "overhead: 3.1 % (goal ≤ 3.0 %): not reached",
+        "Swish: 1.04× (goal ≤ 1.05×): reached",
+    ]
+
+
+def made_up_row(model: str, convolutional: bool, bare: float) -> dict[str, object]:
+    """Two rounds, the second twice as slow: 10 batches of 8 images, 4 of 40 per epoch."""
+    seconds = {
+        "usual": np.array([6.0, 12.0]),
+        "loop float32": np.array([2.0, 4.0]),
+        "bare float32": np.array([bare, 2 * bare]),
+        "checkpoint": np.array([0.4, 0.8]),
+    }
+    row = {
+        "model": model,
+        "also": ["Twin"] if convolutional else [],
+        "dataset": "MNIST",
+        "convolutional": convolutional,
+        "step_flops_per_image": 2e6,
+        "batch_size": 8,
+        "batches": 10,
+        "batches_per_epoch": 40,
+        "usual_images_per_second": {"median": 1234.5, "q1": 1.0, "q3": 2.0},
+        "product_flops_per_second": {"median": 2e9, "q1": 1.0, "q3": 2.0},
+    }
+    shares = {"arithmetic": 0.5, "others": {"max_pool2d": 0.3, "copy_": 0.1}}
+    found = ratios(row, seconds, "float32", product_rates=np.array([2e9, 1e9]))
+    return row | {"float32": {**found, "time_shares": shares}}
+
+
+ROWS = [made_up_row("FCNet", False, 1.6), made_up_row("SimpleCNN", True, 2.0)]
+
+
+def test_ratios_are_those_of_the_same_round() -> None:
+    found = ROWS[0]["float32"]
+    assert found["times_usual"] == {"median": 3.0, "q1": 3.0, "q3": 3.0}
+    # a quarter of an epoch owes a quarter of a checkpoint: (2 + 0.1) / 1.6
+    assert found["overhead"]["median"] == pytest.approx(2.1 / 1.6 - 1)
+    # 80 images of 2 MFLOPs in 1.6 s are 0.1 GFLOP/s, the product had 2 GFLOP/s
+    assert found["of_product"]["median"] == pytest.approx(0.05)
+
+
+def test_the_page_holds_tables_reasons_and_goals() -> None:
+    record = {
+        "precisions": ["float32"],
+        "rounds": 2,
+        "product_size": 1000,
+        "rows": ROWS,
+        "claims": as_records(steps_report.claims(ROWS, ["float32"])),
+        "quick": False,
+        "environment": {
+            "processor": "Abacus",
+            "device": "cpu",
+            "threads": 1,
+            "torch": "2",
+            "python": "3",
+        },
+    }
+    text = bench.page({steps: json.loads(json.dumps(record))})
+    assert "| SimpleCNN = Twin | MNIST | 1,234 | 30 | 3.00 (0.00) |" in text
+    assert "| FCNet | MNIST | 31.2 (0.0) | 10 |" in text
+    assert "Furthest from it in float32: SimpleCNN with 4%." in text
+    assert (
+        "reach 8% of the product. Most of the rest: `max_pool2d` (30%) and `copy_` (10%)." in text
+    )
+    assert "- float32: all networks against the usual loop, geometric mean: 3.00× (goal" in text
+    assert "- float32: FCNet, overhead: 31.2 % (goal ≤ 35.0 %): reached" in text
+    assert "Measured on Abacus (1 thread), torch 2, Python 3.\n" in text
+
+
+def test_every_network_of_the_reports_tables_is_measured_once() -> None:
+    runs = distinct_runs()
+    assert len({(run.model, run.dataset) for run in runs}) == len(runs) == 13
+    assert {run.recipe.batch_size for run in distinct_runs(True)} == {32}
+
+
+def test_most_of_a_large_products_time_is_arithmetic() -> None:
+    matrix = torch.ones(256, 256)
+    shares = time_shares(lambda: (matrix @ matrix).sum())
+    assert 0.5 < shares["arithmetic"] <= 1 and "sum" in shares["others"]
+
+
+def test_the_section_measures_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run("tiny", "FCNet", "mnist", RECIPE, 0)
+    monkeypatch.setattr(steps, "distinct_runs", lambda quick: [run])
+    monkeypatch.setattr(steps, "claims", lambda rows, precisions: [])
+    data = tiny(TINY_MNIST)
+    setting = Setting(True, Effort(2, 2, 1, 1e12), torch.get_num_threads(), CPU, lambda name: data)
+    record = json.loads(json.dumps(steps.measure(setting)))
+    (row,) = record["rows"]
+    assert row["batches"] == 2 and len(row["seconds"]["usual"]) == 2
+    assert row["float32"]["times_usual"]["median"] > 0
+
+
+def test_a_section_that_is_not_there_costs_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--only", "stepps"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --only: unknown section 'stepps'; did you mean 'steps'? Known:")
+    assert error.count("\n") == 1
+
+
+def test_rendering_without_records_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.main(["--render", "--quick", "--out-dir", str(tmp_path)]) == 2
+    assert "measure first, without --render" in capsys.readouterr().err
+
+
+def test_the_bare_step_trains_on_one_batch_of_the_recipes_size() -> None:
+    data = tiny(TINY_MNIST)
+    step = bare_step(Run("tiny", "FCNet", "mnist", RECIPE, 0), data, Compute(CPU))
+    assert step().shape == ()

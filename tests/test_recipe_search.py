@@ -1,0 +1,171 @@
+"""The recipe search: what is held out, what the parts on trial do, what their table says."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import models
+from benchmarks import trials
+from benchmarks.recipe_report import dataset_markdown, part_rows, trial_rows
+from benchmarks.recipe_search import SEARCHES, trial_path
+from benchmarks.trials import (
+    TrialRecipe,
+    Whitening,
+    affine,
+    batches,
+    held_out,
+    run_trial,
+    start_as_identity,
+    trial_optimizers,
+)
+from tests.fakes import TINY_CIFAR10, make_arrays
+from utils.data import Dataset, make_dataset
+from utils.experiment import Run
+from utils.training import Compute
+
+RECIPE = TrialRecipe(2, "sgd", 0.01, 1e-3, batch_size=8, crop_padding=1, flip=True)
+
+
+@pytest.fixture
+def data(monkeypatch: pytest.MonkeyPatch) -> Dataset:
+    monkeypatch.setattr(trials, "VALIDATION_IMAGES", 4)
+    return make_dataset(make_arrays(TINY_CIFAR10), "cifar10", "tiny", TINY_CIFAR10.classes)
+
+
+def test_the_validation_images_come_from_the_train_split_and_are_not_trained_on(
+    data: Dataset,
+) -> None:
+    split = held_out(data)
+    assert (len(split.x_train), len(split.x_test)) == (len(data.x_train) - 4, 4)
+    together = torch.cat([split.x_train, split.x_test]).flatten(1).tolist()
+    assert sorted(together) == sorted(data.x_train.flatten(1).tolist())
+    assert torch.equal(held_out(data).x_test, split.x_test)
+
+
+def test_every_parameter_has_one_optimizer() -> None:
+    network = models.build("CNNWithResidual").to(memory_format=torch.channels_last)
+    recipe = replace(RECIPE, muon_rate=0.1, muon_decay=0.2, norm_rate=3.0)
+    ordinary, muon = trial_optimizers(network, recipe)
+    assert [group["lr"] for group in ordinary.param_groups] == [0.01, pytest.approx(0.03)]
+    assert muon.param_groups[0]["weight_decay"] == 0.2
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    others = [p for group in ordinary.param_groups for p in group["params"]]
+    assert len(others) + len(convolutions) == len(list(network.parameters()))
+
+
+def test_muon_may_take_the_hidden_linear_layers_and_leaves_the_classifier() -> None:
+    network = models.build("FCNet")
+    recipe = replace(RECIPE, muon_rate=0.1, muon_linear=True)
+    ordinary, muon = trial_optimizers(network, recipe)
+    weights = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
+    assert set(muon.param_groups[0]["params"]) == set(weights[:-1])
+    assert weights[-1] in set(ordinary.param_groups[0]["params"])
+
+
+def test_a_dirac_convolution_is_the_identity_at_the_start() -> None:
+    wide, narrow = nn.Conv2d(3, 3, 3, padding=1, bias=False), nn.Conv2d(3, 2, 1)
+    before = narrow.weight.clone()
+    start_as_identity(nn.Sequential(wide, narrow))
+    images = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(wide(images), images)
+    assert torch.equal(narrow.weight, before)
+
+
+def test_whitened_pixels_have_the_identity_as_their_covariance(data: Dataset) -> None:
+    images = torch.randint(0, 256, (5000, 1, 3, 3), dtype=torch.uint8)
+    images[:, :, 1] = images[:, :, 0] // 2 + images[:, :, 1] // 2  # correlated rows
+    grey = replace(data, x_train=images, mean=(0.5,), std=(0.25,))
+    pixels = trials.normalise(images, grey)
+    whitened = Whitening(grey, floor=1e-9)(pixels)
+    assert whitened.shape == pixels.shape
+    torch.testing.assert_close(torch.cov(whitened.flatten(1).T), torch.eye(9), atol=0.02, rtol=0)
+
+
+def test_an_affine_transform_is_each_images_own_and_small() -> None:
+    image = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+    image[:, :, 8:20, 12:16] = 255
+    moved = affine(image.repeat(50, 1, 1, 1), 10.0, torch.Generator().manual_seed(0))
+    assert len({tuple(one.flatten().tolist()) for one in moved}) == 50
+    mass = moved.sum((1, 2, 3)) / image.sum()
+    assert mass.min() > 0.6 and mass.max() < 1.5
+
+
+def test_alternating_flip_shows_both_sides_in_two_epochs(data: Dataset) -> None:
+    recipe = replace(RECIPE, crop_padding=0, alternating_flip=True, batch_size=20)
+    seen = []
+    for epoch in (0, 1):
+        (images, _), *_ = batches(data, recipe, epoch, torch.Generator().manual_seed(0))
+        seen.append(images)
+    assert torch.equal(seen[0], seen[1].flip(3))  # the same order, from the same seed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"muon_rate": 0.01, "muon_linear": True, "dirac": True, "norm_rate": 2.0},
+        {"average_decay": 0.5, "label_smoothing": 0.1},
+    ],
+)
+def test_a_trial_ends_with_its_numbers_and_repeats(data: Dataset, changes: dict) -> None:
+    recipe = replace(RECIPE, **changes)
+    run = Run("recipe_search", "CNN7x7", "cifar10", recipe, 0)
+    compute = Compute(torch.device("cpu"))
+    first, second = (run_trial(run, held_out(data), compute) for _ in range(2))
+    assert first.pop("cpu_seconds") > 0 and second.pop("cpu_seconds") > 0
+    assert first == second
+    assert 0 <= first["validation_accuracy"] <= 1 and len(first["running_losses"]) == 2
+
+
+def record(changes: dict, accuracy: float, model: str = "A", seed: int = 0) -> dict:
+    return {
+        "start": {"batch_size": 128},
+        "changes": changes,
+        "model": model,
+        "seed": seed,
+        "validation_accuracy": accuracy,
+        "cpu_seconds": 10.0 if changes else 5.0,
+    }
+
+
+def test_a_part_is_compared_with_the_same_network_and_seed_without_it() -> None:
+    rows = part_rows(
+        [
+            record({}, 0.70),
+            record({}, 0.72, seed=1),
+            record({"batch_size": 64}, 0.71),
+            record({"batch_size": 64}, 0.74, seed=1),
+            record({"batch_size": 64}, 0.9, model="B"),  # has no partner
+            record({"batch_size": 64, "dirac": True}, 0.75),
+        ]
+    )
+    assert [(row["part"], row["beside"], row["model"], row["time"]) for row in rows] == [
+        ("batch_size 128 → 64", "the start", "A", 2.0),
+        ("dirac None → True", "batch_size 64", "A", 1.0),
+    ]
+    assert rows[0]["gains"] == pytest.approx([0.01, 0.02])
+    assert rows[1]["gain"] == pytest.approx(0.04)
+
+
+def test_every_recipe_has_a_row_and_the_start_comes_first() -> None:
+    trained = [record({"batch_size": 64}, 0.71), record({}, 0.70), record({}, 0.72, seed=1)]
+    first, second = trial_rows(trained)
+    assert (first["recipe"], first["A"]) == ("the start", [0.70, 0.72])
+    assert (second["recipe"], second["A"]) == ("batch_size 64", [0.71])
+    text = dataset_markdown(trained)
+    assert "| the start | 71.00 (2 seeds) |" in text
+    assert "| batch_size 128 → 64 | the start | A | +1.00 | +1.00 | × 2.00 |" in text
+
+
+def test_every_candidate_is_a_recipe_and_has_a_file_of_its_own() -> None:
+    paths = [
+        trial_path(search.dataset, changes, model, seed)
+        for search in SEARCHES
+        for changes, names, seeds in search.candidates
+        for model in names
+        for seed in seeds
+        if replace(search.start, **changes) is not None and models.build(model) is not None
+    ]
+    assert len(set(paths)) == len(paths)
