@@ -12,7 +12,7 @@ from utils.records import run_path, speed_path, write_arrays, write_json
 
 RECIPE = Recipe(epochs=3, optimizer="adamw", learning_rate=2e-3, weight_decay=0.01)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-LAYERS = {"features.0.0": 3, "features.1": 4, "features.2.0": 8, "features.3": 10}
+LAYERS = {"features.0.0": 3, "features.0.1": 4, "features.1.0": 8, "features.1.1": 10}
 ENVIRONMENT = {"processor": "A Processor", "device": "cpu", "threads": 2}
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import models
+from models.convolutional import conv_pool_relu
 
 PARAMETERS = {
     "FCNet": 242_762,
@@ -211,3 +212,15 @@ def test_the_regularised_network_has_a_dropout_in_each_block_and_before_the_clas
     assert isinstance(network.classifier[2], nn.Linear)
     plain = models.build("CNNWithResidual")
     assert not any(isinstance(m, nn.Dropout | nn.Dropout2d) for m in plain.modules())
+
+
+def test_the_pool_before_relu_gives_what_relu_before_the_pool_gives() -> None:
+    torch.manual_seed(0)
+    conv, pool, relu = layers = conv_pool_relu(3, 4)
+    images = torch.randn(2, 3, 8, 8)
+    gradients = []
+    for order in (nn.Sequential(*layers), nn.Sequential(conv, relu, pool)):
+        output = order(images)
+        gradients.append(torch.autograd.grad(output.square().sum(), conv.weight)[0])
+        assert torch.equal(output, layers(images))
+    assert torch.equal(*gradients)

@@ -32,7 +32,7 @@ from utils.render import picture_markdown
 pytestmark = pytest.mark.filterwarnings("error")
 
 MODELS = ("CNN3x3", "CNN5x5", "MyNet")
-MAPS = {"features.0.0": (4, 8), "features.2.0": (6, 4)}
+MAPS = {"features.0.0": (4, 8), "features.1.0": (6, 4)}
 OF_LAYERS = ("activation_functions", "pooling", "layer_timings")
 OF_MODELS = [f"{name}_{model}" for name in ("curves", "feature_maps") for model in MODELS]
 

@@ -9,7 +9,7 @@ import models
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from utils.batches import normalise
 from utils.data import Dataset, make_dataset
-from utils.probes import feature_layers, probe
+from utils.probes import feature_layers, late_activations, probe
 from utils.training import weight_layers
 
 CLASSES = ("cat", "dog", "cow")
@@ -57,12 +57,12 @@ def test_arrays_are_what_the_network_computes() -> None:
     data, network = dataset(), models.build("CNN3x3")
     network.eval()
     with torch.no_grad():
-        first = network.features[0](normalise(data.x_test[:1], data))
-        second = network.features[2](network.features[1](first))
+        first = network.features[0][0](normalise(data.x_test[:1], data)).relu()
+        second = network.features[1][0](nn.functional.max_pool2d(first, 2)).relu()
     _, arrays = probe(network, data)
     np.testing.assert_array_equal(arrays["filters"], network.features[0][0].weight.detach())
     np.testing.assert_allclose(arrays["activations"], first[0], atol=1e-3, rtol=1e-3)
-    maps = [arrays["feature_maps/features.0.0"], arrays["feature_maps/features.2.0"]]
+    maps = [arrays["feature_maps/features.0.0"], arrays["feature_maps/features.1.0"]]
     np.testing.assert_allclose(maps[0], first[0, :16], atol=1e-3, rtol=1e-3)
     np.testing.assert_allclose(maps[1], second[0, :16], atol=1e-3, rtol=1e-3)
 
@@ -88,6 +88,7 @@ def test_activations_are_read_behind_batch_norm_and_relu_that_follow_directly() 
     assert feature_layers(models.build("ResNetLikeCNN"))["stem"] == "stem"  # nothing follows
     pooled_first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.ReLU())
     assert feature_layers(pooled_first) == {"0": "0"}
+    assert late_activations(pooled_first) == {"0": pooled_first[2]}
 
 
 def test_plain_feature_layers_are_named_as_in_the_gradient_norms() -> None:

@@ -13,7 +13,7 @@ from utils.receptive_field import (
 )
 
 # By hand: a k×k kernel adds (k - 1) · jump, a pooling or a stride of 2 doubles the jump behind it.
-TWO_LAYERS = ("features.0.0", "features.1", "features.2.0", "features.3")  # conv, P, conv, P
+TWO_LAYERS = ("features.0.0", "features.0.1", "features.1.0", "features.1.1")  # conv, P, conv, P
 RESIDUAL = {  # jump 1 up to blocks.0, 2 behind the stride of blocks.1.conv1
     "blocks.0.conv1": 5,
     "blocks.0.conv2": 7,
@@ -37,28 +37,28 @@ BY_HAND = {
     "CNN1x1+3x3": {
         "features.0.0": 1,
         "features.1.0": 3,
-        "features.2": 4,
-        "features.3.0": 4,
-        "features.4.0": 8,
-        "features.5": 10,
+        "features.1.1": 4,
+        "features.2.0": 4,
+        "features.3.0": 8,
+        "features.3.1": 10,
     },
     "MediumCNN": {
         "features.0.0": 3,
         "features.1.0": 5,
-        "features.2": 6,
-        "features.3.0": 10,
-        "features.4.0": 14,
-        "features.5": 16,
+        "features.1.1": 6,
+        "features.2.0": 10,
+        "features.3.0": 14,
+        "features.3.1": 16,
     },
     "DeepCNN": {
         "features.0.0": 3,
         "features.1.0": 5,
-        "features.2": 6,
-        "features.3.0": 10,
-        "features.4.0": 14,
-        "features.5": 16,
-        "features.6.0": 24,
-        "features.7.0": 32,
+        "features.1.1": 6,
+        "features.2.0": 10,
+        "features.3.0": 14,
+        "features.3.1": 16,
+        "features.4.0": 24,
+        "features.5.0": 32,
     },
     "CNNWithResidual": {"stem.0": 3, **RESIDUAL},
     "ResNetLikeCNN": {"stem": 3, **RESIDUAL},
@@ -120,7 +120,7 @@ def test_jump_is_how_far_neighbouring_units_are_apart() -> None:
 
 
 def test_window_of_a_unit() -> None:
-    last = receptive_fields(models.build("CNN3x3"))["features.3"]  # 8 units of 10 pixels, each 4
+    last = receptive_fields(models.build("CNN3x3"))["features.1.1"]  # 8 units of 10 pixels, each 4
     assert last == Field(size=10, jump=4, start=-3)
     assert last.window(0) == (-3, 7)
     assert last.window(4) == (13, 23)

@@ -162,7 +162,7 @@ def test_the_record_answers_what_tables_and_figures_ask(data: Dataset, tmp_path:
         "gradient_norm_total", "gradient_norm_largest", "train_loss", "train_accuracy",
         "test_loss", "test_accuracy",
     }  # fmt: skip
-    assert list(entry["gradient_norm"]) == ["features.0.0", "features.2.0", "classifier.1"]
+    assert list(entry["gradient_norm"]) == ["features.0.0", "features.1.0", "classifier.1"]
     rates = [entry["learning_rate"] for entry in record["epochs"]]
     assert rates[0] > rates[1] > rates[2] > 0  # falling after the first fifth of the steps
     assert rates[2] < RECIPE.learning_rate / 1000

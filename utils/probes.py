@@ -74,7 +74,10 @@ def _feature_maps(network: nn.Module, dataset: Dataset) -> tuple[Tensor, dict[st
     layers = feature_layers(network)
     image = normalise(dataset.x_test[PROBE_IMAGE : PROBE_IMAGE + 1], dataset)
     found = feature_extractor(network, list(layers.values()))(image)
-    maps = {name: found[source][0] for name, source in layers.items()}
+    late = late_activations(network)
+    maps = {
+        name: late.get(name, nn.Identity())(found[source][0]) for name, source in layers.items()
+    }
     return next(iter(maps.values())), {name: each[:FEATURE_CHANNELS] for name, each in maps.items()}
 
 
@@ -99,14 +102,36 @@ def feature_layers(network: nn.Module) -> dict[str, str]:
     return layers
 
 
+def late_activations(network: nn.Module) -> dict[str, nn.Module]:
+    """Convolution -> the activation that stands behind a max-pool, where one follows directly.
+
+    In the usual order it would stand before the pool, with the same result; a feature map is shown
+    as it is there, activated and not yet pooled.
+    """
+    modules = dict(network.named_modules())
+    late: dict[str, nn.Module] = {}
+    for node in trace(network).nodes:
+        pool = _follower(node, nn.MaxPool2d, modules)
+        activation = pool and _follower(pool, ACTIVATIONS, modules)
+        if activation:
+            late[node.target] = modules[activation.target]
+    return late
+
+
 def _activated(node: fx.Node, modules: dict[str, nn.Module]) -> str:
     """Name of the last module of convolution, batch-norm, activation, as far as they follow."""
     for kind in (nn.BatchNorm2d, ACTIVATIONS):
-        following = list(node.users)
-        follows = len(following) == 1 and following[0].op == "call_module"
-        if follows and isinstance(modules[following[0].target], kind):
-            node = following[0]
+        node = _follower(node, kind, modules) or node
     return node.target
+
+
+def _follower(
+    node: fx.Node, kind: type | tuple[type, ...], modules: dict[str, nn.Module]
+) -> fx.Node | None:
+    """The module of this kind that alone reads what the node puts out, or None."""
+    users = list(node.users)
+    is_module = len(users) == 1 and users[0].op == "call_module"
+    return users[0] if is_module and isinstance(modules[users[0].target], kind) else None
 
 
 def _array(values: Tensor, dtype: type) -> np.ndarray:
