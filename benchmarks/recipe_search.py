@@ -42,6 +42,8 @@ class Search:
 
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 5e-4}
+MUON_LINEAR = {"muon_rate": 0.02, "muon_linear": True}
+LARGE = {"batch_size": 512, "crop_padding": 2}
 CONV, FULL, RESIDUAL = ("CNN3x3",), ("DeepFCNet",), ("CNNWithResidual",)
 
 SEARCHES = (
@@ -51,22 +53,36 @@ SEARCHES = (
         (
             ({}, CONV + FULL, (0, 1)),
             ({}, RESIDUAL, (0,)),
+            # one change at a time
             ({"muon_rate": 0.02}, CONV + RESIDUAL, (0,)),
+            ({"muon_rate": 0.01}, CONV, (0,)),
+            ({"muon_rate": 0.05}, CONV, (0,)),
             ({"batch_size": 64}, CONV + FULL, (0,)),
             ({"learning_rate": 0.1}, FULL, (0,)),
-            ({"muon_rate": 0.05}, CONV, (0,)),
-            ({"whitening": True}, FULL, (0,)),
-            ({"muon_rate": 0.01}, CONV, (0,)),
             ({"learning_rate": 0.025}, FULL, (0,)),
             ({"crop_padding": 2}, FULL, (0,)),
-            ({"muon_rate": 0.02, "batch_size": 64}, CONV + RESIDUAL, (0,)),
-            ({"muon_rate": 0.02, "crop_padding": 2}, CONV + RESIDUAL, (0,)),
-            ({"muon_rate": 0.02, "muon_decay": 0.1}, CONV, (0,)),
+            ({"whitening": True}, FULL, (0,)),
+            # with Muon, which is worth most
+            ({"muon_rate": 0.02, "crop_padding": 2}, CONV, (0,)),
+            ({"muon_rate": 0.02, "batch_size": 64}, CONV, (0,)),
+            ({"muon_rate": 0.02, "batch_size": 256}, CONV, (0,)),
+            ({**MUON_LINEAR, "batch_size": 512, "crop_padding": 2}, FULL, (0,)),
+            ({"crop_padding": 1}, FULL, (0,)),
+            ({"crop_padding": 2, "batch_size": 256}, FULL, (0,)),
             ({"muon_rate": 0.02, "learning_rate": 0.1}, CONV, (0,)),
-            ({"muon_rate": 0.02, "learning_rate": 0.02}, CONV, (0,)),
-            ({"muon_rate": 0.02, "weight_decay": 5e-3}, CONV, (0,)),
-            ({"muon_rate": 0.02, "label_smoothing": 0.1}, CONV + RESIDUAL, (0,)),
-            ({"muon_rate": 0.05}, RESIDUAL, (0,)),
+            # with Muon a larger batch is no worse
+            ({**LARGE, "muon_rate": 0.02}, CONV, (0,)),
+            ({**LARGE, "muon_rate": 0.04}, CONV, (0,)),
+            ({**LARGE, "muon_rate": 0.02, "muon_linear": True, "muon_decay": 0.1}, FULL, (0,)),
+            ({**LARGE, "muon_rate": 0.04, "muon_linear": True}, FULL, (0,)),
+            ({**LARGE, "muon_rate": 0.02, "batch_size": 256}, CONV + RESIDUAL, (0,)),
+            ({**LARGE, "muon_rate": 0.04, "batch_size": 256}, CONV, (0,)),
+            ({**LARGE, "muon_rate": 0.02, "muon_decay": 0.1}, CONV, (0,)),
+            ({**LARGE, "muon_rate": 0.02, "learning_rate": 0.1}, CONV, (0,)),
+            ({**LARGE, "muon_rate": 0.02}, RESIDUAL, (0,)),
+            ({**LARGE, "muon_rate": 0.02, "label_smoothing": 0.1}, CONV, (0,)),
+            ({**LARGE, "muon_rate": 0.02, "alternating_flip": True}, CONV, (0,)),
+            ({**LARGE, "muon_rate": 0.04}, RESIDUAL, (0,)),
         ),
     ),
     Search(
