@@ -9,7 +9,7 @@ bin := .venv/bin
 scripts := homework_cnn_vs_fc_comparison.py homework_cnn_architecture_analysis.py \
            homework_custom_layers_experiments.py
 
-.PHONY: help quick test full render bench lint bench-accuracy clean
+.PHONY: help quick test full render bench bench-accuracy search lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,16 +28,20 @@ full: .venv/run ## the reported study on full MNIST and CIFAR-10: hours; stops a
 
 render: .venv/run ## tables, figures and README again, from the records alone
 	set -e; for script in $(scripts); do $(bin)/python $$script --no-train; done
+	$(bin)/python -m benchmarks.recipe_search --no-train
 
 bench: .venv/run ## ratios against the usual loop and the processor: minutes, on an idle machine
 	$(bin)/python -m benchmarks.bench --data-dir $(DATA_DIR) $(FLAGS)
 
+bench-accuracy: .venv/run ## seconds to the report's accuracy, ours and the usual loop's: hours; goes on at will
+	$(bin)/python -m benchmarks.accuracy --data-dir $(DATA_DIR) $(FLAGS)
+
+search: .venv/run ## train the candidates for a recipe that have no record, on held-out images: hours
+	$(bin)/python -m benchmarks.recipe_search --data-dir $(DATA_DIR) $(FLAGS)
+
 lint: .venv/dev ## repair what the linter can repair
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
-
-bench-accuracy: .venv/run ## seconds to the report's accuracy, ours and the usual loop's: hours; goes on at will
-	$(bin)/python -m benchmarks.accuracy --data-dir $(DATA_DIR) $(FLAGS)
 
 clean: ## remove the environment and all that is not tracked below results/ and plots/
 	rm -rf .venv results/quick plots/quick

@@ -44,7 +44,12 @@ class Search:
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 5e-4}
 MUON_LINEAR = {"muon_rate": 0.02, "muon_linear": True}
 LARGE = {"batch_size": 512, "crop_padding": 2}
+MEDIUM = {"batch_size": 256, "crop_padding": 2}
+MUON = {"muon_rate": 0.02, "muon_decay": 0.1}
+CHOSEN = {**MEDIUM, **MUON, "learning_rate": 0.1}
 CONV, FULL, RESIDUAL = ("CNN3x3",), ("DeepFCNet",), ("CNNWithResidual",)
+
+SMALL = ("CNN3x3", "CNN7x7")
 
 SEARCHES = (
     Search(
@@ -63,9 +68,9 @@ SEARCHES = (
             ({"crop_padding": 2}, FULL, (0,)),
             ({"whitening": True}, FULL, (0,)),
             # with Muon, which is worth most
-            ({"muon_rate": 0.02, "crop_padding": 2}, CONV, (0,)),
+            ({"muon_rate": 0.02, "crop_padding": 2}, CONV + RESIDUAL, (0,)),
             ({"muon_rate": 0.02, "batch_size": 64}, CONV, (0,)),
-            ({"muon_rate": 0.02, "batch_size": 256}, CONV, (0,)),
+            ({"muon_rate": 0.02, "batch_size": 256}, CONV + RESIDUAL, (0,)),
             ({**MUON_LINEAR, "batch_size": 512, "crop_padding": 2}, FULL, (0,)),
             ({"crop_padding": 1}, FULL, (0,)),
             ({"crop_padding": 2, "batch_size": 256}, FULL, (0,)),
@@ -73,16 +78,21 @@ SEARCHES = (
             # with Muon a larger batch is no worse
             ({**LARGE, "muon_rate": 0.02}, CONV, (0,)),
             ({**LARGE, "muon_rate": 0.04}, CONV, (0,)),
-            ({**LARGE, "muon_rate": 0.02, "muon_linear": True, "muon_decay": 0.1}, FULL, (0,)),
-            ({**LARGE, "muon_rate": 0.04, "muon_linear": True}, FULL, (0,)),
-            ({**LARGE, "muon_rate": 0.02, "batch_size": 256}, CONV + RESIDUAL, (0,)),
-            ({**LARGE, "muon_rate": 0.04, "batch_size": 256}, CONV, (0,)),
-            ({**LARGE, "muon_rate": 0.02, "muon_decay": 0.1}, CONV, (0,)),
-            ({**LARGE, "muon_rate": 0.02, "learning_rate": 0.1}, CONV, (0,)),
-            ({**LARGE, "muon_rate": 0.02}, RESIDUAL, (0,)),
-            ({**LARGE, "muon_rate": 0.02, "label_smoothing": 0.1}, CONV, (0,)),
-            ({**LARGE, "muon_rate": 0.02, "alternating_flip": True}, CONV, (0,)),
-            ({**LARGE, "muon_rate": 0.04}, RESIDUAL, (0,)),
+            ({**LARGE, **MUON_LINEAR, "muon_decay": 0.1}, FULL, (0,)),
+            ({**MEDIUM, **MUON}, CONV, (0,)),
+            ({**LARGE, **MUON_LINEAR, "muon_decay": 0.3}, FULL, (0,)),
+            ({**MEDIUM, "muon_rate": 0.02, "muon_decay": 0.3}, CONV, (0,)),
+            ({**MEDIUM, "muon_rate": 0.02}, CONV, (0,)),
+            ({**LARGE, **MUON_LINEAR, "muon_decay": 0.1, "learning_rate": 0.1}, FULL, (0,)),
+            (CHOSEN, RESIDUAL, (0,)),
+            ({**CHOSEN, "batch_size": 512}, CONV + RESIDUAL, (0,)),
+            # with and without, two networks, two seeds
+            (CHOSEN, SMALL, (0, 1)),
+            ({**MEDIUM, "learning_rate": 0.1}, SMALL, (0, 1)),
+            ({**CHOSEN, "label_smoothing": 0.1}, SMALL, (0, 1)),
+            ({**CHOSEN, "label_smoothing": 0.1}, RESIDUAL, (0,)),
+            ({**CHOSEN, "average_decay": 0.98}, SMALL, (0, 1)),
+            ({**CHOSEN, "alternating_flip": True}, SMALL, (0, 1)),
         ),
     ),
     Search(
@@ -90,20 +100,25 @@ SEARCHES = (
         TrialRecipe(10, "adamw", 2e-3, 0.05, crop_padding=2),
         (
             ({}, ("FCNet",), (0, 1)),
-            ({}, ("SimpleCNN", "CNNWithResidual"), (0,)),
-            ({"batch_size": 64}, ("FCNet",), (0, 1)),
+            ({}, ("SimpleCNN",), (0,)),
+            # one change at a time
+            ({"batch_size": 64}, ("FCNet",), (0,)),
+            ({"batch_size": 256}, ("FCNet",), (0,)),
+            ({"batch_size": 512, "learning_rate": 4e-3}, ("FCNet",), (0,)),
             ({"learning_rate": 4e-3}, ("FCNet",), (0,)),
             ({"learning_rate": 1e-3}, ("FCNet",), (0,)),
-            (SGD, ("FCNet", "SimpleCNN"), (0,)),
-            ({"muon_rate": 0.02}, ("SimpleCNN", "CNNWithResidual"), (0,)),
-            ({**SGD, "muon_rate": 0.02}, ("SimpleCNN",), (0,)),
+            ({"crop_padding": 1}, ("FCNet",), (0,)),
             ({"affine_degrees": 10.0}, ("FCNet",), (0, 1)),
-            ({"affine_degrees": 10.0}, ("SimpleCNN",), (0,)),
             ({"label_smoothing": 0.1}, ("FCNet",), (0, 1)),
             ({"average_decay": 0.99}, ("FCNet",), (0, 1)),
             ({"whitening": True}, ("FCNet",), (0,)),
-            ({"crop_padding": 1}, ("FCNet",), (0,)),
-            ({"muon_rate": 0.02, "muon_linear": True}, ("FCNet",), (0,)),
+            (SGD, ("FCNet", "SimpleCNN"), (0,)),
+            # with Muon
+            ({"muon_rate": 0.02}, ("SimpleCNN",), (0,)),
+            ({**MUON_LINEAR, "batch_size": 512}, ("FCNet", "SimpleCNN"), (0,)),
+            ({**SGD, **MUON_LINEAR, "batch_size": 512}, ("FCNet", "SimpleCNN"), (0,)),
+            ({**MUON_LINEAR, "batch_size": 256}, ("FCNet", "SimpleCNN"), (0,)),
+            ({**MUON_LINEAR, "batch_size": 512, "affine_degrees": 10.0}, ("FCNet",), (0,)),
         ),
     ),
 )

@@ -20,7 +20,7 @@ from utils.batches import augmented_views, normalise, steps_per_epoch
 from utils.checkpoint import seed_everything
 from utils.data import Dataset
 from utils.experiment import Recipe, Run
-from utils.optimizers import build_optimizers
+from utils.optimizers import HiddenMuon, build_optimizers, ordinary_optimizer
 from utils.training import Compute, build_network, evaluate
 
 VALIDATION_IMAGES = 5_000
@@ -38,8 +38,7 @@ class TrialRecipe(Recipe):
     dirac: bool = False  # convolutions as wide as their input start as the identity
     norm_rate: float = 1.0  # learning rate of batch-norm's parameters, as a multiple
     whitening: bool = False  # ZCA of the whole image before the network
-    muon_decay: float = 0.0  # its decoupled weight decay
-    muon_linear: bool = False  # Muon for the hidden linear layers' weights too
+    muon_linear: bool = False  # Muon on the hidden linear layers too, not on filters alone
 
 
 def held_out(dataset: Dataset) -> Dataset:
@@ -184,21 +183,21 @@ class Whitening(nn.Module):
 
 def trial_optimizers(network: nn.Module, recipe: TrialRecipe) -> list[torch.optim.Optimizer]:
     """The study's optimisers, with the parts on trial in them."""
-    ordinary, *muons = build_optimizers(network, recipe)
-    for muon in muons:
-        muon.param_groups[0]["weight_decay"] = recipe.muon_decay
-    hidden = [m.weight for m in network.modules() if isinstance(m, nn.Linear)][:-1]
-    if recipe.muon_linear and hidden:
-        take_out(ordinary, hidden)
-        rate, decay = recipe.muon_rate, recipe.muon_decay
-        muons.append(torch.optim.Muon(hidden, lr=rate, weight_decay=decay))
+    filters = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d)]
+    if recipe.muon_rate and filters and not recipe.muon_linear:
+        others = [p for p in network.parameters() if p not in set(filters)]
+        optimizers = [ordinary_optimizer(others, recipe), HiddenMuon(filters, recipe)]
+    else:
+        optimizers = build_optimizers(
+            network, recipe if recipe.muon_linear else replace(recipe, muon_rate=0.0)
+        )
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     if norms and recipe.norm_rate != 1:
         parameters = [p for norm in norms for p in norm.parameters()]
-        take_out(ordinary, parameters)
+        take_out(optimizers[0], parameters)
         rate = recipe.norm_rate * recipe.learning_rate
-        ordinary.add_param_group({"params": parameters, "lr": rate})
-    return [ordinary, *muons]
+        optimizers[0].add_param_group({"params": parameters, "lr": rate})
+    return optimizers
 
 
 def take_out(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 import models
 from utils.experiment import Recipe
-from utils.optimizers import FilterMuon, as_matrix, build_optimizers
+from utils.optimizers import HiddenMuon, as_matrix, build_optimizers
 
 RECIPE = Recipe(1, "sgd", 0.1, 0.3, momentum=0.7)
 
@@ -29,19 +29,21 @@ def test_the_optimizer_is_the_recipe() -> None:
     assert (sgd.param_groups[0]["momentum"], sgd.param_groups[0]["nesterov"]) == (0.7, True)
 
 
-def test_muon_takes_the_filters_and_the_recipes_optimizer_all_the_rest() -> None:
-    network = channels_last(models.build("CNNWithResidual"))
-    ordinary, muon = build_optimizers(network, replace(RECIPE, muon_rate=0.02))
+@pytest.mark.parametrize("model", ["CNNWithResidual", "SimpleCNN", "FCNet"])
+def test_muon_takes_the_hidden_weights_and_the_recipes_optimizer_all_the_rest(model: str) -> None:
+    network = channels_last(models.build(model))
+    recipe = replace(RECIPE, muon_rate=0.02, muon_decay=0.1)
+    ordinary, muon = build_optimizers(network, recipe)
+    weights = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert isinstance(ordinary, torch.optim.SGD)
-    filters = {m.weight for m in network.modules() if isinstance(m, nn.Conv2d)}
-    assert set(muon.filters) == filters
-    assert set(ordinary.param_groups[0]["params"]) == set(network.parameters()) - filters
-    assert muon.param_groups[0]["lr"] == 0.02
+    assert set(muon.weights) == set(weights[:-1])  # the last one is the classifier's
+    assert set(ordinary.param_groups[0]["params"]) == set(network.parameters()) - set(muon.weights)
+    assert (muon.param_groups[0]["lr"], muon.param_groups[0]["weight_decay"]) == (0.02, 0.1)
 
 
-def test_without_convolutions_or_without_a_rate_there_is_no_muon() -> None:
-    assert len(build_optimizers(models.build("FCNet"), replace(RECIPE, muon_rate=0.02))) == 1
-    assert len(build_optimizers(channels_last(models.build("CNN3x3")), RECIPE)) == 1
+def test_without_a_rate_or_a_hidden_layer_there_is_no_muon() -> None:
+    assert len(build_optimizers(models.build("FCNet"), RECIPE)) == 1
+    assert len(build_optimizers(nn.Linear(2, 2), replace(RECIPE, muon_rate=0.02))) == 1
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 3, 3), (4, 1, 3, 3), (4, 8, 1, 1), (8, 2, 5, 5)])
@@ -49,7 +51,8 @@ def test_muon_steps_on_the_filters_themselves(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     conv = channels_last(nn.Conv2d(shape[1], shape[0], shape[2:], bias=False))
     twin = nn.Parameter(conv.weight.detach().permute(0, 2, 3, 1).flatten(1).clone())
-    muons = [FilterMuon([conv.weight], 0.1), torch.optim.Muon([twin], 0.1, weight_decay=0.0)]
+    recipe = replace(RECIPE, muon_rate=0.1, muon_decay=0.2)
+    muons = [HiddenMuon([conv.weight], recipe), torch.optim.Muon([twin], 0.1, weight_decay=0.2)]
     for _ in range(2):
         conv.zero_grad()
         images = torch.randn(2, shape[1], 6, 6).to(memory_format=torch.channels_last)
@@ -63,7 +66,7 @@ def test_muon_steps_on_the_filters_themselves(shape: tuple[int, ...]) -> None:
 def test_filters_without_a_gradient_stay() -> None:
     conv = channels_last(nn.Conv2d(3, 4, 3))
     before = conv.weight.clone()
-    FilterMuon([conv.weight], 0.1).step()
+    HiddenMuon([conv.weight], replace(RECIPE, muon_rate=0.1)).step()
     assert torch.equal(conv.weight, before)
 
 

@@ -60,7 +60,7 @@ def test_muon_may_take_the_hidden_linear_layers_and_leaves_the_classifier() -> N
     recipe = replace(RECIPE, muon_rate=0.1, muon_linear=True)
     ordinary, muon = trial_optimizers(network, recipe)
     weights = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
-    assert set(muon.param_groups[0]["params"]) == set(weights[:-1])
+    assert set(muon.weights) == set(weights[:-1])
     assert weights[-1] in set(ordinary.param_groups[0]["params"])
 
 

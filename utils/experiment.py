@@ -20,7 +20,8 @@ class Recipe:
     batch_size: int = 128
     warmup: float = 0.2  # the part of all steps in which the learning rate rises
     momentum: float = 0.9  # Nesterov; read by sgd alone
-    muon_rate: float = 0.0  # peak rate of Muon for the filters of convolutions; 0: as all the rest
+    muon_rate: float = 0.0  # peak learning rate of Muon on the hidden weights; 0: no Muon
+    muon_decay: float = 0.0  # and its weight decay
     crop_padding: int = 0  # pixels of reflected border from which each image is cut at random
     flip: bool = False  # mirror each image left to right with probability one half
 
