@@ -9,7 +9,7 @@ bin := .venv/bin
 scripts := homework_cnn_vs_fc_comparison.py homework_cnn_architecture_analysis.py \
            homework_custom_layers_experiments.py
 
-.PHONY: help quick test full render bench bench-accuracy search lint clean
+.PHONY: help quick test full render bench bench-accuracy bench-precision search lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench: .venv/run ## ratios against the usual loop and the processor: minutes, on
 
 bench-accuracy: .venv/run ## seconds to the report's accuracy, ours and the usual loop's: hours; goes on at will
 	$(bin)/python -m benchmarks.accuracy --data-dir $(DATA_DIR) $(FLAGS)
+
+bench-precision: .venv/run ## the same networks in float32 and bfloat16, three seeds: hours; goes on at will
+	$(bin)/python -m benchmarks.precision --data-dir $(DATA_DIR) $(FLAGS)
 
 search: .venv/run ## train the candidates for a recipe that have no record, on held-out images: hours
 	$(bin)/python -m benchmarks.recipe_search --data-dir $(DATA_DIR) $(FLAGS)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from benchmarks import accuracy_report, growth, layers, steps
+from benchmarks import accuracy_report, growth, layers, precision, steps
 from benchmarks.timing import FULL, QUICK, Setting, claim_lines
 from models.registry import unknown
 from utils.cli import MAX_THREADS, REPOSITORY, OneLineParser, check_device, check_writable
@@ -32,7 +32,7 @@ from utils.records import SCHEMA, read_json, write_json, write_text
 # a section has NAME (of its record), TITLE, measure(setting) -> record, markdown(record) -> text,
 # and, where it has a figure, draw(record, folder)
 SECTIONS: tuple[ModuleType, ...] = (steps, layers, growth)
-RENDERED = (*SECTIONS, accuracy_report)  # the last takes hours: `python -m benchmarks.accuracy`
+RENDERED = (*SECTIONS, accuracy_report, precision)  # these two take hours and are run apart
 BUSY = 0.5  # processors that were at work in the last minute: more than what a start takes
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,243 @@
+"""Does bfloat16 change what the study finds? The same runs in both precisions, over seeds.
+
+    declared runs x precisions x seeds --train--> records --> differences beside the spread of seeds
+
+Networks that train in minutes have three seeds, two dear ones a single seed. What is on record,
+here or in the study itself, is not trained again; several processes may share the work, each with
+other ``--models``. In bfloat16 only the forward pass of a training step is computed (autocast);
+parameters, loss and evaluation are float32 in either case.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+import homework_cnn_architecture_analysis as task2
+import homework_cnn_vs_fc_comparison as task1
+from benchmarks.accuracy_training import Bar
+from utils.batches import steps_per_epoch
+from utils.cli import REPOSITORY, OneLineParser
+from utils.data import load_dataset
+from utils.errors import UserError
+from utils.experiment import Run, declared_runs
+from utils.markdown import Column, markdown_table, percent
+from utils.memory import keep_freed_memory
+from utils.records import identity, read_json, run_path, write_json
+from utils.training import Compute, run_identity, train
+
+NAME = "precision"
+TITLE = "Does bfloat16 change what the study finds?"
+
+PRECISIONS = ("float32", "bfloat16")
+SEEDS = (0, 1, 2)
+CHEAP = (
+    "FCNet",
+    "SimpleCNN",
+    "DeepFCNet",
+    "CNN3x3",
+    "CNN5x5",
+    "CNN7x7",
+    "CNN1x1+3x3",
+    "DeepCNN",
+)  # under four minutes each on two cores
+DEAR = (("cifar_comparison", "CNNWithResidual"), ("depth", "MediumCNN"))  # with batch-norm, without
+RESULTS = REPOSITORY / "results"
+KEPT = ("final", "environment", "continued_in", "timings")  # of a training's record
+
+Record = Mapping[str, Any]
+
+
+def planned_runs() -> list[Run]:
+    """Every run, for either precision: the cheap networks with all seeds, the dear ones with one.
+
+    A network that is in several tables under one recipe is taken once.
+    """
+    experiments = (*task1.EXPERIMENTS, *task2.EXPERIMENTS)
+    every = [run for each in experiments for run in declared_runs(each, seeds=SEEDS)]
+    cheap = {(run.model, run.seed): run for run in reversed(every) if run.model in CHEAP}
+    dear = [run for run in every if (run.experiment, run.model) in DEAR and run.seed == SEEDS[0]]
+    return [*reversed(cheap.values()), *dear]
+
+
+def record_of(run: Run, precision: str, results: Path = RESULTS) -> Record | None:
+    """The run's record in this precision, from the study where that has it, else from here.
+
+    Raises: UserError where a record here was made with another recipe.
+    """
+    wanted = run_identity(run, Compute(torch.device("cpu"), precision))
+    studied = run_path(results, run.experiment, run.model, run.seed)
+    if studied.exists():
+        record = read_json(studied)
+        if identity(record) == wanted:
+            return record
+    path = own_path(run, precision, results)
+    if not path.exists():
+        return None
+    record = read_json(path)
+    if identity(record) != wanted:
+        raise UserError(f"{path}: of another recipe than is declared; delete it and train again")
+    return record
+
+
+def own_path(run: Run, precision: str, results: Path) -> Path:
+    """Where a record stands that the study does not have."""
+    name = f"{run.experiment}--{run.model}-seed{run.seed}-{precision}.json"
+    return results / "benchmarks" / NAME / name
+
+
+def missing(models: Sequence[str] | None, results: Path = RESULTS) -> Iterator[tuple[Run, str]]:
+    """What is still to be trained; all seeds of a network together."""
+    for run in planned_runs():
+        if models is not None and run.model not in models:
+            continue
+        for precision in PRECISIONS:
+            if record_of(run, precision, results) is None:
+                yield run, precision
+
+
+def train_missing(data_dir: Path, models: Sequence[str] | None, results: Path = RESULTS) -> None:
+    """Trains what has no record; an interrupted training goes on after its last epoch."""
+    loaded: dict[str, Any] = {}
+    for run, precision in missing(models, results):
+        if run.dataset not in loaded:
+            loaded[run.dataset] = load_dataset(run.dataset, data_dir)
+        data, path = loaded[run.dataset], own_path(run, precision, results)
+        steps = run.recipe.epochs * steps_per_epoch(len(data.x_train), run.recipe)
+        progress = Bar([steps])
+        progress.start(run, steps, steps)
+        checkpoint = path.with_suffix(".checkpoint.pt")
+        record, *_ = train(run, data, Compute(torch.device("cpu"), precision), checkpoint, progress)
+        progress.close()
+        facts = identity(record) | {"schema": record["schema"], "data": record["data"]}
+        write_json(path, facts | {key: record[key] for key in KEPT})
+        checkpoint.unlink(missing_ok=True)
+        print(f"{path.stem}: test {record['final']['test_accuracy']:.2%}", flush=True)
+
+
+def summarise(results: Path = RESULTS) -> dict[str, Any] | None:
+    """One row per network whose runs are all there; None where there is none."""
+    runs = planned_runs()
+    rows = []
+    for key in dict.fromkeys((run.experiment, run.model) for run in runs):
+        seeds = [run for run in runs if (run.experiment, run.model) == key]
+        records = {name: [record_of(run, name, results) for run in seeds] for name in PRECISIONS}
+        if all(record for each in records.values() for record in each):
+            rows.append(summarise_row(key, records))
+    if not rows:
+        return None
+    first = record_of(runs[0], PRECISIONS[0], results) or {}
+    return {"rows": rows, "claims": [], "environment": first.get("environment")}
+
+
+def summarise_row(key: tuple[str, str], records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
+    """Test accuracies of one network in both precisions, and their difference seed by seed."""
+    accuracy = {
+        precision: [record["final"]["test_accuracy"] for record in each]
+        for precision, each in records.items()
+    }
+    pairs = zip(accuracy["bfloat16"], accuracy["float32"], strict=True)
+    differences = [narrow - wide for narrow, wide in pairs]
+    several = len(differences) > 1
+    return {
+        "experiment": key[0],
+        "model": key[1],
+        "seeds": len(differences),
+        "accuracy": accuracy,
+        "differences": differences,
+        "difference": mean(differences),
+        "spread": max(map(stdev, accuracy.values())) if several else None,  # over the seeds
+    }
+
+
+def column(precision: str) -> Column:
+    """Mean and deviation of one precision."""
+
+    def text(row: Record) -> str:
+        values = row["accuracy"][precision]
+        return percent(mean(values), stdev(values) if len(values) > 1 else None)
+
+    return f"{precision}, %", text
+
+
+COLUMNS: list[Column] = [
+    ("Model", lambda row: row["model"]),
+    ("Seeds", lambda row: str(row["seeds"])),
+    *map(column, PRECISIONS),
+    ("Difference, points", lambda row: f"{100 * row['difference']:+.2f}"),
+    (
+        "within the spread of seeds",
+        lambda row: "" if row["spread"] is None else ("yes" if is_within(row) else "no"),
+    ),
+]
+
+
+def is_within(row: Record) -> bool:
+    """Whether the precisions differ by no more than one standard deviation over the seeds."""
+    return abs(row["difference"]) <= row["spread"]
+
+
+def verdict(rows: Sequence[Record]) -> str:
+    """One sentence with the numbers."""
+    judged = [row for row in rows if row["spread"] is not None]
+    within = [row for row in judged if is_within(row)]
+    every = [difference for row in rows for difference in row["differences"]]
+    error = stdev(every) / len(every) ** 0.5
+    largest = max(rows, key=lambda row: abs(row["difference"]))
+    return (
+        f"Of {len(judged)} networks with several seeds the precisions differ by at most one "
+        f"standard deviation over the seeds in {len(within)}. The mean difference of all "
+        f"{len(every)} pairs is {100 * mean(every):+.2f} points with a standard error of "
+        f"{100 * error:.2f}; the largest of a network is {100 * largest['difference']:+.2f} "
+        f"({largest['model']})."
+    )
+
+
+def markdown(record: Record) -> str:
+    """The table, what it says, and how to read it."""
+    return "\n\n".join(
+        [
+            markdown_table(record["rows"], COLUMNS),
+            verdict(record["rows"]),
+            "Test accuracy after the last epoch, mean ± standard deviation over seeds; difference: "
+            "bfloat16 less float32, each seed with itself, the mean.",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Trains what is missing and writes the summary; 2 for a mistake of the user's."""
+    parser = OneLineParser(prog="python -m benchmarks.precision", description=TITLE)
+    parser.add_argument(
+        "--data-dir", type=Path, default=REPOSITORY / "data", help="where the datasets are"
+    )
+    parser.add_argument("--models", nargs="+", help="only these: processes can share the work")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--no-train", action="store_true", help="only summarise the records")
+    try:
+        options: argparse.Namespace = parser.parse_args(argv)
+        torch.set_num_threads(options.threads)
+        keep_freed_memory()
+        if not options.no_train:
+            train_missing(options.data_dir, options.models)
+        record = summarise()
+        if record:
+            write_json(RESULTS / "benchmarks" / f"{NAME}.json", {"schema": 1, **record})
+            print(markdown(record))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "interrupted; the same command goes on after the last finished epoch", file=sys.stderr
+        )
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
