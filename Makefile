@@ -12,7 +12,7 @@ scripts := homework_cnn_vs_fc_comparison.py homework_cnn_architecture_analysis.p
 .PHONY: help quick test full render bench bench-accuracy bench-precision search lint clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 quick: .venv/run ## set up, then all three scripts on shipped and synthetic images: minutes
 	set -e; for script in $(scripts); do $(bin)/python $$script --quick $(FLAGS); done

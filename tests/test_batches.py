@@ -8,8 +8,8 @@ import torch
 
 from tests.fakes import TINY_CIFAR10, TINY_MNIST, make_arrays
 from utils.batches import (
-    augmented,
     augmented_views,
+    drawn_views,
     evaluation_batches,
     normalise,
     steps_per_epoch,
@@ -49,19 +49,32 @@ def test_views_take_the_memory_of_the_padded_images_alone() -> None:
     assert augmented_views(images, recipe(2, True)).untyped_storage().nbytes() == 2 * 3 * 12 * 12
 
 
-def test_each_image_of_a_batch_gets_its_own_crop_and_flip() -> None:
-    images = torch.randint(0, 256, (1, 3, 8, 8), dtype=torch.uint8)
-    generator = torch.Generator().manual_seed(0)
+def test_every_image_is_drawn_once_and_every_view_can_be() -> None:
+    images = torch.arange(2 * 500, dtype=torch.int64).view(500, 2, 1, 1) % 256
+    images = images.to(torch.uint8).expand(500, 2, 8, 8)
     views = augmented_views(images, recipe(2, flip=True))
-    batch = augmented(views, torch.zeros(500, dtype=torch.int64), generator)
-    assert len({image.numpy().tobytes() for image in batch}) == 2 * 5 * 5  # flips × rows × columns
+    order, *choices = drawn_views(views, torch.Generator().manual_seed(0))
+    assert sorted(order.tolist()) == list(range(500))
+    assert len(set(zip(*(choice.tolist() for choice in choices), strict=True))) == 2 * 5 * 5
 
 
-def test_without_augmentation_the_chosen_images_come_back() -> None:
-    images = torch.randint(0, 256, (5, 1, 4, 4), dtype=torch.uint8)
-    chosen = torch.tensor([3, 0, 3])
-    views = augmented_views(images, recipe(0))
-    assert torch.equal(augmented(views, chosen, torch.Generator()), images[chosen])
+def test_without_augmentation_the_images_themselves_are_drawn() -> None:
+    views = augmented_views(torch.zeros(5, 1, 4, 4, dtype=torch.uint8), recipe(0))
+    _, mirrored, row, column = drawn_views(views, torch.Generator())
+    assert not mirrored.any() and not row.any() and not column.any()
+
+
+def test_a_batch_holds_the_views_that_were_drawn() -> None:
+    data = tiny()
+    views = augmented_views(data.x_train, RECIPE)
+    image, mirrored, row, column = drawn_views(views, torch.Generator().manual_seed(3))[:, :8]
+    expected = torch.stack(
+        [views[i, m, :, r, c] for i, m, r, c in zip(image, mirrored, row, column, strict=True)]
+    )
+    generator = torch.Generator().manual_seed(3)
+    images, labels = next(iter(training_batches(data, views, RECIPE, generator)))
+    assert torch.equal(images, normalise(expected, data))
+    assert torch.equal(labels, data.y_train[image])
 
 
 @pytest.mark.parametrize("official", [TINY_MNIST, TINY_CIFAR10])

@@ -19,15 +19,22 @@ from utils.data import Dataset
 from utils.experiment import Recipe
 
 
+def channel_statistics(dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the train split's bytes, ``[1, channels, 1, 1]`` on its device."""
+    mean, deviation = (
+        255 * torch.tensor(values, device=dataset.x_train.device).view(1, -1, 1, 1)
+        for values in (dataset.mean, dataset.std)
+    )
+    return mean, deviation
+
+
 def normalise(images: Tensor, dataset: Dataset) -> Tensor:
     """uint8 ``[batch, channels, height, width]`` -> float32 of mean 0 and deviation 1 per channel.
 
-    The mean and deviation are the train split's. The result is contiguous: one number per channel
-    is subtracted fastest where a channel lies in one piece, and a convolution whose weights have
-    their channels last rearranges its input itself.
+    The result is contiguous: one number per channel is subtracted fastest where a channel lies in
+    one piece, and a convolution whose weights have their channels last rearranges its input itself.
     """
-    mean = 255 * torch.tensor(dataset.mean, device=images.device).view(1, -1, 1, 1)
-    deviation = 255 * torch.tensor(dataset.std, device=images.device).view(1, -1, 1, 1)
+    mean, deviation = channel_statistics(dataset)
     return images.to(torch.float32).sub_(mean).div_(deviation)
 
 
@@ -46,18 +53,19 @@ def augmented_views(images: Tensor, recipe: Recipe) -> Tensor:
     return both.unfold(3, height, 1).unfold(4, width, 1)
 
 
-def augmented(views: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-    """One view of each chosen image, drawn at random, uint8.
+def drawn_views(views: Tensor, generator: torch.Generator) -> Tensor:
+    """Every image once, in random order, and which of its views: ``[4, images]``.
 
-    ``views`` as ``augmented_views`` returns them, ``chosen`` ``[batch]`` image numbers ->
-    ``[batch, channels, height, width]``. The draws are made on the CPU, so that they are the
-    same on every device.
+    The rows are the image, whether it is mirrored, and the row and column of its crop. The draws
+    are made on the CPU, so that they are the same on every device, and moved there all at once:
+    a copy in every step would make the processor wait for the device.
     """
-    mirrored, row, column = (
-        torch.randint(0, views.shape[axis], (len(chosen),), generator=generator).to(views.device)
-        for axis in (1, 3, 4)
-    )
-    return views[chosen, mirrored, :, row, column]
+    images = len(views)
+    order = torch.randperm(images, generator=generator)
+    choices = [
+        torch.randint(0, views.shape[axis], (images,), generator=generator) for axis in (1, 3, 4)
+    ]
+    return torch.stack([order, *choices]).to(views.device)
 
 
 def steps_per_epoch(images: int, recipe: Recipe) -> int:
@@ -73,9 +81,11 @@ def training_batches(
 
     ``views`` is ``augmented_views(dataset.x_train, recipe)``, made once per run.
     """
-    order = torch.randperm(len(views), generator=generator).to(views.device)
-    for chosen in order.split(recipe.batch_size):
-        yield normalise(augmented(views, chosen, generator), dataset), dataset.y_train[chosen]
+    mean, deviation = channel_statistics(dataset)
+    for chosen in drawn_views(views, generator).split(recipe.batch_size, dim=1):
+        image, mirrored, row, column = chosen
+        pixels = views[image, mirrored, :, row, column]
+        yield pixels.to(torch.float32).sub_(mean).div_(deviation), dataset.y_train[image]
 
 
 def evaluation_batches(
