@@ -5,10 +5,12 @@ beside the other fields that both have: the part with and without it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.trials import TrialRecipe
 from utils.markdown import Column, count, markdown_table, percent
 from utils.readme import replace_blocks
 from utils.records import read_json, write_text
@@ -18,8 +20,15 @@ Row = Mapping[str, Any]
 
 
 def read_trials(results: Path, dataset: str) -> list[Record]:
-    """All trials of a dataset."""
-    return [read_json(path) for path in sorted((results / dataset).glob("*.json"))]
+    """All trials of a dataset, the changes of each in the order of the recipe's fields."""
+    trials = [read_json(path) for path in sorted((results / dataset).glob("*.json"))]
+    for trial in trials:
+        trial["changes"] = {
+            field.name: trial["changes"][field.name]
+            for field in fields(TrialRecipe)
+            if field.name in trial["changes"]
+        }
+    return trials
 
 
 def settings(record: Record) -> dict[str, Any]:
