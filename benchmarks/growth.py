@@ -122,7 +122,14 @@ def epoch(dataset: Dataset, setting: Setting) -> Action:
         views = augmented_views(images, CIFAR10_RECIPE)
         state.network.train()
         for batch, labels in training_batches(dataset, views, CIFAR10_RECIPE, state.generator):
-            train_step(state.network, batch, labels, state.optimizers, compute)
+            train_step(
+                state.network,
+                batch,
+                labels,
+                state.optimizers,
+                compute,
+                CIFAR10_RECIPE.label_smoothing,
+            )
 
     return train
 

@@ -95,6 +95,7 @@ SEARCHES = (
             ({**CHOSEN, "label_smoothing": 0.1}, RESIDUAL, (0,)),
             ({**CHOSEN, "muon_linear": True, "label_smoothing": 0.1}, FULL, (0,)),
             ({**CHOSEN, "label_smoothing": 0.1, "crop_padding": 4}, RESIDUAL, (0,)),
+            ({**CHOSEN, "label_smoothing": 0.2}, SMALL + RESIDUAL, (0,)),
             ({**CHOSEN, "average_decay": 0.98}, SMALL, (0, 1)),
             ({**CHOSEN, "alternating_flip": True}, SMALL, (0, 1)),
         ),
@@ -117,6 +118,7 @@ SEARCHES = (
             ({"average_decay": 0.99}, ("FCNet",), (0, 1)),
             ({"whitening": True}, ("FCNet",), (0,)),
             (SGD, ("FCNet", "SimpleCNN"), (0,)),
+            ({"label_smoothing": 0.1}, ("SimpleCNN",), (0,)),
             # with Muon
             ({"muon_rate": 0.02}, ("SimpleCNN",), (0,)),
             ({**MUON_LINEAR, "batch_size": 512}, ("FCNet", "SimpleCNN"), (0,)),

@@ -228,7 +228,8 @@ def bare_step(run: Run, dataset: Dataset, compute: Compute) -> Action:
     first = dataset.x_train[: run.recipe.batch_size]
     views = augmented_views(first, run.recipe)
     images, labels = next(training_batches(dataset, views, run.recipe, state.generator))
-    return lambda: train_step(network, images, labels, state.optimizers, compute)
+    smoothing = run.recipe.label_smoothing
+    return lambda: train_step(network, images, labels, state.optimizers, compute, smoothing)
 
 
 def repeated(action: Action, times: int) -> Callable[[], None]:

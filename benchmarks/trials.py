@@ -31,7 +31,6 @@ VALIDATION_SEED = 0  # draws which images are held out; the same for every trial
 class TrialRecipe(Recipe):
     """A recipe, and the parts on trial; each is off by default."""
 
-    label_smoothing: float = 0.0  # share of the target that is spread over all classes
     average_decay: float = 0.0  # of an exponential moving average of the weights, per step
     alternating_flip: bool = False  # mirrored in every other epoch instead of half of the time
     affine_degrees: float = 0.0  # rotation and shear up to this, and scale by up to a tenth

@@ -30,6 +30,7 @@ from utils.training import (
     run_identity,
     summarise_epoch,
     train,
+    train_step,
 )
 
 RECIPE = Recipe(
@@ -313,3 +314,13 @@ def test_bfloat16_trains_under_autocast_and_keeps_float32_parameters(
     assert record["precision"] == "bfloat16"
     (tmp_path / "float32").mkdir()
     assert record["epochs"] != record_of(run, data, tmp_path / "float32")["epochs"]
+
+
+def test_a_smoothed_target_is_spread_over_all_classes() -> None:
+    torch.manual_seed(0)
+    network, images = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), torch.randn(6, 3, 2, 2)
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    targets = 0.8 * nn.functional.one_hot(labels, 4) + 0.2 / 4
+    expected = -(targets * network(images).log_softmax(1)).sum(1).mean()
+    loss = train_step(network, images, labels, [], CPU, label_smoothing=0.2)
+    torch.testing.assert_close(loss, expected.detach())

@@ -22,6 +22,7 @@ class Recipe:
     momentum: float = 0.9  # Nesterov; read by sgd alone
     muon_rate: float = 0.0  # peak learning rate of Muon on the hidden weights; 0: no Muon
     muon_decay: float = 0.0  # and its weight decay
+    label_smoothing: float = 0.0  # share of each target that is spread evenly over all classes
     crop_padding: int = 0  # pixels of reflected border from which each image is cut at random
     flip: bool = False  # mirror each image left to right with probability one half
 

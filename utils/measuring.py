@@ -145,7 +145,7 @@ def training_action(
 
     def step() -> Tensor:
         images, labels = next(batches)
-        return train_step(network, images, labels, optimizers, compute)
+        return train_step(network, images, labels, optimizers, compute, recipe.label_smoothing)
 
     return step
 

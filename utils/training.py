@@ -93,7 +93,9 @@ def train_epoch(
     losses, norms = [], []
     for images, labels in training_batches(dataset, views, recipe, state.generator):
         learning_rate = state.schedules[0].get_last_lr()[0]
-        loss = train_step(network, images, labels, state.optimizers, compute)
+        loss = train_step(
+            network, images, labels, state.optimizers, compute, recipe.label_smoothing
+        )
         for schedule in state.schedules:
             schedule.step()
         losses.append(loss)
@@ -111,14 +113,16 @@ def train_step(
     labels: Tensor,
     optimizers: Sequence[torch.optim.Optimizer],
     compute: Compute,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """Forward, loss, backward, step; the gradients stay in place to be looked at.
 
     ``images`` is ``[batch, channels, height, width]``, ``labels`` ``[batch]``; returns the mean
-    cross-entropy of the batch, before the step.
+    cross-entropy of the batch, before the step. With ``label_smoothing`` a part of each target is
+    spread evenly over all classes. Source: Szegedy et al. (2015), arXiv:1512.00567, section 7.
     """
     with compute.autocast():
-        loss = F.cross_entropy(network(images), labels)
+        loss = F.cross_entropy(network(images), labels, label_smoothing=label_smoothing)
     network.zero_grad()
     loss.backward()
     for optimizer in optimizers:
