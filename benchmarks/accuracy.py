@@ -27,7 +27,7 @@ from benchmarks.accuracy_training import Data, Place, load, measure_row, train_r
 from benchmarks.timing import Effort, claim_lines
 from utils.cli import MAX_THREADS, REPOSITORY, OneLineParser, automatic_device, check_writable
 from utils.environment import has_native_bfloat16
-from utils.errors import UserError
+from utils.errors import UserError, exit_code
 from utils.memory import keep_freed_memory
 from utils.readme import find_blocks
 from utils.recipes import QUICK_EPOCHS, quick
@@ -83,17 +83,9 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
-    try:
-        run_command(parse(argv))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            "interrupted; the same command goes on, what is finished is on record", file=sys.stderr
-        )
-        return 130
-    return 0
+    return exit_code(
+        lambda: run_command(parse(argv)), "the same command goes on, what is finished is on record"
+    )
 
 
 def run_command(options: Options) -> None:

@@ -25,7 +25,7 @@ from models.registry import unknown
 from utils.cli import MAX_THREADS, REPOSITORY, OneLineParser, check_device, check_writable
 from utils.data import Dataset, load_dataset, load_quick_dataset
 from utils.environment import environment
-from utils.errors import UserError
+from utils.errors import UserError, exit_code
 from utils.memory import keep_freed_memory
 from utils.records import SCHEMA, read_json, write_json, write_text
 
@@ -255,18 +255,10 @@ def machine(record: Mapping[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the benchmarks; returns the exit code: 0, or 2 for a mistake of the user's."""
+    """Runs the benchmarks; returns its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        with logging_redirect_tqdm():
-            run(parse(argv))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; finished sections are on record", file=sys.stderr)
-        return 130
-    return 0
+    with logging_redirect_tqdm():
+        return exit_code(lambda: run(parse(argv)), "finished sections are on record")
 
 
 if __name__ == "__main__":

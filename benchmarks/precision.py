@@ -23,11 +23,11 @@ from benchmarks.accuracy_training import Bar
 from utils.batches import steps_per_epoch
 from utils.cli import REPOSITORY, OneLineParser
 from utils.data import load_dataset
-from utils.errors import UserError
+from utils.errors import UserError, exit_code
 from utils.experiment import Run, declared_runs
 from utils.markdown import Column, markdown_table, percent
 from utils.memory import keep_freed_memory
-from utils.records import identity, read_json, run_path, write_json
+from utils.records import SCHEMA, identity, read_json, run_path, write_json
 from utils.training import Compute, run_identity, train
 
 NAME = "precision"
@@ -209,35 +209,32 @@ def markdown(record: Record) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Trains what is missing and writes the summary; 2 for a mistake of the user's."""
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = OneLineParser(prog="python -m benchmarks.precision", description=TITLE)
     parser.add_argument(
         "--data-dir", type=Path, default=REPOSITORY / "data", help="where the datasets are"
     )
     parser.add_argument("--models", nargs="+", help="only these: processes can share the work")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="default: torch's own choice"
+    )
     parser.add_argument("--no-train", action="store_true", help="only summarise the records")
-    try:
-        options: argparse.Namespace = parser.parse_args(argv)
-        torch.set_num_threads(options.threads)
-        keep_freed_memory()
-        if not options.no_train:
-            train_missing(options.data_dir, options.models)
-        record = summarise()
-        if record:
-            write_json(RESULTS / "benchmarks" / f"{NAME}.json", {"schema": 1, **record})
-            print(markdown(record))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            "interrupted; the same command goes on after the last finished epoch", file=sys.stderr
-        )
-        return 130
-    return 0
+    return parser.parse_args()
+
+
+def train_and_summarise() -> None:
+    """Trains what is missing and writes the summary."""
+    options = parse()
+    torch.set_num_threads(options.threads)
+    keep_freed_memory()
+    if not options.no_train:
+        train_missing(options.data_dir, options.models)
+    record = summarise()
+    if record:
+        write_json(RESULTS / "benchmarks" / f"{NAME}.json", {"schema": SCHEMA, **record})
+        print(markdown(record))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(train_and_summarise, "the same command goes on"))

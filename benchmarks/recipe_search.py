@@ -20,7 +20,7 @@ from benchmarks.recipe_report import render_recipes
 from benchmarks.trials import TrialRecipe, held_out, run_trial
 from utils.data import Dataset, load_dataset
 from utils.environment import environment
-from utils.errors import UserError
+from utils.errors import exit_code
 from utils.experiment import Run
 from utils.memory import keep_freed_memory
 from utils.records import SCHEMA, write_json
@@ -187,22 +187,17 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    """Trains what is missing and renders; returns 2 for a mistake of the user's."""
+def search_and_render() -> None:
+    """Trains what is missing and renders."""
     options = parse()
     torch.set_num_threads(options.threads)
     keep_freed_memory()
-    try:
-        for search in SEARCHES:
-            if not options.no_train and any(missing(search, options.models)):
-                data = held_out(load_dataset(search.dataset, options.data_dir))
-                run_search(search, data, options.models)
-        render_recipes(RESULTS, REPOSITORY / "docs" / "recipes.md", list(OVERRIDES))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    for search in SEARCHES:
+        if not options.no_train and any(missing(search, options.models)):
+            data = held_out(load_dataset(search.dataset, options.data_dir))
+            run_search(search, data, options.models)
+    render_recipes(RESULTS, REPOSITORY / "docs" / "recipes.md", list(OVERRIDES))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(search_and_render, "the same command goes on after the last trial"))

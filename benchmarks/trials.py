@@ -21,7 +21,7 @@ from utils.checkpoint import seed_everything
 from utils.data import Dataset
 from utils.experiment import Recipe, Run
 from utils.optimizers import HiddenMuon, build_optimizers, ordinary_optimizer
-from utils.training import Compute, build_network, evaluate
+from utils.training import Compute, build_network, build_schedule, evaluate, train_step
 
 VALIDATION_IMAGES = 5_000
 VALIDATION_SEED = 0  # draws which images are held out; the same for every trial
@@ -65,45 +65,15 @@ def run_trial(run: Run, data: Dataset, compute: Compute) -> dict[str, Any]:
     network = build_network(run, compute.device)
     if recipe.dirac:
         start_as_identity(network)
-    optimizers = trial_optimizers(network, recipe)
-    steps = recipe.epochs * steps_per_epoch(len(data.x_train), recipe)
-    schedules = [
-        torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=[group["lr"] for group in optimizer.param_groups],
-            total_steps=steps,
-            pct_start=recipe.warmup,
-            anneal_strategy="linear",
-            cycle_momentum=False,
-        )
-        for optimizer in optimizers
-    ]
     average = None
     if recipe.average_decay:
         average = AveragedModel(
             network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay), use_buffers=True
         )
     whiten = Whitening(data) if recipe.whitening else nn.Identity()
-    generator = torch.Generator().manual_seed(run.seed)
 
-    start, losses = time.process_time(), []
-    for epoch in range(recipe.epochs):
-        network.train()
-        epoch_losses = []
-        for images, labels in batches(data, recipe, epoch, generator):
-            with compute.autocast():
-                logits = network(whiten(images))
-                loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-            network.zero_grad()
-            loss.backward()
-            for optimizer in optimizers:
-                optimizer.step()
-            for schedule in schedules:
-                schedule.step()
-            if average is not None:
-                average.update_parameters(network)
-            epoch_losses.append(loss.detach())
-        losses.append(torch.stack(epoch_losses).mean().item())
+    start = time.process_time()
+    losses = train_network(network, whiten, average, run, data, compute)
     seconds = time.process_time() - start
 
     final = nn.Sequential(whiten, network if average is None else average.module)
@@ -119,11 +89,40 @@ def run_trial(run: Run, data: Dataset, compute: Compute) -> dict[str, Any]:
     }
 
 
+def train_network(
+    network: nn.Module,
+    whiten: nn.Module,
+    average: AveragedModel | None,
+    run: Run,
+    data: Dataset,
+    compute: Compute,
+) -> list[float]:
+    """Trains ``network`` on whitened images and keeps its average up; the mean loss per epoch."""
+    recipe, whole = run.recipe, nn.Sequential(whiten, network)
+    optimizers = trial_optimizers(network, recipe)
+    steps = recipe.epochs * steps_per_epoch(len(data.x_train), recipe)
+    schedules = [build_schedule(optimizer, recipe, steps) for optimizer in optimizers]
+    views = augmented_views(data.x_train, recipe)
+    generator = torch.Generator().manual_seed(run.seed)
+    losses = []
+    for epoch in range(recipe.epochs):
+        whole.train()
+        epoch_losses = []
+        for images, labels in batches(data, views, recipe, epoch, generator):
+            loss = train_step(whole, images, labels, optimizers, compute, recipe.label_smoothing)
+            for schedule in schedules:
+                schedule.step()
+            if average is not None:
+                average.update_parameters(network)
+            epoch_losses.append(loss)
+        losses.append(torch.stack(epoch_losses).mean().item())
+    return losses
+
+
 def batches(
-    data: Dataset, recipe: TrialRecipe, epoch: int, generator: torch.Generator
+    data: Dataset, views: Tensor, recipe: TrialRecipe, epoch: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """As ``utils.batches.training_batches``, with the augmentations on trial."""
-    views = augmented_views(data.x_train, recipe)
     order = torch.randperm(len(views), generator=generator)
     fixed = torch.Generator().manual_seed(0)  # the same in every epoch
     first_side = torch.randint(0, 2, (len(views),), generator=fixed)

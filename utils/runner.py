@@ -22,7 +22,7 @@ import models
 from utils.batches import steps_per_epoch
 from utils.cli import REPOSITORY, Options, parse, warn_if_emulated
 from utils.data import SHIPPED_FINGERPRINTS, Dataset, load_dataset, load_quick_dataset
-from utils.errors import UserError
+from utils.errors import UserError, exit_code
 from utils.experiment import Experiment, Run, declared_runs
 from utils.flops import forward_flops
 from utils.layer_study import study_layers
@@ -43,19 +43,13 @@ def main(
     experiments: Sequence[Experiment], description: str, argv: Sequence[str] | None = None
 ) -> int:
     """Runs a script; returns its exit code: 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
-    try:
+
+    def command() -> None:
         options = parse(experiments, description, argv)
         with logs(options.results / f"{Path(sys.argv[0]).stem}.log"), locks(options):
             run_script(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            "interrupted; the same command goes on after the last finished epoch", file=sys.stderr
-        )
-        return 130
-    return 0
+
+    return exit_code(command, "the same command goes on after the last finished epoch")
 
 
 def run_script(options: Options) -> None:

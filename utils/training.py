@@ -151,10 +151,10 @@ def initial_state(run: Run, dataset: Dataset, compute: Compute) -> TrainingState
 def build_schedule(
     optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """From a 25th of the optimiser's rate in a straight line to all of it, then down to nothing."""
+    """From a 25th of each group's rate in a straight line to all of it, then down to nothing."""
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
-        max_lr=optimizer.param_groups[0]["lr"],
+        max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=steps,
         pct_start=recipe.warmup,
         anneal_strategy="linear",
