@@ -18,6 +18,8 @@ from utils.records import read_json, write_text
 Record = Mapping[str, Any]
 Row = Mapping[str, Any]
 
+WITH_HIDDEN_LINEAR = ("FCNet", "DeepFCNet", "SimpleCNN")
+
 
 def read_trials(results: Path, dataset: str) -> list[Record]:
     """All trials of a dataset, the changes of each in the order of the recipe's fields."""
@@ -32,8 +34,15 @@ def read_trials(results: Path, dataset: str) -> list[Record]:
 
 
 def settings(record: Record) -> dict[str, Any]:
-    """Every field of the trial's recipe; a field that its start did not know yet is absent."""
-    return {**record["start"], **record["changes"]}
+    """Every field of the trial's recipe; one that came later was at its default."""
+    defaults = {field.name: field.default for field in fields(TrialRecipe)}
+    return {**defaults, **record["start"], **record["changes"]}
+
+
+def parts(trial: Record) -> dict[str, Any]:
+    """The changes that make a difference: a part for hidden linear layers needs one."""
+    linear = trial["model"] in WITH_HIDDEN_LINEAR
+    return {k: value for k, value in trial["changes"].items() if linear or k != "muon_linear"}
 
 
 def describe(changes: Mapping[str, Any]) -> str:
@@ -61,16 +70,14 @@ def _accuracies(trials: Sequence[Record], model: str) -> list[float]:
 def part_rows(trials: Sequence[Record]) -> list[Row]:
     """One row per field that differs, beside what, and network: gains in validation accuracy."""
     found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
-    by_key = {
-        (describe(trial["changes"]), trial["model"], trial["seed"]): trial for trial in trials
-    }
+    by_key = {(describe(parts(trial)), trial["model"], trial["seed"]): trial for trial in trials}
     for trial in trials:
-        for field, value in trial["changes"].items():
-            others = {key: kept for key, kept in trial["changes"].items() if key != field}
+        for field, value in parts(trial).items():
+            others = {key: kept for key, kept in parts(trial).items() if key != field}
             without = by_key.get((describe(others), trial["model"], trial["seed"]))
             if without is None:
                 continue
-            change = f"{field} {settings(without).get(field)} → {value}"
+            change = f"{field} {settings(without)[field]} → {value}"
             gain = trial["validation_accuracy"] - without["validation_accuracy"]
             time = trial["cpu_seconds"] / without["cpu_seconds"]
             found.setdefault((change, describe(others), trial["model"]), []).append((gain, time))

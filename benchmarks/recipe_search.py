@@ -47,6 +47,10 @@ LARGE = {"batch_size": 512, "crop_padding": 2}
 MEDIUM = {"batch_size": 256, "crop_padding": 2}
 MUON = {"muon_rate": 0.02, "muon_decay": 0.1}
 CHOSEN = {**MEDIUM, **MUON, "learning_rate": 0.1}
+WHOLE = {**CHOSEN, "muon_linear": True, "label_smoothing": 0.1}
+FINAL = {**WHOLE, "muon_steps": 3}
+INNER = {**CHOSEN, "muon_linear": True, "muon_first": False}
+DIGITS = {**MUON, "muon_linear": True, "batch_size": 256, "label_smoothing": 0.1}
 CONV, FULL, RESIDUAL = ("CNN3x3",), ("DeepFCNet",), ("CNNWithResidual",)
 
 SMALL = ("CNN3x3", "CNN7x7")
@@ -98,6 +102,18 @@ SEARCHES = (
             ({**CHOSEN, "label_smoothing": 0.2}, SMALL + RESIDUAL, (0,)),
             ({**CHOSEN, "average_decay": 0.98}, SMALL, (0, 1)),
             ({**CHOSEN, "alternating_flip": True}, SMALL, (0, 1)),
+            # Muon between the layers alone: not on the one that meets the image
+            ({**INNER, "label_smoothing": 0.1}, FULL + SMALL, (0, 1)),
+            # and with fewer steps to an orthogonal update
+            (FINAL, FULL + SMALL + RESIDUAL, (0,)),
+            ({**WHOLE, "muon_steps": 2}, FULL + SMALL, (0,)),
+            (FINAL, SMALL, (1,)),
+            ({**WHOLE, "muon_steps": 1}, FULL + CONV, (0,)),
+            # and beside that, what is left of the list
+            ({**FINAL, "dirac": True}, RESIDUAL, (0,)),
+            ({**FINAL, "norm_rate": 4.0}, RESIDUAL, (0,)),
+            ({**FINAL, "alternating_flip": True}, RESIDUAL, (0,)),
+            ({**FINAL, "muon_rate": 0.01}, FULL + CONV, (0,)),
         ),
     ),
     Search(
@@ -125,6 +141,21 @@ SEARCHES = (
             ({**SGD, **MUON_LINEAR, "batch_size": 512}, ("FCNet", "SimpleCNN"), (0,)),
             ({**MUON_LINEAR, "batch_size": 256}, ("FCNet", "SimpleCNN"), (0,)),
             ({**MUON_LINEAR, "batch_size": 512, "affine_degrees": 10.0}, ("FCNet",), (0,)),
+            # with what CIFAR-10 has chosen
+            (DIGITS, ("FCNet",), (0, 1, 2)),
+            ({**DIGITS, "batch_size": 128}, ("FCNet",), (0, 1, 2)),
+            ({**DIGITS, "muon_first": False}, ("FCNet",), (0, 1, 2)),
+            ({**DIGITS, "muon_rate": 0.01}, ("FCNet",), (0, 1, 2)),
+            ({**DIGITS, "muon_decay": 0.05}, ("FCNet",), (0, 1, 2)),
+            ({**DIGITS, "muon_decay": 0.2}, ("FCNet",), (0, 1, 2)),
+            ({**DIGITS, "label_smoothing": 0.0}, ("FCNet",), (0, 1, 2)),
+            ({**DIGITS, "affine_degrees": 10.0}, ("FCNet",), (0, 1, 2)),
+            ({}, ("FCNet",), (2,)),
+            ({**DIGITS, "muon_steps": 3}, ("FCNet",), (0, 1, 2)),
+            ({**DIGITS, "muon_steps": 2}, ("FCNet",), (0, 1, 2)),
+            ({**DIGITS, "muon_steps": 1}, ("FCNet",), (0, 1, 2)),
+            ({**DIGITS, "muon_steps": 3, "muon_rate": 0.01}, ("FCNet", "SimpleCNN"), (0, 1)),
+            ({}, ("SimpleCNN",), (1,)),
         ),
     ),
 )

@@ -20,7 +20,7 @@ from utils.batches import augmented_views, normalise, steps_per_epoch
 from utils.checkpoint import seed_everything
 from utils.data import Dataset
 from utils.experiment import Recipe, Run
-from utils.optimizers import HiddenMuon, build_optimizers, ordinary_optimizer
+from utils.optimizers import HiddenMuon, ordinary_optimizer
 from utils.training import Compute, build_network, build_schedule, evaluate, train_step
 
 VALIDATION_IMAGES = 5_000
@@ -38,6 +38,8 @@ class TrialRecipe(Recipe):
     norm_rate: float = 1.0  # learning rate of batch-norm's parameters, as a multiple
     whitening: bool = False  # ZCA of the whole image before the network
     muon_linear: bool = False  # Muon on the hidden linear layers too, not on filters alone
+    muon_first: bool = True  # Muon on the layer that meets the image too
+    muon_steps: int = 5  # of the iteration that makes Muon's update orthogonal
 
 
 def held_out(dataset: Dataset) -> Dataset:
@@ -181,14 +183,14 @@ class Whitening(nn.Module):
 
 def trial_optimizers(network: nn.Module, recipe: TrialRecipe) -> list[torch.optim.Optimizer]:
     """The study's optimisers, with the parts on trial in them."""
-    filters = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d)]
-    if recipe.muon_rate and filters and not recipe.muon_linear:
-        others = [p for p in network.parameters() if p not in set(filters)]
-        optimizers = [ordinary_optimizer(others, recipe), HiddenMuon(filters, recipe)]
-    else:
-        optimizers = build_optimizers(
-            network, recipe if recipe.muon_linear else replace(recipe, muon_rate=0.0)
-        )
+    kinds = (nn.Conv2d, nn.Linear) if recipe.muon_linear else (nn.Conv2d,)
+    *before, _ = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    weights = [m.weight for m in before[not recipe.muon_first :] if isinstance(m, kinds)]
+    optimizers = [ordinary_optimizer(list(network.parameters()), recipe)]
+    if recipe.muon_rate and weights:
+        take_out(optimizers[0], weights)
+        optimizers.append(HiddenMuon(weights, recipe))
+        optimizers[-1].param_groups[0]["ns_steps"] = recipe.muon_steps
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     if norms and recipe.norm_rate != 1:
         parameters = [p for norm in norms for p in norm.parameters()]

@@ -8,7 +8,7 @@ from torch import nn
 
 import models
 from utils.experiment import Recipe
-from utils.optimizers import HiddenMuon, as_matrix, build_optimizers
+from utils.optimizers import MUON_STEPS, HiddenMuon, as_matrix, build_optimizers
 
 RECIPE = Recipe(1, "sgd", 0.1, 0.3, momentum=0.7)
 
@@ -52,7 +52,10 @@ def test_muon_steps_on_the_filters_themselves(shape: tuple[int, ...]) -> None:
     conv = channels_last(nn.Conv2d(shape[1], shape[0], shape[2:], bias=False))
     twin = nn.Parameter(conv.weight.detach().permute(0, 2, 3, 1).flatten(1).clone())
     recipe = replace(RECIPE, muon_rate=0.1, muon_decay=0.2)
-    muons = [HiddenMuon([conv.weight], recipe), torch.optim.Muon([twin], 0.1, weight_decay=0.2)]
+    muons = [
+        HiddenMuon([conv.weight], recipe),
+        torch.optim.Muon([twin], 0.1, weight_decay=0.2, ns_steps=MUON_STEPS),
+    ]
     for _ in range(2):
         conv.zero_grad()
         images = torch.randn(2, shape[1], 6, 6).to(memory_format=torch.channels_last)

@@ -8,7 +8,7 @@ from torch import nn
 
 import models
 from benchmarks import trials
-from benchmarks.recipe_report import dataset_markdown, part_rows, trial_rows
+from benchmarks.recipe_report import WITH_HIDDEN_LINEAR, dataset_markdown, part_rows, trial_rows
 from benchmarks.recipe_search import SEARCHES, trial_path
 from benchmarks.trials import (
     TrialRecipe,
@@ -144,10 +144,25 @@ def test_a_part_is_compared_with_the_same_network_and_seed_without_it() -> None:
     )
     assert [(row["part"], row["beside"], row["model"], row["time"]) for row in rows] == [
         ("batch_size 128 → 64", "the start", "A", 2.0),
-        ("dirac None → True", "batch_size 64", "A", 1.0),
+        ("dirac False → True", "batch_size 64", "A", 1.0),
     ]
     assert rows[0]["gains"] == pytest.approx([0.01, 0.02])
     assert rows[1]["gain"] == pytest.approx(0.04)
+
+
+def test_a_part_for_hidden_linear_layers_says_nothing_of_a_network_without_one() -> None:
+    changes = {"muon_rate": 0.02, "muon_linear": True, "muon_steps": 3}
+    before = [record({"muon_rate": 0.02}, 0.7, model) for model in ("CNN3x3", "DeepFCNet")]
+    after = [record(changes, 0.8, model) for model in ("CNN3x3", "DeepFCNet")]
+    (row,) = part_rows([*before, *after])  # two parts were added to DeepFCNet at once
+    assert (row["part"], row["beside"]) == ("muon_steps 5 → 3", "muon_rate 0.02")
+    assert row["model"] == "CNN3x3"
+
+
+@pytest.mark.parametrize("name", ["CNN3x3", "CNN7x7", "CNNWithResidual", *WITH_HIDDEN_LINEAR])
+def test_which_networks_have_a_hidden_linear_layer(name: str) -> None:
+    linear = [each for each in models.build(name).modules() if isinstance(each, nn.Linear)]
+    assert (name in WITH_HIDDEN_LINEAR) == (len(linear) > 1)
 
 
 def test_every_recipe_has_a_row_and_the_start_comes_first() -> None:
@@ -158,6 +173,15 @@ def test_every_recipe_has_a_row_and_the_start_comes_first() -> None:
     text = dataset_markdown(trained)
     assert "| the start | 71.00 (2 seeds) |" in text
     assert "| batch_size 128 → 64 | the start | A | +1.00 | +1.00 | × 2.00 |" in text
+
+
+def test_muon_may_leave_out_the_layer_that_meets_the_image() -> None:
+    network = models.build("FCNet")
+    recipe = replace(RECIPE, muon_rate=0.1, muon_linear=True, muon_first=False, muon_steps=2)
+    _, muon = trial_optimizers(network, recipe)
+    weights = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
+    assert set(muon.weights) == set(weights[1:-1])
+    assert muon.param_groups[0]["ns_steps"] == 2
 
 
 def test_every_candidate_is_a_recipe_and_has_a_file_of_its_own() -> None:
