@@ -1,12 +1,13 @@
 """A training step: against the usual loop, the bare step and the processor, all in turn.
 
     for each network, round by round:
-        usual loop, our loop, bare step, matrix product, checkpoint --> seconds --> ratios
+        usual loop, our loop, bare step, optimiser, matrix product, checkpoint --> ratios
 
 Our loop is ``utils.training.train_epoch`` itself, over as many images as a segment has. The bare
-step is forward, loss, backward and optimiser on one batch that lies ready, again and again. The
-matrix product is the most arithmetic that this library gets out of these threads.
-One set of segments serves all three comparisons, so that a round has them all within seconds.
+step is forward, loss, backward and optimiser on one batch that lies ready, again and again; the
+optimiser's part of it is timed by itself too. The matrix product is the most arithmetic that this
+library gets out of these threads. One set of segments serves all three comparisons, so that a
+round has them all within seconds.
 """
 
 import itertools
@@ -156,6 +157,7 @@ def ratios(
         "images_per_second": spread(images / loop),
         "times_usual": ratio(seconds["usual"], loop),
         "overhead": spread(with_checkpoint / bare - 1),
+        "optimizer": ratio(seconds["optimizer"], bare),
         "of_product": ratio(images * row["step_flops_per_image"] / bare, product_rates),
     }
 
@@ -178,6 +180,7 @@ def segments(
     return {
         **{f"loop {precision}": loop for precision, loop in loops.items()},
         **{f"bare {precision}": repeated(step, batches) for precision, step in steps.items()},
+        "optimizer": repeated(optimizer_step(loops["float32"].state), batches),
         "checkpoint": lambda: save_checkpoint(checkpoint, loops["float32"].state),
     }
 
@@ -230,6 +233,19 @@ def bare_step(run: Run, dataset: Dataset, compute: Compute) -> Action:
     images, labels = next(training_batches(dataset, views, run.recipe, state.generator))
     smoothing = run.recipe.label_smoothing
     return lambda: train_step(network, images, labels, state.optimizers, compute, smoothing)
+
+
+def optimizer_step(state: TrainingState) -> Action:
+    """The optimisers' steps alone, with the gradients that training has left.
+
+    Parameters are float32 in either precision: one measurement serves both.
+    """
+
+    def step() -> None:
+        for optimizer in state.optimizers:
+            optimizer.step()
+
+    return step
 
 
 def repeated(action: Action, times: int) -> Callable[[], None]:

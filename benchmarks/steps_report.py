@@ -72,6 +72,7 @@ def markdown(record: Record) -> str:
             "### Against the usual loop",
             markdown_table(rows, usual_columns(precisions)),
             usual_caption(record),
+            *(usual_reason(rows, precision) for precision in precisions),
             "### Against the bare step",
             markdown_table(rows, overhead_columns(precisions)),
             OVERHEAD_CAPTION,
@@ -99,14 +100,16 @@ def usual_columns(precisions: Sequence[str]) -> list[Column]:
 
 def overhead_columns(precisions: Sequence[str]) -> list[Column]:
     """What our loop takes on top of the bare step."""
-    return [
-        *NAME,
-        *(
-            (f"{each}, %", lambda row, each=each: with_spread(row[each]["overhead"], 1, 100))
-            for each in precisions
-        ),
-        ("Batches in a segment", lambda row: count(row["batches"])),
-    ]
+    columns = [*NAME]
+    for each in precisions:
+        columns += [
+            (f"{each}, %", lambda row, each=each: with_spread(row[each]["overhead"], 1, 100)),
+            (
+                "optimiser, % of the step",
+                lambda row, each=each: f"{100 * median(row, each, 'optimizer'):.0f}",
+            ),
+        ]
+    return [*columns, ("Batches in a segment", lambda row: count(row["batches"]))]
 
 
 def product_columns(precisions: Sequence[str]) -> list[Column]:
@@ -149,7 +152,7 @@ def usual_caption(record: Record) -> str:
         "as in our recipe, a DataLoader with 2 workers, float32 with the channels first, Adam, the "
         "loss read in every step; its workers are as busy at the first timed batch as in the "
         "middle of an epoch. Ours: the study's own loop with its optimiser and gradient norms. "
-        "It runs in a process of its own, with memory handled as it comes; ours keeps what is "
+        "The usual one runs in a process of its own, with memory handled as it comes; ours keeps what is "
         "freed (`utils/memory.py`)."
     )
 
@@ -158,7 +161,8 @@ OVERHEAD_CAPTION = (
     "What our loop takes on top of forward, loss, backward and optimiser on one batch that lies "
     "ready: shuffling, cropping and normalising the images, losses and gradient norms, the "
     "schedule, and a checkpoint's share of a segment. In brackets the inter-quartile range of the "
-    "rounds; below zero is chance."
+    "rounds; below zero is chance. Beside it the optimiser's part of the bare step: nearly all of "
+    "it is Muon's, whose cost grows with the size of a weight matrix and not with the batch."
 )
 
 
@@ -173,7 +177,19 @@ def product_caption(record: Record) -> str:
         "of the processor, not all that it can do. A step counts as three forward passes, although "
         "the first layer's backward pass is a half: nobody needs the gradient of the images. "
         "Arithmetic: convolutions and matrix "
-        "products, by torch's profiler; only they count as FLOPs."
+        "products, by torch's profiler. Only they count as FLOPs, and of these only the network's: "
+        "the optimiser's products take time and count as nothing."
+    )
+
+
+def usual_reason(rows: Sequence[Record], precision: str) -> str:
+    """Where the network that gains least spends its step, as it was measured."""
+    least = min(rows, key=lambda row: median(row, precision, "times_usual"))
+    optimizer = median(least, precision, "optimizer")
+    without = median(least, precision, "times_usual") / (1 - optimizer)
+    return (
+        f"The least in {precision}: {least['model']}. The optimiser takes {optimizer:.0%} of its "
+        f"step; the other {1 - optimizer:.0%} by themselves would be {without:.1f}×."
     )
 
 

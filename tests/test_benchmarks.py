@@ -166,6 +166,7 @@ def made_up_row(model: str, convolutional: bool, bare: float) -> dict[str, objec
         "usual": np.array([6.0, 12.0]),
         "loop float32": np.array([2.0, 4.0]),
         "bare float32": np.array([bare, 2 * bare]),
+        "optimizer": np.array([bare / 4, bare / 2]),
         "checkpoint": np.array([0.4, 0.8]),
     }
     row = {
@@ -215,7 +216,8 @@ def test_the_page_holds_tables_reasons_and_goals() -> None:
     }
     text = bench.page({steps: json.loads(json.dumps(record))})
     assert "| SimpleCNN = Twin | MNIST | 1,234 | 30 | 3.00 (0.00) |" in text
-    assert "| FCNet | MNIST | 31.2 (0.0) | 10 |" in text
+    assert "| FCNet | MNIST | 31.2 (0.0) | 25 | 10 |" in text
+    assert "The optimiser takes 25% of its step; the other 75% by themselves would be 4.0×." in text
     assert "Furthest from it in float32: SimpleCNN with 4%." in text
     assert (
         "reach 8% of the product. Most of the rest: `max_pool2d` (30%) and `copy_` (10%)." in text
@@ -247,6 +249,7 @@ def test_the_section_measures_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -
     (row,) = record["rows"]
     assert row["batches"] == 2 and len(row["seconds"]["usual"]) == 2
     assert row["float32"]["times_usual"]["median"] > 0
+    assert 0 < row["float32"]["optimizer"]["median"] < 1
 
 
 def test_a_section_that_is_not_there_costs_one_line(capsys: pytest.CaptureFixture[str]) -> None:
