@@ -152,8 +152,8 @@ def usual_caption(record: Record) -> str:
         "as in our recipe, a DataLoader with 2 workers, float32 with the channels first, Adam, the "
         "loss read in every step; its workers are as busy at the first timed batch as in the "
         "middle of an epoch. Ours: the study's own loop with its optimiser and gradient norms. "
-        "The usual one runs in a process of its own, with memory handled as it comes; ours keeps what is "
-        "freed (`utils/memory.py`)."
+        "The usual one runs in a process of its own, with memory handled as it comes; ours keeps "
+        "what is freed (`utils/memory.py`)."
     )
 
 
