@@ -29,6 +29,7 @@ full: .venv/run ## the reported study on full MNIST and CIFAR-10: hours; stops a
 render: .venv/run ## tables, figures and README again, from the records alone
 	set -e; for script in $(scripts); do $(bin)/python $$script --no-train; done
 	$(bin)/python -m benchmarks.recipe_search --no-train
+	$(bin)/python -m benchmarks.bench --render
 
 bench: .venv/run ## ratios against the usual loop and the processor: minutes, on an idle machine
 	$(bin)/python -m benchmarks.bench --data-dir $(DATA_DIR) $(FLAGS)

@@ -30,7 +30,7 @@ from utils.memory import keep_freed_memory
 from utils.records import SCHEMA, read_json, write_json, write_text
 
 # a section has NAME (of its record), TITLE, measure(setting) -> record, markdown(record) -> text,
-# and, where it has a figure, draw(record, folder)
+# and, where it has a figure, draw(record, plots)
 SECTIONS: tuple[ModuleType, ...] = (steps, layers, growth)
 RENDERED = (*SECTIONS, accuracy_report, precision)  # these two take hours and are run apart
 BUSY = 0.5  # processors that were at work in the last minute: more than what a start takes
@@ -58,9 +58,9 @@ class Options:
 
     @property
     def plots(self) -> Path:
-        """The folder of the figures."""
+        """The folder that has a folder of figures for us."""
         plots = self.out_dir / "plots"
-        return (plots / "quick" if self.quick else plots) / "benchmarks"
+        return plots / "quick" if self.quick else plots
 
     @property
     def page(self) -> Path:
@@ -168,13 +168,7 @@ def run(options: Options) -> None:
         warn_if_busy()
         for section in options.sections:
             measure_section(section, options)
-    records = read_records(options)
-    if not records:
-        raise UserError(f"no records in {options.records}; measure first, without --render")
-    for section, record in records.items():
-        if section in SECTIONS and hasattr(section, "draw"):
-            section.draw(record, options.plots)
-    text = page(records)
+    text = render(options.records, options.plots)
     write_text(options.page, text)
     print(text)
     log.info("written: %s", options.page)
@@ -220,10 +214,19 @@ class DatasetLoader:
         return self.loaded[name]
 
 
-def read_records(options: Options) -> dict[ModuleType, dict[str, Any]]:
-    """The records that are there, in the order of the page."""
-    paths = {section: options.records / f"{section.NAME}.json" for section in RENDERED}
-    return {section: read_json(path) for section, path in paths.items() if path.exists()}
+def render(folder: Path, plots: Path) -> str:
+    """Draws the figures of the records in ``folder``, and returns the page.
+
+    Raises: UserError where there is no record.
+    """
+    paths = {section: folder / f"{section.NAME}.json" for section in RENDERED}
+    records = {section: read_json(path) for section, path in paths.items() if path.exists()}
+    if not records:
+        raise UserError(f"no records in {folder}; measure first, without --render")
+    for section, record in records.items():
+        if hasattr(section, "draw"):
+            section.draw(record, plots)
+    return page(records)
 
 
 def page(records: Mapping[ModuleType, Mapping[str, Any]]) -> str:

@@ -273,14 +273,14 @@ ALT = (
 )
 
 
-def draw(record: Mapping[str, Any], folder: Path) -> Path:
-    """One panel per sweep, everything relative to its first value; returns the PNG's path."""
+def draw(record: Mapping[str, Any], plots: Path) -> Path:
+    """``plots/benchmarks/growth.png``: a panel per sweep, all relative to its first value."""
     figure, axes = new_figure(
         2, 2, height=6.2, title=f"How the cost of training {record['model']} grows"
     )
     for sweep, ax in zip(SWEEPS, axes.flat, strict=True):
         draw_sweep(sweep, of_sweep(record["rows"], sweep), record["slopes"][sweep.varied], ax)
-    return save(figure, folder / f"{NAME}.png")
+    return save(figure, plots / "benchmarks" / f"{NAME}.png")
 
 
 def draw_sweep(

@@ -122,16 +122,16 @@ def train_missing(data_dir: Path, models: Sequence[str] | None, results: Path = 
 def summarise(results: Path = RESULTS) -> dict[str, Any] | None:
     """One row per network whose runs are all there; None where there is none."""
     runs = planned_runs()
-    rows = []
+    rows, environments = [], []
     for key in dict.fromkeys((run.experiment, run.model) for run in runs):
         seeds = [run for run in runs if (run.experiment, run.model) == key]
         records = {name: [record_of(run, name, results) for run in seeds] for name in PRECISIONS}
         if all(record for each in records.values() for record in each):
             rows.append(summarise_row(key, records))
+            environments.append(records[PRECISIONS[0]][0]["environment"])
     if not rows:
         return None
-    first = record_of(runs[0], PRECISIONS[0], results) or {}
-    return {"rows": rows, "claims": [], "environment": first.get("environment")}
+    return {"quick": False, "rows": rows, "claims": [], "environment": environments[0]}
 
 
 def summarise_row(key: tuple[str, str], records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def test_growth_is_drawn_also_with_one_thread(tmp_path: Path) -> None:
     record = json.loads(json.dumps(growth_record()))
     before = copy.deepcopy(record)
     picture = growth.draw(record, tmp_path)
-    assert picture == tmp_path / "growth.png"
+    assert picture == tmp_path / "benchmarks" / "growth.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert record == before
 

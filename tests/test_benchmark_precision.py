@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import precision
+from benchmarks import bench, precision
 from benchmarks.precision import (
     PRECISIONS,
     markdown,
@@ -21,13 +21,14 @@ from utils.experiment import Run
 from utils.records import SCHEMA, run_path, write_json
 from utils.training import Compute, run_identity
 
+MACHINE = {"processor": "Abacus", "device": "cpu", "threads": 1, "torch": "2", "python": "3"}
 RUN = next(run for run in planned_runs() if run.model == "CNN7x7")
 
 
 def write(path: Path, run: Run, used: str, accuracy: float) -> None:
     facts = run_identity(run, Compute(torch.device("cpu"), used))
     final = {"test_accuracy": accuracy}
-    write_json(path, {"schema": SCHEMA, **facts, "final": final, "environment": {}})
+    write_json(path, {"schema": SCHEMA, **facts, "final": final, "environment": MACHINE})
 
 
 def test_cheap_networks_have_three_seeds_and_dear_ones_a_single_one() -> None:
@@ -67,6 +68,7 @@ def test_the_table_pairs_the_seeds_and_says_what_is_within_their_spread(tmp_path
     (row,) = record["rows"]
     assert row["difference"] == pytest.approx(0.005)
     assert row["spread"] == pytest.approx(0.01)
+    assert bench.machine(record).startswith("Abacus (1 thread)")
     text = markdown(record)
     assert "| CNN7x7 | 3 | 71.00 ± 1.00 | 71.50 ± 1.00 | +0.50 | yes |" in text
     assert "differ by at most one standard deviation over the seeds in 1." in text

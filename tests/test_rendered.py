@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import bench
 from tests.test_scripts import EXPERIMENTS
 from utils.cli import REPOSITORY
 from utils.data import SHIPPED_FINGERPRINTS
 from utils.readme import find_blocks
-from utils.records import read_runs
+from utils.records import read_runs, write_text
 from utils.render import render_experiment, render_overview
 
 RESULTS, PLOTS = REPOSITORY / "results", REPOSITORY / "plots"
@@ -32,6 +33,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], 
     for experiment in EXPERIMENTS:
         blocks |= render_experiment(experiment, folder / "results", folder / "plots")
     blocks |= render_overview(folder / "results", folder / "plots")
+    page = bench.render(RESULTS / "benchmarks", folder / "plots")
+    write_text(folder / "docs" / "benchmarks.md", page)
     return blocks, folder
 
 
@@ -54,6 +57,12 @@ def test_the_tables_are_what_the_records_say(rendered: tuple[dict[str, str], Pat
     for table in tables:
         committed = RESULTS / table.relative_to(folder / "results")
         assert committed.read_text() == table.read_text(), f"{committed}: run `make render`"
+
+
+def test_the_benchmarks_page_is_what_the_records_say(rendered: tuple[dict[str, str], Path]) -> None:
+    _, folder = rendered
+    page = REPOSITORY / "docs" / "benchmarks.md"
+    assert page.read_text() == (folder / "docs" / "benchmarks.md").read_text(), "run `make render`"
 
 
 def test_every_figure_is_committed_and_none_is_left_over(
