@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.usual_loop import LEARNING_RATE
+from benchmarks.usual_loop import LEARNING_RATE, usual_batch_size
 from utils.errors import UserError
 from utils.experiment import Experiment, Recipe, Run, declared_runs
 from utils.records import read_json
@@ -94,9 +94,14 @@ def declared(row: Row, part: str, most_epochs: int) -> dict[str, Any]:
 
 
 def usual_recipe(recipe: Recipe) -> dict[str, Any]:
-    """How the usual loop trains: three fields are the study's, and its rate never changes."""
-    taken_over = {name: getattr(recipe, name) for name in ("batch_size", "crop_padding", "flip")}
-    return {"optimizer": "adam", "learning_rate": LEARNING_RATE, **taken_over}
+    """How the usual loop trains: the augmentation is the study's, and its rate never changes."""
+    return {
+        "optimizer": "adam",
+        "learning_rate": LEARNING_RATE,
+        "batch_size": usual_batch_size(recipe),
+        "crop_padding": recipe.crop_padding,
+        "flip": recipe.flip,
+    }
 
 
 def read_part(path: Path, expected: Mapping[str, Any]) -> Record | None:

@@ -200,7 +200,7 @@ def epoch_seconds(
     views = augmented_views(dataset.x_train, run.recipe)
     actions = {
         "ours": OurLoop(run, dataset, views, compute, batches, Bar([0.0])),
-        "usual": Staged(lambda: usual.running(batches)),
+        "usual": Staged(lambda: usual.running(batches * run.recipe.batch_size)),
     }
     seconds = in_turn(actions, effort.rounds)
     scaled = {side: (values * steps / batches).tolist() for side, values in seconds.items()}

@@ -97,6 +97,7 @@ def measure_network(
     """All segments of one network in turn -> its row."""
     dataset, row = setting.dataset(run.dataset), facts(run, setting)
     batches, rounds = row["batches"], setting.effort.rounds
+    images = batches * row["batch_size"]
     progress.start(run, (1 + rounds) * batches * len(precisions), cost=1)
     seed_everything(run.seed)
     usual.take(run, dataset)
@@ -104,7 +105,7 @@ def measure_network(
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "checkpoint.pt"
         actions = {
-            "usual": Staged(lambda: usual.running(batches)),
+            "usual": Staged(lambda: usual.running(images)),
             **segments(run, dataset, computes, batches, checkpoint, progress),
             "product": matrix_product(product_size(setting), setting.device),
         }
@@ -112,7 +113,7 @@ def measure_network(
     product_rates = 2 * product_size(setting) ** 3 / seconds["product"]
     row |= {
         "seconds": {name: values.tolist() for name, values in seconds.items()},
-        "usual_images_per_second": spread(batches * row["batch_size"] / seconds["usual"]),
+        "usual_images_per_second": spread(images / seconds["usual"]),
         "product_flops_per_second": spread(product_rates),
     }
     for precision, compute in computes.items():

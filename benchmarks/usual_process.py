@@ -52,9 +52,9 @@ class UsualProcess:
         self._call(_take, run, pickle.dumps(dataset.to("cpu")), self.device)
 
     @contextlib.contextmanager
-    def running(self, batches: int) -> Iterator[Callable[[], float]]:
+    def running(self, images: int) -> Iterator[Callable[[], float]]:
         """As ``UsualLoop.running``."""
-        self._call(_enter, batches)
+        self._call(_enter, images)
         try:
             yield lambda: self._call(_train)
         finally:
@@ -83,8 +83,8 @@ def _take(run: Run, dataset: bytes, device: torch.device) -> None:
     _Here.loop = UsualLoop(run, pickle.loads(dataset), device)
 
 
-def _enter(batches: int) -> None:
-    _Here.train = _Here.segment.enter_context(_Here.loop.running(batches))
+def _enter(images: int) -> None:
+    _Here.train = _Here.segment.enter_context(_Here.loop.running(images))
 
 
 def _train() -> float:

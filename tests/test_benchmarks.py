@@ -29,7 +29,13 @@ from benchmarks.timing import (
     in_turn,
     ratio,
 )
-from benchmarks.usual_loop import PREFETCHED, UsualLoop, usual_dataset, usual_transform
+from benchmarks.usual_loop import (
+    PREFETCHED,
+    UsualLoop,
+    usual_batch_size,
+    usual_dataset,
+    usual_transform,
+)
 from tests.fakes import TINY_CIFAR10, TINY_MNIST, make_arrays
 from utils.batches import augmented_views, normalise
 from utils.data import Dataset, make_dataset
@@ -68,12 +74,17 @@ def test_the_usual_augmentation_is_that_of_the_recipe() -> None:
     assert names(replace(RECIPE, flip=True))[:2] == ["RandomCrop", "RandomHorizontalFlip"]
 
 
-def test_a_segment_of_the_usual_loop_trains_as_many_batches_and_leaves_no_worker() -> None:
+def test_the_usual_batches_are_of_128_or_of_our_size_where_that_is_smaller() -> None:
+    sizes = [usual_batch_size(replace(RECIPE, batch_size=ours)) for ours in (32, 128, 256)]
+    assert sizes == [32, 128, 128]
+
+
+def test_a_segment_of_the_usual_loop_trains_on_as_many_images_and_leaves_no_worker() -> None:
     data = tiny(TINY_MNIST)
     loop = UsualLoop(Run("tiny", "FCNet", "mnist", RECIPE, 0), data, CPU)
     seen = []
     loop.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-    with loop.running(3) as train:
+    with loop.running(12) as train:
         workers = set(torch.multiprocessing.active_children())
         assert len(seen) == PREFETCHED and workers
         train()
