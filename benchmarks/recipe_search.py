@@ -112,8 +112,7 @@ SEARCHES = (
             # and beside that, what is left of the list
             ({**FINAL, "dirac": True}, RESIDUAL, (0,)),
             ({**FINAL, "norm_rate": 4.0}, RESIDUAL, (0,)),
-            ({**FINAL, "alternating_flip": True}, RESIDUAL, (0,)),
-            ({**FINAL, "muon_rate": 0.01}, FULL + CONV, (0,)),
+            ({**FINAL, "muon_rate": 0.01}, CONV, (0,)),
         ),
     ),
     Search(
