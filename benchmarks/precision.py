@@ -33,6 +33,7 @@ from utils.training import Compute, run_identity, train
 NAME = "precision"
 TITLE = "Does bfloat16 change what the study finds?"
 
+EXPERIMENTS = (*task1.EXPERIMENTS, *task2.EXPERIMENTS)
 PRECISIONS = ("float32", "bfloat16")
 SEEDS = (0, 1, 2)
 CHEAP = (
@@ -57,8 +58,7 @@ def planned_runs() -> list[Run]:
 
     A network that is in several tables under one recipe is taken once.
     """
-    experiments = (*task1.EXPERIMENTS, *task2.EXPERIMENTS)
-    every = [run for each in experiments for run in declared_runs(each, seeds=SEEDS)]
+    every = [run for each in EXPERIMENTS for run in declared_runs(each, seeds=SEEDS)]
     cheap = {(run.model, run.seed): run for run in reversed(every) if run.model in CHEAP}
     dear = [run for run in every if (run.experiment, run.model) in DEAR and run.seed == SEEDS[0]]
     return [*reversed(cheap.values()), *dear]

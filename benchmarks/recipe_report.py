@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.goals import goal_rows, goals_markdown
 from benchmarks.trials import TrialRecipe
 from utils.markdown import Column, count, markdown_table, percent
 from utils.readme import replace_blocks
@@ -148,5 +149,7 @@ def render_recipes(results: Path, document: Path, datasets: Sequence[str]) -> No
         for dataset in datasets
         if (trials := read_trials(results, dataset))
     }
+    if rows := goal_rows(results.parent):
+        blocks["goals"] = goals_markdown(rows)
     text = document.read_text(encoding="utf-8")
     write_text(document, replace_blocks(text, blocks, str(document)))

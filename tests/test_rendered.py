@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import bench
+from benchmarks.recipe_report import render_recipes
 from tests.test_scripts import EXPERIMENTS
 from utils.cli import REPOSITORY
 from utils.data import SHIPPED_FINGERPRINTS
@@ -63,6 +64,13 @@ def test_the_benchmarks_page_is_what_the_records_say(rendered: tuple[dict[str, s
     _, folder = rendered
     page = REPOSITORY / "docs" / "benchmarks.md"
     assert page.read_text() == (folder / "docs" / "benchmarks.md").read_text(), "run `make render`"
+
+
+def test_the_recipes_page_is_what_the_records_say(tmp_path: Path) -> None:
+    page = REPOSITORY / "docs" / "recipes.md"
+    shutil.copy(page, tmp_path)
+    render_recipes(RESULTS / "recipe_search", tmp_path / page.name, ("cifar10", "mnist"))
+    assert page.read_text() == (tmp_path / page.name).read_text(), "run `make render`"
 
 
 def test_every_figure_is_committed_and_none_is_left_over(

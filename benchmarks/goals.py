@@ -1,0 +1,113 @@
+"""What the recipes reach on the test split, beside the goals that were set before the search.
+
+    the study's records, those of benchmarks.precision --> one row per network --> docs/recipes.md
+
+Nothing was chosen by these numbers: recipes are chosen on images held out from the train split.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks.accuracy_records import declared_rows
+from benchmarks.precision import EXPERIMENTS, planned_runs, record_of
+from utils.experiment import Run
+from utils.markdown import Column, markdown_table, percent
+from utils.records import read_json
+from utils.wording import listed
+
+# per cent, for the last of ten epochs; meant to be out of reach of an ordinary recipe
+GOALS = {
+    ("mnist_comparison", "FCNet"): 99.1,
+    ("mnist_comparison", "SimpleCNN"): 99.65,
+    ("mnist_comparison", "CNNWithResidual"): 99.75,
+    ("cifar_comparison", "DeepFCNet"): 65,
+    ("cifar_comparison", "CNNWithResidual"): 91,
+    ("cifar_comparison", "CNNWithResidualReg"): 91,
+    ("kernel_size", "CNN3x3"): 81,  # ShallowCNN is the same network
+    ("kernel_size", "CNN5x5"): 78,
+    ("kernel_size", "CNN7x7"): 73,
+    ("kernel_size", "CNN1x1+3x3"): 81,
+    ("depth", "MediumCNN"): 88,
+    ("depth", "DeepCNN"): 88,
+    ("depth", "ResNetLikeCNN"): 90,
+}
+
+Record = Mapping[str, Any]
+
+
+def goal_rows(results: Path) -> list[dict[str, Any]]:
+    """One row per network that has a goal and a record: accuracies in [0, 1]."""
+    ordinary = {
+        (run["experiment"], run["model"]): run["test_accuracy"]
+        for run in read_json(results / "recipe_search" / "ordinary.json")["runs"]
+    }
+    rows = []
+    for row in declared_rows(EXPERIMENTS):
+        key = name_of(row.run)
+        accuracies = accuracies_of(row.run, results)
+        if key in GOALS and accuracies:
+            rows.append(
+                {
+                    "model": row.run.model,
+                    "dataset": row.run.dataset,
+                    "accuracies": accuracies,
+                    "goal": GOALS[key] / 100,
+                    "ordinary": ordinary[key],
+                    "reported": row.target,
+                }
+            )
+    return rows
+
+
+def name_of(run: Run) -> tuple[str, str]:
+    """Experiment and model."""
+    return run.experiment, run.model
+
+
+def accuracies_of(run: Run, results: Path) -> list[float]:
+    """On the test split, of every seed that is on record in bfloat16."""
+    seeds = [each for each in planned_runs() if name_of(each) == name_of(run)] or [run]
+    records = [record_of(each, "bfloat16", results) for each in seeds]
+    return [record["final"]["test_accuracy"] for record in records if record]
+
+
+def verdict(row: Record) -> str:
+    """By how many points the goal was passed or missed."""
+    return f"{100 * (mean(row['accuracies']) - row['goal']):+.2f}"
+
+
+COLUMNS: list[Column] = [
+    ("Network", lambda row: row["model"]),
+    ("Dataset", lambda row: {"mnist": "MNIST", "cifar10": "CIFAR-10"}[row["dataset"]]),
+    (
+        "Test accuracy, %",
+        lambda row: percent(
+            mean(row["accuracies"]),
+            stdev(row["accuracies"]) if len(row["accuracies"]) > 1 else None,
+        ),
+    ),
+    ("Seeds", lambda row: str(len(row["accuracies"]))),
+    ("Goal, %", lambda row: percent(row["goal"])),
+    ("Goal passed by, points", verdict),
+    ("Ordinary recipe, %", lambda row: percent(row["ordinary"])),
+    ("Report, %", lambda row: percent(row["reported"])),
+]
+
+
+def goals_markdown(rows: Sequence[Record]) -> str:
+    """The table and which goals were not reached."""
+    missed = [
+        f"{row['model']} ({verdict(row)})" for row in rows if mean(row["accuracies"]) < row["goal"]
+    ]
+    reached = len(rows) - len(missed)
+    sentence = f"{reached} of {len(rows)} goals are reached"
+    return "\n\n".join(
+        [
+            markdown_table(rows, COLUMNS),
+            f"{sentence}. Not reached: {listed(missed)}." if missed else f"{sentence}.",
+            "Last epoch, bfloat16, mean ± standard deviation where there are several seeds. The "
+            "ordinary recipe is the one from which the search started, seed 0.",
+        ]
+    )
