@@ -176,6 +176,16 @@ def test_a_run_that_diverged_is_drawn_all_the_same(tmp_path: Path, drawn: list[F
     assert any("not a positive number" in text for figure in drawn for text in texts(figure))
 
 
+def test_smoothed_targets_are_mentioned_where_there_are_any(tmp_path: Path) -> None:
+    for share in (0.0, 0.1):
+        recipe, results = replace(RECIPE, label_smoothing=share), tmp_path / str(share)
+        experiment = make_experiment(["CNN3x3"], recipe=recipe)
+        write_runs(results, experiment, [make_run("CNN3x3", recipe=recipe)])
+        together, alone = draw("curves", gather(experiment, results), results / "plots")
+        assert ("spreads 10% of each target" in together.caption) == bool(share)
+        assert ("smoothed targets" in alone.caption) == bool(share)
+
+
 def test_an_unknown_figure_is_an_error() -> None:
     with pytest.raises(UserError) as error:
         draw("curvs", Evidence(make_experiment([]), {}, {}), Path())

@@ -61,9 +61,21 @@ def draw_curves(evidence: Evidence, folder: Path) -> list[Picture]:
     caption = (
         f"Learning curves of all models, {evidence.dataset}: loss and accuracy on train images "
         f"(in eval mode, not augmented) and test images after each epoch; {band(evidence)}."
+        f"{smoothing_note(evidence)}"
     )
     pictures = [Picture(save(figure, folder / "curves.png"), caption)]
     return pictures + [_draw_model_curves(evidence, folder, model) for model in evidence.runs]
+
+
+def smoothing_note(evidence: Evidence) -> str:
+    """What label smoothing does to a loss, where the networks were trained with it."""
+    share = evidence.records[0]["recipe"]["label_smoothing"]
+    if not share:
+        return ""
+    return (
+        f" Training spreads {share:.0%} of each target over all classes (label smoothing), so a "
+        "network does not grow sure of itself, and its cross-entropy stays above zero."
+    )
 
 
 def _label_models(evidence: Evidence, axes: np.ndarray) -> None:
@@ -79,17 +91,22 @@ def _label_models(evidence: Evidence, axes: np.ndarray) -> None:
 def _draw_model_curves(evidence: Evidence, folder: Path, model: str) -> Picture:
     records = evidence.runs[model]
     figure, axes = new_figure(1, 2, 3.6, f"{model}, {evidence.dataset}")
+    smoothed = records[0]["recipe"]["label_smoothing"] > 0
     for ax, (kind, (label, factor)) in zip(axes.flat, PANELS.items(), strict=True):
         for split, paint, style in (("train", GREY, "--"), ("test", colour(model), "-")):
             values = factor * by_epoch(records, f"{split}_{kind}")
             plot_epochs(values, ax, paint, style, split)
         if kind == "loss":
             running = by_epoch(records, "running_loss")
-            plot_epochs(running, ax, GREY, ":", "train batches, while training")
+            name = f"train batches, while training{', smoothed targets' if smoothed else ''}"
+            plot_epochs(running, ax, GREY, ":", name)
         epoch_axis(ax, values.shape[1])
         ax.set_ylabel(label)
         ax.legend(fontsize=9)
-    caption = f"Loss and accuracy of {model} by epoch, {evidence.dataset}; {band(evidence)}."
+    caption = (
+        f"Loss and accuracy of {model} by epoch, {evidence.dataset}; {band(evidence)}."
+        f"{' While training, the loss is that of smoothed targets.' if smoothed else ''}"
+    )
     return Picture(save(figure, folder / f"curves_{model}.png"), caption)
 
 
