@@ -38,7 +38,6 @@ WIDTHS = (32, 64)  # channels behind its two convolutions
 IMAGES, QUICK_IMAGES = (10_000, 20_000, 40_000), (500, 1_000, 2_000)
 BATCH_SIZES, QUICK_BATCH_SIZES = (32, 64, 128, 256, 512), (32, 64, 128)
 WIDTH_FACTORS, QUICK_WIDTH_FACTORS = (0.5, 1.0, 2.0, 4.0), (0.5, 1.0, 2.0)
-EPOCH_ROUNDS = 3  # at most: an epoch is long, and so its time is sure
 STEPS = {"batch": 10, "width": 10, "threads": 20}  # of a segment
 
 
@@ -81,11 +80,8 @@ def sweep_rows(
     sweep: Sweep, make: Callable[[Setting], Actions], setting: Setting
 ) -> list[dict[str, Any]]:
     """All values of one sweep in turn; "growth" is relative to the first, round by round."""
-    actions, rounds, steps = make(setting), setting.effort.rounds, 1
-    if sweep.timed == "epoch":
-        rounds = min(rounds, EPOCH_ROUNDS)
-    elif not setting.quick:
-        steps = STEPS[sweep.varied]
+    actions, rounds = make(setting), setting.effort.rounds
+    steps = 1 if sweep.timed == "epoch" or setting.quick else STEPS[sweep.varied]
     timed = {str(value): repeated(action, steps) for value, action in actions.items()}
     seconds = list(in_turn(timed, rounds).values())
     memory = {value: peak_memory(action, setting.device) for value, action in actions.items()}
@@ -254,11 +250,10 @@ def value_text(varied: str, value: float) -> str:
 
 def caption(record: Mapping[str, Any]) -> str:
     """How it was measured."""
-    rounds = {sweep.timed: of_sweep(record["rows"], sweep)[0]["rounds"] for sweep in SWEEPS}
     return (
         f"{record['model']} in float32 at batch size {record['batch_size']} but for what is "
         "varied. All values of one thing had their turn in the same rounds: medians over "
-        f"{rounds['step']}, for epochs {rounds['epoch']}, in brackets the quartiles. A step is "
+        f"{record['rows'][0]['rounds']}, in brackets the quartiles. A step is "
         "forward, loss, backward and optimiser on a batch that lies ready; an epoch makes its "
         "batches too. Peak memory is on top of the images, the weights and the optimiser's state; "
         "with many images it is that of padding and mirroring them all before the first step, and "

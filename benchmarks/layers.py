@@ -177,7 +177,16 @@ def markdown(record: Mapping[str, Any]) -> str:
     for shape in (LARGE, SMALL):
         rows = [row for row in record["rows"] if row["shape"] == list(shape)]
         parts += [f"Input {list(shape)}:", markdown_table(rows, COLUMNS)]
-    return "\n\n".join([*parts, caption(record), REASONS])
+    reasons = [
+        f"Here is why {layer} is not at its goal: {reason}"
+        for layer, reason in REASONS.items()
+        if any(
+            not Claim(**claim).reached
+            for claim in record["claims"]
+            if claim["text"].startswith(f"{layer} ")
+        )
+    ]
+    return "\n\n".join([*parts, caption(record), *reasons])
 
 
 def times(direction: str) -> Callable[[Mapping[str, Any]], str]:
@@ -194,8 +203,9 @@ COLUMNS: list[Column] = [
     ("Layer", lambda row: row["layer"]),
     ("Analogue", lambda row: row["analogue"]),
     ("Forward, ×", times("forward")),
+    ("its peak memory, ×", lambda row: f"{row['forward']['memory']:.2f}"),
     ("Forward and backward, ×", times("forward_backward")),
-    ("Peak memory, ×", lambda row: f"{row['forward_backward']['memory']:.2f}"),
+    ("their peak memory, ×", lambda row: f"{row['forward_backward']['memory']:.2f}"),
     (
         "The analogue's, ms",
         lambda row: digits(1000 * row["forward_backward"]["analogue_seconds"]["median"]),
@@ -210,20 +220,20 @@ def caption(record: Mapping[str, Any]) -> str:
         "Layer divided by analogue, time and peak memory: below 1 ours is cheaper. Both have "
         f"their turn in each of {record['rounds']} rounds, in brackets are the quartiles of the "
         "rounds; float32, channels first. Forward keeps nothing for a backward; backward computes "
-        "the gradients of the input and of all parameters. Peak memory, and the analogue's own "
-        "time and memory, are those of forward and backward together, on top of the input, the "
-        "parameters and the direction of the gradient. "
+        "the gradients of the input and of all parameters. Peak memory is on top of the input, the "
+        "parameters and the direction of the gradient; the analogue's own time and memory are "
+        "those of forward and backward together. "
         "At the small size it is calls that are timed, not arithmetic: a backward in Python costs "
         "its microseconds whatever the size."
     )
 
 
-REASONS = (
-    "Why some goals are out of reach: at the large size all but the convolution take as long as "
-    "their tensors take to be read and written. SiLU's backward is one pass, which reads 2 tensors "
-    "and writes 1. A derivative written out in torch's operations needs two passes at least: "
-    "Swish's go from g to g σ(βx), and from there with y and g to the gradient; they read 5 and "
-    "write 2. Only a kernel made for this one derivative, as SiLU has it, would save the second. "
-    "ChannelAttention reads its input once more than SqueezeExcitation in each direction: for the "
-    "maximum, and for where it is."
-)
+REASONS = {
+    "Swish": "an activation takes as long as its tensors take to be read and written. SiLU's "
+    "backward is one pass, which reads 2 tensors and writes 1. A derivative written out in torch's "
+    "operations needs two passes at least: Swish's go from g to g σ(βx), and from there with y and "
+    "g to the gradient; they read 5 and write 2. Only a kernel made for this one derivative, as "
+    "SiLU has it, would save the second.",
+    "ChannelAttention": "it reads its input once more than SqueezeExcitation in each direction: "
+    "for the maximum, and for where it is.",
+}

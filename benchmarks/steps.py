@@ -118,7 +118,7 @@ def measure_network(
     }
     for precision, compute in computes.items():
         row[precision] = ratios(row, seconds, precision, product_rates)
-        row[precision]["time_shares"] = time_shares(bare_step(run, dataset, compute))
+        row[precision]["time_shares"] = time_shares(bare_step(run, dataset, compute, updates=False))
     return row
 
 
@@ -137,6 +137,7 @@ def facts(run: Run, setting: Setting) -> dict[str, Any]:
         "batch_size": size,
         "batches": min(setting.effort.batches_of(size * flops), whole),
         "batches_per_epoch": steps_per_epoch(images, run.recipe),
+        "epochs": run.recipe.epochs,
     }
 
 
@@ -149,15 +150,18 @@ def ratios(
     """What is compared, of one network in one precision, from the seconds in each round.
 
     ``product_rates`` are the matrix product's FLOP/s, ``[rounds]``. A checkpoint is written once
-    per epoch: its share of a segment is added to our loop where the overhead is meant.
+    per epoch, and the padded and mirrored images are made once per training: a segment's share of
+    both is added to our loop where the overhead is meant.
     """
     loop, bare = seconds[f"loop {precision}"], seconds[f"bare {precision}"]
-    with_checkpoint = loop + seconds["checkpoint"] * row["batches"] / row["batches_per_epoch"]
+    epochs = row["batches"] / row["batches_per_epoch"]  # in a segment
+    once = seconds["checkpoint"] * epochs + seconds["views"] * epochs / row["epochs"]
     images = row["batches"] * row["batch_size"]
     return {
         "images_per_second": spread(images / loop),
         "times_usual": ratio(seconds["usual"], loop),
-        "overhead": spread(with_checkpoint / bare - 1),
+        "without_optimizer": ratio(seconds["usual"], loop - seconds["optimizer"]),
+        "overhead": spread((loop + once) / bare - 1),
         "optimizer": ratio(seconds["optimizer"], bare),
         "of_product": ratio(images * row["step_flops_per_image"] / bare, product_rates),
     }
@@ -181,7 +185,8 @@ def segments(
     return {
         **{f"loop {precision}": loop for precision, loop in loops.items()},
         **{f"bare {precision}": repeated(step, batches) for precision, step in steps.items()},
-        "optimizer": repeated(optimizer_step(loops["float32"].state), batches),
+        "optimizer": repeated(optimizer_step(run, dataset, computes["float32"]), batches),
+        "views": lambda: augmented_views(dataset.x_train, run.recipe),
         "checkpoint": lambda: save_checkpoint(checkpoint, loops["float32"].state),
     }
 
@@ -225,22 +230,33 @@ class OurLoop:
         train_epoch(self.state, self.recipe, dataset, views, self.compute, self.progress)
 
 
-def bare_step(run: Run, dataset: Dataset, compute: Compute) -> Action:
-    """Forward, loss, backward and optimiser on the same resident batch each time."""
-    state = initial_state(run, dataset, compute)
-    network = state.network.train()
+def resident_batch(run: Run, dataset: Dataset, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The first images and labels of the train split, as a batch of training is made."""
     first = dataset.x_train[: run.recipe.batch_size]
     views = augmented_views(first, run.recipe)
-    images, labels = next(training_batches(dataset, views, run.recipe, state.generator))
+    return next(training_batches(dataset, views, run.recipe, generator))
+
+
+def bare_step(run: Run, dataset: Dataset, compute: Compute, updates: bool = True) -> Action:
+    """Forward, loss, backward and optimiser on the same resident batch each time.
+
+    Without ``updates`` the optimiser is left out.
+    """
+    state = initial_state(run, dataset, compute)
+    network, optimizers = state.network.train(), state.optimizers if updates else []
+    images, labels = resident_batch(run, dataset, state.generator)
     smoothing = run.recipe.label_smoothing
-    return lambda: train_step(network, images, labels, state.optimizers, compute, smoothing)
+    return lambda: train_step(network, images, labels, optimizers, compute, smoothing)
 
 
-def optimizer_step(state: TrainingState) -> Action:
-    """The optimisers' steps alone, with the gradients that training has left.
+def optimizer_step(run: Run, dataset: Dataset, compute: Compute) -> Action:
+    """The optimisers' steps alone, with one batch's gradients in place.
 
     Parameters are float32 in either precision: one measurement serves both.
     """
+    state = initial_state(run, dataset, compute)
+    images, labels = resident_batch(run, dataset, state.generator)
+    train_step(state.network.train(), images, labels, state.optimizers, compute)
 
     def step() -> None:
         for optimizer in state.optimizers:

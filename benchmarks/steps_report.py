@@ -146,11 +146,12 @@ def usual_caption(record: Record) -> str:
         f"Training images per second at batch size {sizes}, and how many times as many our loop "
         f"trains on: medians over {record['rounds']} rounds, in brackets the inter-quartile range. "
         "In a round each loop has one segment after the other, of as many images as "
-        f"{most} of our batches or, where a network is dear, fewer (the next table has how many); "
-        "a round that does not count came before. The usual loop: torchvision's dataset, ToTensor "
-        "and Normalize with crop and mirror image as in our recipe, a DataLoader with 2 workers, "
-        "float32 with the channels first, Adam, the loss read in every step, in batches of 128 (or "
-        "ours, where they are smaller); its workers are as busy at the first timed batch as in the "
+        f"{most} of our batches or, where a network is dear, fewer, so that all of it fits into a "
+        "quarter of an hour (the next table has how many); a round that does not count came "
+        "before. The usual loop: torchvision's dataset, ToTensor and Normalize with crop and "
+        "mirror image as in our recipe, a DataLoader with 2 workers, float32 with the channels "
+        "first, Adam, the loss read in every step, in batches of the usual 128 (or of ours, where "
+        "they are smaller); its workers are as busy at the first timed batch as in the "
         "middle of an epoch. Ours: the study's own loop with its optimisers and gradient norms. "
         "The usual one runs in a process of its own, with memory handled as it comes; ours keeps "
         "what is freed (`utils/memory.py`)."
@@ -160,9 +161,9 @@ def usual_caption(record: Record) -> str:
 OVERHEAD_CAPTION = (
     "What our loop takes on top of forward, loss, backward and optimiser on one batch that lies "
     "ready: shuffling, cropping and normalising the images, losses and gradient norms, the "
-    "schedule, and a checkpoint's share of a segment. In brackets the inter-quartile range of the "
-    "rounds; below zero is chance. Beside it the optimiser's part of the bare step: nearly all of "
-    "it is Muon's, whose cost grows with the size of a weight matrix and not with the batch."
+    "schedule, and a segment's share of a checkpoint and of the padded and mirrored images. In "
+    "brackets the inter-quartile range of the rounds; below zero is chance. Beside it the "
+    "optimiser's part of the bare step."
 )
 
 
@@ -175,21 +176,19 @@ def product_caption(record: Record) -> str:
         f"on the same threads in the same rounds ({rate / 1e9:,.0f} GFLOP/s in the first row's). "
         "Convolutions can be above 100 %: the product is what torch's library for matrices makes "
         "of the processor, not all that it can do. A step counts as three forward passes, although "
-        "the first layer's backward pass is a half: nobody needs the gradient of the images. "
-        "Arithmetic: convolutions and matrix "
-        "products, by torch's profiler. Only they count as FLOPs, and of these only the network's: "
-        "the optimiser's products take time and count as nothing."
+        "the first layer's backward pass is a half: nobody needs the gradient of the images. Only "
+        "the network's convolutions and matrix products count as FLOPs, the optimiser's do not. "
+        "Arithmetic: their share of the time of forward and backward, by torch's profiler."
     )
 
 
 def usual_reason(rows: Sequence[Record], precision: str) -> str:
-    """Where the network that gains least spends its step, as it was measured."""
+    """How much of the network that gains least is the optimiser, as it was measured."""
     least = min(rows, key=lambda row: median(row, precision, "times_usual"))
-    optimizer = median(least, precision, "optimizer")
-    without = median(least, precision, "times_usual") / (1 - optimizer)
     return (
-        f"The least in {precision}: {least['model']}. The optimiser takes {optimizer:.0%} of its "
-        f"step; the other {1 - optimizer:.0%} by themselves would be {without:.1f}×."
+        f"The least in {precision}: {least['model']}. The optimiser takes "
+        f"{median(least, precision, 'optimizer'):.0%} of its bare step; without that our loop "
+        f"would be at {median(least, precision, 'without_optimizer'):.2f}×."
     )
 
 
@@ -198,10 +197,12 @@ def reason(rows: Sequence[Record], precision: str) -> str:
     convolutional = [row for row in rows if row["convolutional"]]
     worst = min(convolutional, key=lambda row: median(row, precision, "of_product"))
     achieved, shares = median(worst, precision, "of_product"), worst[precision]["time_shares"]
+    optimizer, arithmetic = median(worst, precision, "optimizer"), shares["arithmetic"]
     others = [f"`{name}` ({share:.0%})" for name, share in shares["others"].items()]
     return (
-        f"Furthest from it in {precision}: {worst['model']} with {achieved:.0%}. Convolutions and "
-        f"matrix products have {shares['arithmetic']:.0%} of its time, and while they run they "
-        f"reach {achieved / shares['arithmetic']:.0%} of the product. Most of the rest: "
+        f"Furthest from it in {precision}: {worst['model']} with {achieved:.0%}. The optimiser "
+        f"takes {optimizer:.0%} of its step. Of forward and backward, convolutions and matrix "
+        f"products have {arithmetic:.0%}, and while they run they reach "
+        f"{achieved / ((1 - optimizer) * arithmetic):.0%} of the product. Most of the rest: "
         f"{listed(others)}."
     )

@@ -13,7 +13,7 @@ import torch
 # the profiler's library reports its own starts and stops otherwise, on stderr
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
-STEPS = 3  # that are looked at, after one that is not
+STEPS = 5  # that are looked at, after one that is not
 LISTED = 4  # of the other operations, the largest
 ARITHMETIC = ("aten::addmm", "aten::mm", "aten::mkldnn_linear", "aten::linear")
 
@@ -44,4 +44,4 @@ def time_shares(step: Callable[[], object]) -> dict[str, Any]:
 
 def is_arithmetic(name: str) -> bool:
     """Whether the profiler's operation is a convolution or a matrix product, or part of one."""
-    return "convolution" in name or name in ARITHMETIC
+    return "conv" in name.lower() or name in ARITHMETIC

@@ -10,6 +10,7 @@ page of memory costs extra, which whatever is timed next in the same process wou
 import contextlib
 import multiprocessing
 import pickle
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
@@ -73,6 +74,7 @@ class _Here:
 
 
 def _prepare(threads: int, start_method: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that gives the work
     torch.set_num_threads(threads)
     # a spawned process would spawn the DataLoader's workers too, which takes seconds
     multiprocessing.set_start_method(start_method, force=True)

@@ -90,12 +90,25 @@ LAYER_ROWS = [
 
 
 def test_layers_markdown_has_a_row_for_each_layer_and_a_table_for_each_size() -> None:
-    text = layers.markdown({"rounds": 15, "rows": LAYER_ROWS})
+    claims = layers.as_records(layers.claims(LAYER_ROWS))
+    text = layers.markdown({"rounds": 15, "rows": LAYER_ROWS, "claims": claims})
     large, small = text.split("Input [4, 3, 32, 32]:")
-    assert "| Swish | SiLU | 0.50 (0.45–0.60) | 1.00 (0.90–1.20) | 1.50 | 20.0 | 67.1 |" in large
+    assert (
+        "| Swish | SiLU | 0.50 (0.45–0.60) | 1.50 | 1.00 (0.90–1.20) | 1.50 | 20.0 | 67.1 |"
+        in large
+    )
     assert "| Swish(beta=2) | SiLU | 2.00" in large
     assert "| Swish | SiLU | 3.00" in small
     assert "in each of 15 rounds" in small
+
+
+def test_a_reason_is_given_where_a_goal_is_missed_and_nowhere_else() -> None:
+    for forward, missed in ((0.5, False), (0.6, True)):  # the backward takes twice as long
+        rows = [layer_row("Swish", "SiLU", layers.LARGE, forward)]
+        claims = layers.as_records(layers.claims(rows))
+        text = layers.markdown({"rounds": 15, "rows": rows, "claims": claims})
+        assert ("why Swish is not at its goal" in text) == missed
+        assert "ChannelAttention" not in text
 
 
 def test_claims_are_about_the_large_size_and_the_layers_that_have_a_goal() -> None:
@@ -146,7 +159,7 @@ def growth_record() -> dict[str, Any]:
             "varied": sweep.varied,
             "timed": sweep.timed,
             "value": value,
-            "rounds": 5 if sweep.timed == "step" else 3,
+            "rounds": 5,
             "seconds": spread(0.1 * (value / values[sweep.varied][0]) ** 2),
             "growth": spread((value / values[sweep.varied][0]) ** 2),
             "bytes": int(1e6 * value / values[sweep.varied][0]),
@@ -176,7 +189,7 @@ def test_growth_markdown() -> None:
     text = growth.markdown(growth_record())
     assert "| train images, epoch | 10 | 100 | 1.00 (0.90–1.20) | 2.00 | 1.00 | 1.00 |" in text
     assert "|  | 40 | 1,600 | 16.00 (14.40–19.20) |  | 4.00 |  |" in text
-    assert "×0.5" in text and "medians over 5, for epochs 3" in text
+    assert "×0.5" in text and "medians over 5, in brackets" in text
     assert "(../plots/benchmarks/growth.png)" in text
     assert "growth.png" not in growth.markdown(growth_record() | {"quick": True})
 
