@@ -14,20 +14,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 import homework_cnn_architecture_analysis
 import homework_cnn_vs_fc_comparison
 import homework_custom_layers_experiments
-import models
 from benchmarks import timing
 from benchmarks.accuracy_records import MOST_EPOCHS, PARTS, Row, declared_rows, read_all
 from benchmarks.accuracy_report import NAME, TITLE, draw, markdown, readme_block, summarise
 from benchmarks.accuracy_training import Data, Place, load, measure_row, train_row
+from benchmarks.command_line import (
+    add_data_dir,
+    add_models,
+    add_out_dir,
+    add_threads,
+    check_models,
+    new_parser,
+    use_threads,
+)
 from benchmarks.timing import Effort, claim_lines
-from utils.cli import MAX_THREADS, REPOSITORY, OneLineParser, automatic_device, check_writable
+from utils.cli import REPOSITORY, automatic_device, check_writable
 from utils.environment import has_native_bfloat16
-from utils.errors import UserError, exit_code
+from utils.errors import exit_code
 from utils.memory import keep_freed_memory
 from utils.readme import find_blocks
 from utils.recipes import QUICK_EPOCHS, quick
@@ -92,7 +98,8 @@ def run_command(options: Options) -> None:
     """Trains, measures and renders what was asked for."""
     keep_freed_memory()
     kept = [part for part in PARTS if not (part == "seconds" and options.again)]
-    read_all(options.rows, options.records, options.most_epochs, kept)  # all fit, before any work
+    # all fit, those too that are only rendered, before any work
+    read_all(options.every_row, options.records, options.most_epochs, kept)
     place = make_place(options)
     loaded: dict[str, Data] = {}
     actions = [
@@ -140,12 +147,7 @@ def render(options: Options) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags with their help."""
-    parser = OneLineParser(
-        prog="python -m benchmarks.accuracy",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = new_parser("accuracy", __doc__)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--train",
@@ -163,40 +165,16 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"minutes, no dataset: {' and '.join(QUICK_MODELS)} on few images; the numbers mean "
         "nothing",
     )
-    add_which_and_where(parser)
+    add_models(parser, model_names(declared_rows(EXPERIMENTS)))
+    add_data_dir(parser)
+    add_out_dir(parser, "results/ and plots/, in the repository the README too")
+    add_threads(parser)
     return parser
 
 
-def add_which_and_where(parser: argparse.ArgumentParser) -> None:
-    """Flags that select networks, folders and threads."""
-    parser.add_argument(
-        "--models",
-        nargs="+",
-        metavar="NAME",
-        help="only these; several commands with --train may share the work, each with its own "
-        "(default: all)",
-    )
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=REPOSITORY / "data",
-        metavar="DIR",
-        help="where the datasets are, or are downloaded to (default: data/ of the repository)",
-    )
-    parser.add_argument(
-        "--out-dir",
-        type=Path,
-        default=REPOSITORY,
-        metavar="DIR",
-        help="holds results/ and plots/ (default: the repository, whose README is then rendered)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=torch.get_num_threads(),
-        metavar="N",
-        help="CPU threads (default: torch's own choice, here %(default)s)",
-    )
+def model_names(rows: Sequence[Row]) -> list[str]:
+    """Each once."""
+    return list(dict.fromkeys(row.run.model for row in rows))
 
 
 def quick_rows(rows: Sequence[Row]) -> list[Row]:
@@ -215,13 +193,8 @@ def parse(argv: Sequence[str] | None) -> Options:
     """
     given = build_parser().parse_args(argv)
     rows = quick_rows(declared_rows(EXPERIMENTS)) if given.quick else declared_rows(EXPERIMENTS)
-    known = list(dict.fromkeys(row.run.model for row in rows))
-    for name in given.models or ():
-        if name not in known:
-            raise UserError(f"--models: {models.unknown('model', name, known)}")
-    if not 1 <= given.threads <= MAX_THREADS:
-        raise UserError(f"--threads {given.threads}: must be between 1 and {MAX_THREADS}")
-    torch.set_num_threads(given.threads)
+    check_models(given.models, model_names(rows))
+    use_threads(given.threads)
     options = Options(
         rows=tuple(row for row in rows if not given.models or row.run.model in given.models),
         every_row=tuple(rows),

@@ -90,6 +90,8 @@ def declared(row: Row, part: str, most_epochs: int) -> dict[str, Any]:
         "target": row.target,
         "most_epochs": most_epochs,
     }
+    if part == "seconds":
+        facts["usual_recipe"] = usual_recipe(run.recipe)
     return json.loads(json.dumps(facts))  # as a record gives them back
 
 

@@ -15,7 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.accuracy_records import Record, Row, declared, next_epochs, read_part
+from benchmarks.accuracy_records import (
+    Record,
+    Row,
+    declared,
+    is_finished,
+    next_epochs,
+    read_part,
+)
 from benchmarks.steps import OurLoop
 from benchmarks.timing import Effort, Staged, in_turn
 from benchmarks.trials import held_out
@@ -27,7 +34,7 @@ from utils.data import Dataset, load_dataset, load_quick_dataset
 from utils.environment import environment
 from utils.experiment import Run
 from utils.progress import Progress
-from utils.records import SCHEMA, write_json
+from utils.records import SCHEMA, write_atomically, write_json
 from utils.training import Compute, evaluate, train
 
 BUSY = 0.5  # threads of other programs that want a processor: a measurement beside them is in doubt
@@ -114,19 +121,48 @@ def train_schedule(
 
 
 def train_usual(row: Row, data: Data, place: Place) -> None:
-    """One training until an epoch passes; written when it is over."""
+    """One training until an epoch passes; goes on after the last epoch that is on record."""
     path, device = row.path(place.folder, "usual"), place.compute.device
     facts = declared(row, "usual", place.most_epochs)
     facts |= conditions(data, Compute(device, "float32"))
-    if read_part(path, facts):
+    record = read_part(path, facts)
+    if is_finished(record):
         return
-    record = new_record(facts)
+    checkpoint = path.with_suffix(".checkpoint.pt")
     seed_everything(row.run.seed)
     loop = UsualLoop(row.run, data.held_out, device)
+    if record is None or not resume_usual(loop, checkpoint, len(record["tried"])):
+        record = new_record(facts)
     while epochs := next_epochs(record["tried"], row.target, place.most_epochs):
         loop.train_epoch()
         add(record, epochs, loop.network, data, device)
-    write_json(path, record)
+        write_json(path, record)
+        save_usual(loop, checkpoint, epochs)
+    checkpoint.unlink(missing_ok=True)
+
+
+def save_usual(loop: UsualLoop, path: Path, epochs: int) -> None:
+    """Writes what the next epoch depends on."""
+    content = {
+        "epochs": epochs,
+        "network": loop.network.state_dict(),
+        "optimizer": loop.optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+    }
+    write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+def resume_usual(loop: UsualLoop, path: Path, epochs: int) -> bool:
+    """Puts the loop behind this many epochs; returns whether the checkpoint is of that moment."""
+    if not path.exists():
+        return False
+    content = torch.load(path, map_location=loop.device, weights_only=True)
+    if content["epochs"] != epochs:
+        return False
+    loop.network.load_state_dict(content["network"])
+    loop.optimizer.load_state_dict(content["optimizer"])
+    torch.set_rng_state(content["random"].cpu())
+    return True
 
 
 def conditions(data: Data, compute: Compute) -> dict[str, Any]:
@@ -191,20 +227,23 @@ def epoch_seconds(
 ) -> dict[str, list[float] | int]:
     """Seconds that an epoch of either loop takes, one number per round, from segments in turn.
 
-    Training alone: neither evaluation nor the start of the workers counts.
+    "views": what ours takes before its first epoch. Training alone: neither evaluation nor the
+    start of the workers counts.
     """
     usual.take(run, dataset)
     steps = steps_per_epoch(len(dataset.x_train), run.recipe)
     batches = min(effort.batches, steps - PREFETCHED)
     seed_everything(run.seed)
-    views = augmented_views(dataset.x_train, run.recipe)
+    padded = augmented_views(dataset.x_train, run.recipe)
     actions = {
-        "ours": OurLoop(run, dataset, views, compute, batches, Bar([0.0])),
+        "ours": OurLoop(run, dataset, padded, compute, batches, Bar([0.0])),
         "usual": Staged(lambda: usual.running(batches * run.recipe.batch_size)),
+        "views": lambda: augmented_views(dataset.x_train, run.recipe),
     }
     seconds = in_turn(actions, effort.rounds)
+    views = seconds.pop("views").tolist()  # once, before the first epoch
     scaled = {side: (values * steps / batches).tolist() for side, values in seconds.items()}
-    return {**scaled, "segment_batches": batches, "epoch_batches": steps}
+    return {**scaled, "views": views, "segment_batches": batches, "epoch_batches": steps}
 
 
 def others_running(samples: int = 20) -> float:

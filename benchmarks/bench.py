@@ -20,9 +20,16 @@ import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from benchmarks import accuracy_report, growth, layers, precision, steps
+from benchmarks.command_line import (
+    add_data_dir,
+    add_out_dir,
+    add_threads,
+    new_parser,
+    use_threads,
+)
 from benchmarks.timing import FULL, QUICK, Setting, claim_lines
 from models.registry import unknown
-from utils.cli import MAX_THREADS, REPOSITORY, OneLineParser, check_device, check_writable
+from utils.cli import check_device, check_writable
 from utils.data import Dataset, load_dataset, load_quick_dataset
 from utils.environment import environment
 from utils.errors import UserError, exit_code
@@ -70,62 +77,33 @@ class Options:
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags with their help."""
-    parser = OneLineParser(
-        prog="python -m benchmarks.bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = new_parser("bench", __doc__)
+    add_what(parser)
+    add_data_dir(parser)
+    add_out_dir(parser, "results/, plots/ and docs/")
+    add_threads(parser)
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
     )
-    add_what(parser.add_argument_group("what is measured"))
-    add_where(parser.add_argument_group("where and how"))
     return parser
 
 
-def add_what(group: argparse._ArgumentGroup) -> None:
+def add_what(parser: argparse.ArgumentParser) -> None:
     """Flags that choose between sections, and between measuring and rendering."""
     names = ", ".join(section.NAME for section in SECTIONS)
-    group.add_argument(
+    parser.add_argument(
         "--quick",
         action="store_true",
         help="two minutes, no dataset: shows that all of it runs, the numbers mean little; goes to "
         "results/quick/benchmarks/ (default: the full measurement, a quarter of an hour)",
     )
-    group.add_argument(
+    parser.add_argument(
         "--only", nargs="+", metavar="SECTION", help=f"only these, of: {names} (default: all)"
     )
-    group.add_argument(
+    parser.add_argument(
         "--render",
         action="store_true",
         help="measure nothing: print and write the tables of the records at hand",
-    )
-
-
-def add_where(group: argparse._ArgumentGroup) -> None:
-    """Flags about folders and the machine."""
-    group.add_argument(
-        "--data-dir",
-        type=Path,
-        default=REPOSITORY / "data",
-        metavar="DIR",
-        help="where mnist.npz and cifar10.npz or torchvision's files are, or are downloaded to "
-        "(default: data/ of the repository)",
-    )
-    group.add_argument(
-        "--out-dir",
-        type=Path,
-        default=REPOSITORY,
-        metavar="DIR",
-        help="holds results/, plots/ and docs/ (default: the repository)",
-    )
-    group.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
-    group.add_argument(
-        "--threads",
-        type=int,
-        metavar="N",
-        default=torch.get_num_threads(),
-        help="CPU threads (default: torch's own choice, here %(default)s)",
     )
 
 
@@ -135,9 +113,7 @@ def parse(argv: Sequence[str] | None) -> Options:
     Raises: UserError for the first bad value.
     """
     arguments = build_parser().parse_args(argv)
-    if not 1 <= arguments.threads <= MAX_THREADS:
-        raise UserError(f"--threads {arguments.threads}: must be between 1 and {MAX_THREADS}")
-    torch.set_num_threads(arguments.threads)
+    use_threads(arguments.threads)
     options = Options(
         sections=select_sections(arguments.only),
         data_dir=arguments.data_dir,

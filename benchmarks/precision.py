@@ -4,8 +4,9 @@
 
 Networks that train in minutes have three seeds, two dear ones a single seed. What is on record,
 here or in the study itself, is not trained again; several processes may share the work, each with
-other ``--models``. In bfloat16 only the forward pass of a training step is computed (autocast);
-parameters, loss and evaluation are float32 in either case.
+other ``--models``. In bfloat16 a training step computes its convolutions and matrix products,
+forward and backward (autocast); parameters, loss and evaluation are float32 in either case. Muon
+makes its updates orthogonal in bfloat16 in either case too: torch has it so.
 """
 
 import argparse
@@ -19,9 +20,18 @@ import torch
 
 import homework_cnn_architecture_analysis as task2
 import homework_cnn_vs_fc_comparison as task1
+from benchmarks.accuracy_report import distinct, machines
 from benchmarks.accuracy_training import Bar
+from benchmarks.command_line import (
+    add_data_dir,
+    add_models,
+    add_threads,
+    check_models,
+    new_parser,
+    use_threads,
+)
 from utils.batches import steps_per_epoch
-from utils.cli import REPOSITORY, OneLineParser
+from utils.cli import REPOSITORY
 from utils.data import load_dataset
 from utils.errors import UserError, exit_code
 from utils.experiment import Run, declared_runs
@@ -128,10 +138,17 @@ def summarise(results: Path = RESULTS) -> dict[str, Any] | None:
         records = {name: [record_of(run, name, results) for run in seeds] for name in PRECISIONS}
         if all(record for each in records.values() for record in each):
             rows.append(summarise_row(key, records))
-            environments.append(records[PRECISIONS[0]][0]["environment"])
+            environments += [record["environment"] for each in records.values() for record in each]
     if not rows:
         return None
-    return {"quick": False, "rows": rows, "claims": [], "environment": environments[0]}
+    return {
+        "quick": False,
+        "declared": len({(run.experiment, run.model) for run in runs}),
+        "rows": rows,
+        "claims": [],
+        "environment": environments[0],
+        "trained_on": distinct(environments),
+    }
 
 
 def summarise_row(key: tuple[str, str], records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
@@ -186,55 +203,67 @@ def verdict(rows: Sequence[Record]) -> str:
     judged = [row for row in rows if row["spread"] is not None]
     within = [row for row in judged if is_within(row)]
     every = [difference for row in rows for difference in row["differences"]]
-    error = stdev(every) / len(every) ** 0.5
+    pairs = f"The mean difference of all {len(every)} pairs is {100 * mean(every):+.2f} points"
+    if len(every) > 1:
+        pairs += f" with a standard error of {100 * stdev(every) / len(every) ** 0.5:.2f}"
     largest = max(rows, key=lambda row: abs(row["difference"]))
     return (
         f"Of {len(judged)} networks with several seeds the precisions differ by at most one "
-        f"standard deviation over the seeds in {len(within)}. The mean difference of all "
-        f"{len(every)} pairs is {100 * mean(every):+.2f} points with a standard error of "
-        f"{100 * error:.2f}; the largest of a network is {100 * largest['difference']:+.2f} "
-        f"({largest['model']})."
+        f"standard deviation over the seeds in {len(within)}. {pairs}; the largest of a network "
+        f"is {100 * largest['difference']:+.2f} ({largest['model']})."
     )
 
 
 def markdown(record: Record) -> str:
     """The table, what it says, and how to read it."""
+    missing = record["declared"] - len(record["rows"])
     return "\n\n".join(
         [
             markdown_table(record["rows"], COLUMNS),
             verdict(record["rows"]),
             "Test accuracy after the last epoch, mean ± standard deviation over seeds; difference: "
-            "bfloat16 less float32, each seed with itself, the mean.",
+            "bfloat16 less float32, each seed with itself, the mean. Muon makes its updates "
+            "orthogonal in bfloat16 in either case. Trained on "
+            f"{machines(record['trained_on'])}."
+            + (f" Not trained yet: {missing} of {record['declared']} networks." if missing else ""),
         ]
     )
 
 
-def parse() -> argparse.Namespace:
-    """The command line."""
-    parser = OneLineParser(prog="python -m benchmarks.precision", description=TITLE)
-    parser.add_argument(
-        "--data-dir", type=Path, default=REPOSITORY / "data", help="where the datasets are"
-    )
-    parser.add_argument("--models", nargs="+", help="only these: processes can share the work")
-    parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="default: torch's own choice"
-    )
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Command line -> checked options; sets torch's thread count.
+
+    Raises: UserError for the first bad value.
+    """
+    names = list(dict.fromkeys(run.model for run in planned_runs()))
+    parser = new_parser("precision", __doc__)
+    add_models(parser, names)
+    add_data_dir(parser)
+    add_threads(parser)
     parser.add_argument("--no-train", action="store_true", help="only summarise the records")
-    return parser.parse_args()
+    options = parser.parse_args(argv)
+    check_models(options.models, names)
+    use_threads(options.threads)
+    return options
 
 
-def train_and_summarise() -> None:
+def run_command(options: argparse.Namespace) -> None:
     """Trains what is missing and writes the summary."""
-    options = parse()
-    torch.set_num_threads(options.threads)
     keep_freed_memory()
     if not options.no_train:
         train_missing(options.data_dir, options.models)
     record = summarise()
-    if record:
-        write_json(RESULTS / "benchmarks" / f"{NAME}.json", {"schema": SCHEMA, **record})
-        print(markdown(record))
+    if record is None:
+        print("no network is trained in both precisions yet: nothing to summarise")
+        return
+    write_json(RESULTS / "benchmarks" / f"{NAME}.json", {"schema": SCHEMA, **record})
+    print(markdown(record))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code: 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
+    return exit_code(lambda: run_command(parse(argv)), "the same command goes on")
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(train_and_summarise, "the same command goes on"))
+    sys.exit(main())

@@ -35,9 +35,12 @@ def read_trials(results: Path, dataset: str) -> list[Record]:
 
 
 def settings(record: Record) -> dict[str, Any]:
-    """Every field of the trial's recipe; one that came later was at its default."""
-    defaults = {field.name: field.default for field in fields(TrialRecipe)}
-    return {**defaults, **record["start"], **record["changes"]}
+    """Every field of the trial's recipe; one that came later was at its default.
+
+    A field that is no more was never changed: a part that was left out before it was tried.
+    """
+    found = {**record["start"], **record["changes"]}
+    return {field.name: found.get(field.name, field.default) for field in fields(TrialRecipe)}
 
 
 def parts(trial: Record) -> dict[str, Any]:

@@ -16,18 +16,27 @@ from typing import Any
 
 import torch
 
-from benchmarks.recipe_report import render_recipes
+from benchmarks.command_line import (
+    add_data_dir,
+    add_models,
+    add_threads,
+    check_models,
+    new_parser,
+    use_threads,
+)
+from benchmarks.recipe_report import render_recipes, settings
 from benchmarks.trials import TrialRecipe, held_out, run_trial
+from utils.cli import REPOSITORY
 from utils.data import Dataset, load_dataset
 from utils.environment import environment
-from utils.errors import exit_code
+from utils.errors import UserError, exit_code
 from utils.experiment import Run
 from utils.memory import keep_freed_memory
-from utils.records import SCHEMA, write_json
+from utils.records import SCHEMA, read_json, write_json
 from utils.training import Compute
 
-REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "results" / "recipe_search"
+PRECISION = "bfloat16"
 
 Changes = Mapping[str, Any]  # field of TrialRecipe -> value, where it differs from the start
 
@@ -169,19 +178,31 @@ def trial_path(dataset: str, changes: Changes, model: str, seed: int) -> Path:
 
 
 def missing(search: Search, only: Sequence[str] | None) -> Iterator[tuple[Changes, Run, Path]]:
-    """The declared trials that have no record yet, in their order; ``only`` these models."""
+    """The declared trials that have no record yet, in their order; ``only`` these models.
+
+    Raises: UserError where a record was made with something else than is declared.
+    """
     for changes, names, seeds in search.candidates:
         for model, seed in itertools.product(names, seeds):
             path = trial_path(search.dataset, changes, model, seed)
-            if not path.exists() and (only is None or model in only):
-                recipe = replace(search.start, **changes)
-                overrides = OVERRIDES[search.dataset].get(model, {})
+            recipe = replace(search.start, **changes)
+            overrides = OVERRIDES[search.dataset].get(model, {})
+            if path.exists():
+                check_trial(path, recipe)
+            elif only is None or model in only:
                 yield changes, Run("search", model, search.dataset, recipe, seed, overrides), path
+
+
+def check_trial(path: Path, recipe: TrialRecipe) -> None:
+    """Raises: UserError where the trial's record is of another recipe or precision."""
+    record = read_json(path)
+    if (settings(record), record["precision"]) != (asdict(recipe), PRECISION):
+        raise UserError(f"{path}: of another recipe than is declared; delete it and search again")
 
 
 def run_search(search: Search, data: Dataset, only: Sequence[str] | None) -> None:
     """Runs what is missing, and writes a record after each trial."""
-    compute = Compute(torch.device("cpu"), "bfloat16")
+    compute = Compute(torch.device("cpu"), PRECISION)
     for changes, run, path in missing(search, only):
         outcome = run_trial(run, data, compute)
         record = {
@@ -203,31 +224,39 @@ def run_search(search: Search, data: Dataset, only: Sequence[str] | None) -> Non
         )
 
 
-def parse() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description="Trains the candidates that have no record yet, and renders docs/recipes.md."
-    )
-    parser.add_argument(
-        "--data-dir", type=Path, default=REPOSITORY / "data", help="where the datasets are"
-    )
-    parser.add_argument("--models", nargs="+", help="only these: processes can share the work")
-    parser.add_argument("--threads", type=int, default=1, help="default: 1")
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Command line -> checked options; sets torch's thread count.
+
+    Raises: UserError for the first bad value.
+    """
+    every = [names for search in SEARCHES for _, names, _ in search.candidates]
+    known = list(dict.fromkeys(itertools.chain(*every)))
+    parser = new_parser("recipe_search", __doc__)
+    add_models(parser, known)
+    add_data_dir(parser)
+    add_threads(parser)
     parser.add_argument("--no-train", action="store_true", help="render docs/recipes.md alone")
-    return parser.parse_args()
+    options = parser.parse_args(argv)
+    check_models(options.models, known)
+    use_threads(options.threads)
+    return options
 
 
-def search_and_render() -> None:
+def search_and_render(options: argparse.Namespace) -> None:
     """Trains what is missing and renders."""
-    options = parse()
-    torch.set_num_threads(options.threads)
     keep_freed_memory()
     for search in SEARCHES:
-        if not options.no_train and any(missing(search, options.models)):
+        if any(missing(search, options.models)) and not options.no_train:
             data = held_out(load_dataset(search.dataset, options.data_dir))
             run_search(search, data, options.models)
     render_recipes(RESULTS, REPOSITORY / "docs" / "recipes.md", list(OVERRIDES))
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code: 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
+    then = "the same command goes on after the last trial"
+    return exit_code(lambda: search_and_render(parse(argv)), then)
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(search_and_render, "the same command goes on after the last trial"))
+    sys.exit(main())

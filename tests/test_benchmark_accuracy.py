@@ -112,6 +112,7 @@ class Trainings:
         self.accuracies = accuracies
         monkeypatch.setattr(accuracy_training, "train_schedule", self.train)
         monkeypatch.setattr(accuracy_training, "UsualLoop", self.usual_loop)
+        monkeypatch.setattr(accuracy_training, "save_usual", lambda *_: None)
         monkeypatch.setattr(accuracy_training, "evaluate", lambda found, *_: (0.0, found, None))
 
     def train(self, run: object, epochs: int, *_: object) -> float:
@@ -176,6 +177,33 @@ def test_a_broken_off_search_goes_on_with_the_next_schedule(
     assert passing(record["tried"], ROW.target) is None
 
 
+def test_a_usual_loop_that_was_broken_off_goes_on_to_the_same_end(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def until(epochs: int) -> Callable[[UsualLoop], float]:
+        def train_epoch(loop: UsualLoop) -> float:
+            count.append(loop)
+            if len(count) > epochs:
+                raise KeyboardInterrupt
+            return whole_epoch(loop)
+
+        count: list[UsualLoop] = []
+        return train_epoch
+
+    whole_epoch, row = UsualLoop.train_epoch, replace(ROW, target=1.0)
+    train_usual(row, data, place(tmp_path / "whole"))
+    monkeypatch.setattr(UsualLoop, "train_epoch", until(2))
+    with pytest.raises(KeyboardInterrupt):
+        train_usual(row, data, place(tmp_path / "broken"))
+    torch.manual_seed(99)  # a new process starts with other generator states
+    monkeypatch.setattr(UsualLoop, "train_epoch", until(2))  # two more are all that is left
+    train_usual(row, data, place(tmp_path / "broken"))
+    paths = [row.path(tmp_path / name, "usual") for name in ("whole", "broken")]
+    whole, broken = (json.loads(path.read_text())["tried"] for path in paths)
+    assert whole == broken and len(whole) == 4
+    assert [path.name for path in paths[1].parent.iterdir()] == [paths[1].name]  # no checkpoint
+
+
 def test_a_record_of_another_recipe_or_precision_is_refused(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,9 +254,8 @@ def test_both_epochs_are_timed_in_turn(data: Data, tmp_path: Path) -> None:
     found = epoch_seconds(run, data.held_out, place(tmp_path).compute, QUICK, UsualHere())
     assert found["epoch_batches"] == 10
     assert found["segment_batches"] == QUICK.batches
-    for side in ("ours", "usual"):
-        assert len(found[side]) == QUICK.rounds
-        assert min(found[side]) > 0
+    for part in ("ours", "usual", "views"):
+        assert len(found[part]) == QUICK.rounds
 
 
 def parts(
@@ -236,6 +263,7 @@ def parts(
     ours: Sequence[float] = (0.5, 1.0),
     usual: Sequence[float] = (0.5, 0.6, 1.0),
     seconds: tuple[Sequence[float], Sequence[float]] | None = ((2.0, 2.0, 4.0), (20.0, 22.0, 40.0)),
+    views: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """The three records of a row, made up: accuracies by epochs, seconds by rounds."""
 
@@ -249,7 +277,9 @@ def parts(
             "environments": [MACHINE],
         }
 
-    measured = seconds and {"ours": seconds[0], "usual": seconds[1], "environment": MACHINE}
+    views = views or (seconds and [0.0] * len(seconds[0]))
+    times = seconds and {"ours": seconds[0], "usual": seconds[1], "views": views}
+    measured = times and {**times, "environment": MACHINE}
     return {
         "ours": side("ours", ours),
         "usual": side("usual", usual),
@@ -264,6 +294,12 @@ def test_the_ratio_is_that_of_the_products_round_by_round() -> None:
     assert "| 2 |" in markdown(record)
     assert "15.0× (15.0–15.8)" in markdown(record)
     assert [claim["value"] for claim in record["claims"]] == [15.0, 15.0]
+
+
+def test_what_ours_does_before_the_first_epoch_counts_once() -> None:
+    (row,) = summarise([parts(ROW, seconds=((2.0,), (20.0,)), views=(1.0,))])["rows"]
+    assert row["ratio"]["median"] == 3 * 20 / (2 * 2 + 1)
+    assert [accuracy_report.seconds(row[side]) for side in ("ours", "usual")] == [5, 60]
 
 
 def test_a_usual_loop_that_never_passes_gives_a_lower_bound() -> None:

@@ -1,12 +1,13 @@
 """Precision: which runs are compared, where their records come from, what the table says."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import bench, precision
+from benchmarks import bench, precision, recipe_search
 from benchmarks.precision import (
     PRECISIONS,
     markdown,
@@ -56,6 +57,36 @@ def test_a_record_of_another_recipe_is_refused(tmp_path: Path) -> None:
     write(path, other, "float32", 0.7)
     with pytest.raises(UserError, match="of another recipe than is declared; delete it"):
         record_of(RUN, "float32", tmp_path)
+
+
+def test_a_single_pair_has_no_standard_error_and_what_is_missing_is_said(tmp_path: Path) -> None:
+    run = next(run for run in planned_runs() if run.model == "MediumCNN")
+    for used, accuracy in zip(PRECISIONS, (0.87, 0.875), strict=True):
+        write(own_path(run, used, tmp_path), run, used, accuracy)
+    text = markdown(summarise(tmp_path))
+    assert "Of 0 networks with several seeds" in text
+    assert "The mean difference of all 1 pairs is +0.50 points; the largest of a network" in text
+    assert "Trained on Abacus (1 thread). Not trained yet: 9 of 10 networks." in text
+
+
+@pytest.mark.parametrize("command", [precision.main, recipe_search.main])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--models", "CNN3×3"], "--models: unknown model 'CNN3×3'; did you mean 'CNN3x3'?"),
+        (["--threads", "0"], "--threads 0: must be between 1 and"),
+        (["--frobnicate"], "unrecognized arguments: --frobnicate; see --help"),
+    ],
+)
+def test_a_bad_flag_costs_one_line(
+    command: Callable[[list[str]], int],
+    flags: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(flags) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}") and error.count("\n") == 1
 
 
 def test_the_table_pairs_the_seeds_and_says_what_is_within_their_spread(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The recipe search: what is held out, what the parts on trial do, what their table says."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 import models
 from benchmarks import trials
 from benchmarks.recipe_report import WITH_HIDDEN_LINEAR, dataset_markdown, part_rows, trial_rows
-from benchmarks.recipe_search import SEARCHES, trial_path
+from benchmarks.recipe_search import SEARCHES, check_trial, trial_path
 from benchmarks.trials import (
     TrialRecipe,
     Whitening,
@@ -23,7 +24,9 @@ from benchmarks.trials import (
 from tests.fakes import TINY_CIFAR10, make_arrays
 from utils.batches import augmented_views
 from utils.data import Dataset, make_dataset
+from utils.errors import UserError
 from utils.experiment import Run
+from utils.records import write_json
 from utils.training import Compute
 
 RECIPE = TrialRecipe(2, "sgd", 0.01, 1e-3, batch_size=8, crop_padding=1, flip=True)
@@ -194,3 +197,16 @@ def test_every_candidate_is_a_recipe_and_has_a_file_of_its_own() -> None:
         if replace(search.start, **changes) is not None and models.build(model) is not None
     ]
     assert len(set(paths)) == len(paths)
+
+
+def test_a_record_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trial.json"
+    start = TrialRecipe(10, "sgd", 0.05, 5e-4)
+    # as from a search that did not know of Muon's steps yet: they were at their default
+    known = {name: value for name, value in asdict(start).items() if name != "muon_steps"}
+    content = {"schema": 1, "start": known, "changes": {"dirac": True}, "precision": "bfloat16"}
+    write_json(path, content)
+    check_trial(path, replace(start, dirac=True))
+    for other in (start, replace(start, dirac=True, weight_decay=0.0)):
+        with pytest.raises(UserError, match="of another recipe than is declared; delete it"):
+            check_trial(path, other)

@@ -4,6 +4,7 @@ import json
 import logging
 import random
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import models
 from tests.fakes import TINY_CIFAR10, make_arrays
 from utils import training
+from utils.batches import augmented_views
 from utils.checkpoint import random_states, seed_everything, set_random_states
 from utils.data import Dataset, make_dataset
 from utils.errors import UserError
@@ -27,9 +30,11 @@ from utils.training import (
     build_network,
     evaluate,
     gradient_norms,
+    initial_state,
     run_identity,
     summarise_epoch,
     train,
+    train_epoch,
     train_step,
 )
 
@@ -100,6 +105,34 @@ def test_another_seed_gives_another_record(data: Dataset, tmp_path: Path) -> Non
         record_of(replace(RUN, seed=1), data, tmp_path / "other"),
     )
     assert first["epochs"] != other["epochs"]
+
+
+class ReadsOfNumbers(TorchDispatchMode):
+    """Counts how often one number is read from a tensor: on a GPU each waits for the queue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("model", ["CNN7x7", "CNNWithResidualReg"])
+def test_more_steps_read_no_more_numbers(model: str, optimizer: str, data: Dataset) -> None:
+    counts = []
+    for batch_size in (32, 8):  # 2 steps and 8
+        recipe = replace(RECIPE, optimizer=optimizer, batch_size=batch_size, muon_rate=0.01)
+        state = initial_state(replace(RUN, model=model, recipe=recipe), data, CPU)
+        views = augmented_views(data.x_train, recipe)
+        with ReadsOfNumbers() as reads:
+            train_epoch(state, recipe, data, views, CPU, Silent())
+        counts.append(reads.count)
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize("model", ["CNN7x7", "CNNWithResidualReg"])  # the second draws its dropout
