@@ -4,6 +4,7 @@ Two trials of the same network and seed that differ in one field say what this f
 beside the other fields that both have: the part with and without it.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -19,6 +20,8 @@ from utils.records import read_json, write_text
 Record = Mapping[str, Any]
 Row = Mapping[str, Any]
 
+MUON = ("muon_rate", "muon_decay", "muon_linear", "muon_first", "muon_steps")
+DEFAULTS = {field.name: field.default for field in fields(TrialRecipe)}
 WITH_HIDDEN_LINEAR = ("FCNet", "DeepFCNet", "SimpleCNN")
 
 
@@ -44,9 +47,28 @@ def settings(record: Record) -> dict[str, Any]:
 
 
 def parts(trial: Record) -> dict[str, Any]:
-    """The changes that make a difference: a part for hidden linear layers needs one."""
-    linear = trial["model"] in WITH_HIDDEN_LINEAR
-    return {k: value for k, value in trial["changes"].items() if linear or k != "muon_linear"}
+    """The settings that make a difference to this network, every field of Muon's in one.
+
+    Without Muon its decay and steps are nothing, and a network without a hidden linear layer
+    trains the same with and without ``muon_linear``.
+    """
+    found = settings(trial)
+    muon = {name: found.pop(name) for name in MUON}
+    if not muon["muon_rate"]:
+        return {**found, **dict.fromkeys(MUON)}
+    if trial["model"] not in WITH_HIDDEN_LINEAR:
+        muon["muon_linear"] = None
+    return {**found, **muon}
+
+
+def difference(trial: Record, other: Record) -> tuple[str, ...]:
+    """The fields in which two trials differ; going without Muon is one difference."""
+    mine, others = parts(trial), parts(other)
+    differing = tuple(name for name in mine if mine[name] != others[name])
+    if None in (mine["muon_rate"], others["muon_rate"]):
+        rest = tuple(name for name in differing if name not in MUON)
+        return (*rest, "muon_rate") if "muon_rate" in differing else rest
+    return differing
 
 
 def describe(changes: Mapping[str, Any]) -> str:
@@ -72,30 +94,65 @@ def _accuracies(trials: Sequence[Record], model: str) -> list[float]:
 
 
 def part_rows(trials: Sequence[Record]) -> list[Row]:
-    """One row per field that differs, beside what, and network: gains in validation accuracy."""
+    """One row per part, what it stands beside, and network: gains in validation accuracy.
+
+    Compared are all trials of one network and seed that differ in one part, the later declared
+    value of a field against the start's, or else the larger against the smaller.
+    """
     found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
-    by_key = {(describe(parts(trial)), trial["model"], trial["seed"]): trial for trial in trials}
-    for trial in trials:
-        for field, value in parts(trial).items():
-            others = {key: kept for key, kept in parts(trial).items() if key != field}
-            without = by_key.get((describe(others), trial["model"], trial["seed"]))
-            if without is None:
-                continue
-            change = f"{field} {settings(without)[field]} → {value}"
-            gain = trial["validation_accuracy"] - without["validation_accuracy"]
-            time = trial["cpu_seconds"] / without["cpu_seconds"]
-            found.setdefault((change, describe(others), trial["model"]), []).append((gain, time))
+    ordered = sorted(trials, key=lambda trial: trial["seed"])
+    for first, second in itertools.combinations(ordered, 2):
+        if (first["model"], first["seed"]) != (second["model"], second["seed"]):
+            continue
+        names = difference(first, second)
+        if len(names) != 1:
+            continue
+        before, after = in_order(first, second, names[0])
+        key = (change(before, after, names[0]), beside(before, after), first["model"])
+        gain = after["validation_accuracy"] - before["validation_accuracy"]
+        found.setdefault(key, []).append((gain, after["cpu_seconds"] / before["cpu_seconds"]))
     return [
         {
             "part": part,
-            "beside": beside,
+            "beside": others,
             "model": model,
             "gains": [gain for gain, _ in pairs],
             "gain": mean(gain for gain, _ in pairs),
             "time": mean(time for _, time in pairs),
         }
-        for (part, beside, model), pairs in sorted(found.items())
+        for (part, others, model), pairs in sorted(found.items())
     ]
+
+
+def in_order(first: Record, second: Record, name: str) -> tuple[Record, Record]:
+    """The trial with the start's value of the field before the other, else the smaller before."""
+    start = first["start"].get(name, DEFAULTS[name])
+    values = [settings(trial)[name] for trial in (first, second)]
+    turned = values[1] == start or (values[0] != start and values[1] < values[0])
+    return (second, first) if turned else (first, second)
+
+
+def change(before: Record, after: Record, name: str) -> str:
+    """As in "batch_size 128 → 256"; where Muon comes in, with all that is set of it."""
+    text = f"{name} {settings(before)[name]} → {settings(after)[name]}"
+    if name == "muon_rate" and not settings(before)[name]:
+        rest = {each: value for each, value in parts(after).items() if each in MUON[1:]}
+        rest = {each: value for each, value in rest.items() if value not in (None, DEFAULTS[each])}
+        text = ", ".join([text, *(f"{each} {value}" for each, value in rest.items())])
+    return text
+
+
+def beside(before: Record, after: Record) -> str:
+    """What differs from the start in both trials of a pair."""
+    start = {**DEFAULTS, **after["start"]}
+    shared = parts(before).items() & parts(after).items()
+    return describe(
+        {
+            name: value
+            for name, value in parts(after).items()
+            if (name, value) in shared and value not in (None, start[name])
+        }
+    )
 
 
 def points(fraction: float) -> str:
@@ -129,15 +186,29 @@ def trial_markdown(trials: Sequence[Record]) -> str:
     return markdown_table(rows, [("Recipe", lambda row: row["recipe"]), *map(column, models)])
 
 
+def parts_markdown(rows: Sequence[Row]) -> list[str]:
+    """What several seeds say, and folded away what rests on one."""
+    several = [row for row in rows if len(row["gains"]) > 1]
+    single = [row for row in rows if len(row["gains"]) == 1]
+    texts = []
+    if several:
+        texts += ["What each part buys, with several seeds:", markdown_table(several, PART_COLUMNS)]
+    if single:
+        title = "With one seed, whose gain may be chance"
+        table = markdown_table(single, PART_COLUMNS)
+        texts += [f"<details><summary>{title}</summary>", table, "</details>"]
+    return texts
+
+
 def dataset_markdown(trials: Sequence[Record]) -> str:
     """The two tables of one dataset and what they cost."""
-    start = ", ".join(f"{field} {value}" for field, value in trials[0]["start"].items())
+    known = settings({"start": trials[0]["start"], "changes": {}})
+    start = ", ".join(f"{field} {value}" for field, value in known.items())
     hours = sum(trial["cpu_seconds"] for trial in trials) / 3600
     return "\n\n".join(
         [
             f"The start: {start}.",
-            "What each part buys:",
-            markdown_table(part_rows(trials), PART_COLUMNS),
+            *parts_markdown(part_rows(trials)),
             "Every recipe that was tried, mean validation accuracy:",
             trial_markdown(trials),
             f"{count(len(trials))} trainings, {hours:.1f} core-hours.",

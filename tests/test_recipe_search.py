@@ -168,6 +168,25 @@ def test_which_networks_have_a_hidden_linear_layer(name: str) -> None:
     assert (name in WITH_HIDDEN_LINEAR) == (len(linear) > 1)
 
 
+def test_two_values_that_are_not_the_starts_are_compared_and_muon_is_one_part() -> None:
+    rows = part_rows(
+        [
+            record({"batch_size": 256}, 0.70),
+            record({"batch_size": 512, "label_smoothing": 0.0}, 0.69),  # as it is by default
+            record({"batch_size": 512, "muon_rate": 0.02, "muon_decay": 0.1}, 0.74),
+            record({"batch_size": 512, "muon_rate": 0.01, "muon_decay": 0.1}, 0.73),
+            record({"batch_size": 256, "muon_rate": 0.02, "muon_decay": 0.3}, 0.75),
+        ]
+    )
+    assert [(row["part"], row["beside"], round(row["gain"], 3)) for row in rows] == [
+        ("batch_size 256 → 512", "the start", -0.01),
+        ("muon_rate 0.0 → 0.01, muon_decay 0.1", "batch_size 512", 0.04),
+        ("muon_rate 0.0 → 0.02, muon_decay 0.1", "batch_size 512", 0.05),
+        ("muon_rate 0.0 → 0.02, muon_decay 0.3", "batch_size 256", 0.05),
+        ("muon_rate 0.01 → 0.02", "batch_size 512, muon_decay 0.1", 0.01),
+    ]
+
+
 def test_every_recipe_has_a_row_and_the_start_comes_first() -> None:
     trained = [record({"batch_size": 64}, 0.71), record({}, 0.70), record({}, 0.72, seed=1)]
     first, second = trial_rows(trained)
