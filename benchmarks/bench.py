@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from benchmarks import accuracy_report, growth, layers, precision, steps
+from benchmarks import accuracy_report, alternatives, growth, layers, precision, steps
 from benchmarks.command_line import (
     add_data_dir,
     add_out_dir,
@@ -38,7 +38,7 @@ from utils.records import SCHEMA, read_json, write_json, write_text
 
 # a section has NAME (of its record), TITLE, measure(setting) -> record, markdown(record) -> text,
 # and, where it has a figure, draw(record, plots)
-SECTIONS: tuple[ModuleType, ...] = (steps, layers, growth)
+SECTIONS: tuple[ModuleType, ...] = (steps, alternatives, layers, growth)
 RENDERED = (*SECTIONS, accuracy_report, precision)  # these two take hours and are run apart
 BUSY = 0.5  # processors that were at work in the last minute: more than what a start takes
 
