@@ -28,6 +28,8 @@ full: .venv/run ## the reported study on full MNIST and CIFAR-10: hours; stops a
 
 render: .venv/run ## tables, figures and README again, from the records alone
 	set -e; for script in $(scripts); do $(bin)/python $$script --no-train; done
+	$(bin)/python -m benchmarks.precision --no-train
+	$(bin)/python -m benchmarks.accuracy --no-train
 	$(bin)/python -m benchmarks.recipe_search --no-train
 	$(bin)/python -m benchmarks.bench --render
 
@@ -36,9 +38,11 @@ bench: .venv/run ## ratios against the usual loop and the processor: minutes, on
 
 bench-accuracy: .venv/run ## seconds to the report's accuracy, ours and the usual loop's: hours; goes on at will
 	$(bin)/python -m benchmarks.accuracy --data-dir $(DATA_DIR) $(FLAGS)
+	$(bin)/python -m benchmarks.bench --render
 
 bench-precision: .venv/run ## the same networks in float32 and bfloat16, three seeds: hours; goes on at will
 	$(bin)/python -m benchmarks.precision --data-dir $(DATA_DIR) $(FLAGS)
+	$(bin)/python -m benchmarks.bench --render
 
 search: .venv/run ## train the candidates for a recipe that have no record, on held-out images: hours
 	$(bin)/python -m benchmarks.recipe_search --data-dir $(DATA_DIR) $(FLAGS)

@@ -19,7 +19,7 @@ import homework_cnn_vs_fc_comparison
 import homework_custom_layers_experiments
 from benchmarks import timing
 from benchmarks.accuracy_records import MOST_EPOCHS, PARTS, Row, declared_rows, read_all
-from benchmarks.accuracy_report import NAME, TITLE, draw, markdown, readme_block, summarise
+from benchmarks.accuracy_report import NAME, TITLE, draw, markdown, summarise
 from benchmarks.accuracy_training import Data, Place, load, measure_row, train_row
 from benchmarks.command_line import (
     add_data_dir,
@@ -31,14 +31,12 @@ from benchmarks.command_line import (
     use_threads,
 )
 from benchmarks.timing import Effort, claim_lines
-from utils.cli import REPOSITORY, automatic_device, check_writable
+from utils.cli import automatic_device, check_writable
 from utils.environment import has_native_bfloat16
 from utils.errors import exit_code
 from utils.memory import keep_freed_memory
-from utils.readme import find_blocks
 from utils.recipes import QUICK_EPOCHS, quick
 from utils.records import write_json
-from utils.render import render_readme
 from utils.training import Compute
 
 __all__ = ["NAME", "TITLE", "main", "markdown"]
@@ -128,21 +126,16 @@ def make_place(options: Options) -> Place:
 
 
 def render(options: Options) -> None:
-    """Summary, figure and, where the README has a place for them, its block."""
+    """Summary and figure; ``benchmarks.bench --render`` puts them into the page and the README."""
     parts = read_all(options.every_row, options.records, options.most_epochs)
     record = summarise(parts, options.quick)
     if record is None:
         print("no network is trained to its end yet: nothing to render")
         return
     write_json(options.results / f"{NAME}.json", record)
-    picture = draw(record, options.plots)
+    draw(record, options.plots)
     for line in claim_lines(record["claims"]):
         print(line)
-    readme = REPOSITORY / "README.md"
-    if options.out_dir != REPOSITORY or options.quick or not record["claims"]:
-        return
-    if "benchmarks" in find_blocks(readme.read_text(encoding="utf-8"), str(readme)):
-        render_readme(readme, {"benchmarks": readme_block(record, picture, options.plots)})
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -167,7 +160,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_models(parser, model_names(declared_rows(EXPERIMENTS)))
     add_data_dir(parser)
-    add_out_dir(parser, "results/ and plots/, in the repository the README too")
+    add_out_dir(parser, "results/ and plots/")
     add_threads(parser)
     return parser
 

@@ -288,17 +288,24 @@ def _verdict(row: Record) -> str:
     return ratio_text(row) or "no ratio"
 
 
-def readme_block(record: Record, picture: Picture, plots: Path) -> str:
-    """The figure, its numbers in two sentences, and where the rest stands."""
+def readme(record: Record, plots: Path) -> dict[str, str]:
+    """The README's block: the figure, its numbers in two sentences, and where the rest stands.
+
+    None while there is no ratio.
+    """
+    picture = draw(record, plots)
+    if picture is None or not record["claims"]:
+        return {}
     rows = [row for row in record["rows"] if row["ratio"]]
     mean, smallest = (claim["value"] for claim in record["claims"])
     bounds = sum(map(is_lower_bound, rows))
     kind = "a lower bound" if bounds == 1 else "lower bounds"
     hedge = f", {bounds} of them {kind}, since it never got there," if bounds else ""
-    return (
+    text = (
         f"{picture_markdown(picture, plots)}\n\n"
         f"To pass the report's accuracy the usual loop trains {mean:.1f} times as long as this "
         f"study, the geometric mean of {len(rows)} ratios{hedge} and {smallest:.1f} times "
         f"as long where the two are closest, on {machines(record['measured_on'])}. Everything "
         "that was measured, with its goals: [docs/benchmarks.md](docs/benchmarks.md)."
     )
+    return {NAME: text}

@@ -29,15 +29,17 @@ from benchmarks.command_line import (
 )
 from benchmarks.timing import FULL, QUICK, Setting, claim_lines
 from models.registry import unknown
-from utils.cli import check_device, check_writable
+from utils.cli import REPOSITORY, check_device, check_writable
 from utils.data import Dataset, load_dataset, load_quick_dataset
 from utils.environment import environment
 from utils.errors import UserError, exit_code
 from utils.memory import keep_freed_memory
 from utils.records import SCHEMA, read_json, write_json, write_text
+from utils.render import render_readme
 
 # a section has NAME (of its record), TITLE, measure(setting) -> record, markdown(record) -> text,
-# and, where it has a figure, draw(record, plots)
+# and, where it has a figure, draw(record, plots), where the README has a block of it,
+# readme(record, plots) -> {name: text}
 SECTIONS: tuple[ModuleType, ...] = (steps, alternatives, layers, growth)
 RENDERED = (*SECTIONS, accuracy_report, precision)  # these two take hours and are run apart
 BUSY = 0.5  # processors that were at work in the last minute: more than what a start takes
@@ -144,7 +146,9 @@ def run(options: Options) -> None:
         warn_if_busy()
         for section in options.sections:
             measure_section(section, options)
-    text = render(options.records, options.plots)
+    text, blocks = render(options.records, options.plots)
+    if options.out_dir == REPOSITORY and not options.quick:
+        render_readme(REPOSITORY / "README.md", blocks)
     write_text(options.page, text)
     print(text)
     log.info("written: %s", options.page)
@@ -190,8 +194,8 @@ class DatasetLoader:
         return self.loaded[name]
 
 
-def render(folder: Path, plots: Path) -> str:
-    """Draws the figures of the records in ``folder``, and returns the page.
+def render(folder: Path, plots: Path) -> tuple[str, dict[str, str]]:
+    """Draws the figures of the records in ``folder``; returns the page and the README's blocks.
 
     Raises: UserError where there is no record.
     """
@@ -199,10 +203,13 @@ def render(folder: Path, plots: Path) -> str:
     records = {section: read_json(path) for section, path in paths.items() if path.exists()}
     if not records:
         raise UserError(f"no records in {folder}; measure first, without --render")
+    blocks: dict[str, str] = {}
     for section, record in records.items():
         if hasattr(section, "draw"):
             section.draw(record, plots)
-    return page(records)
+        if hasattr(section, "readme"):
+            blocks |= section.readme(record, plots)
+    return page(records), blocks
 
 
 def page(records: Mapping[ModuleType, Mapping[str, Any]]) -> str:
@@ -219,7 +226,7 @@ def page(records: Mapping[ModuleType, Mapping[str, Any]]) -> str:
 INTRODUCTION = """# Benchmarks
 
 How fast the study trains, as ratios: an absolute time says as much about the computer and its
-minute as about the code. What is compared had its turn in the same rounds of one process, and the
+minute as about the code. What is compared had its turn in the same rounds, and the
 ratio is the median over the rounds. `make bench` measures all of it again, in a quarter of an hour
 on two cores; the page is written from the records in `results/benchmarks/`."""
 

@@ -230,6 +230,11 @@ def markdown(record: Record) -> str:
     )
 
 
+def readme(record: Record, plots: Path) -> dict[str, str]:
+    """The README's block: what the table says; nothing is drawn in ``plots``."""
+    return {NAME: verdict(record["rows"])}
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Command line -> checked options; sets torch's thread count.
 

@@ -1,4 +1,4 @@
-"""How every benchmark is timed: in turn, in one process, the first round not counted.
+"""How every benchmark is timed: in turn, the first round not counted.
 
     actions A, B --round by round: A B A B ...--> seconds [rounds] --A / B--> median and quartiles
 

@@ -24,7 +24,7 @@ from benchmarks.accuracy_records import (
     passing,
     read_all,
 )
-from benchmarks.accuracy_report import draw, markdown, plot_times, readme_block, summarise
+from benchmarks.accuracy_report import draw, markdown, plot_times, readme, summarise
 from benchmarks.accuracy_training import (
     Data,
     Place,
@@ -362,7 +362,7 @@ def test_nothing_overlaps_in_the_figure_and_every_row_is_in_it(tmp_path: Path) -
 
 def test_the_readme_block_has_the_numbers_of_the_records(tmp_path: Path) -> None:
     record = made_up()
-    block = readme_block(record, draw(record, tmp_path), tmp_path)
+    block = readme(record, tmp_path)["accuracy"]
     mean, smallest = (claim["value"] for claim in record["claims"])
     assert f"{mean:.1f} times as long" in block
     assert f"{smallest:.1f} times" in block

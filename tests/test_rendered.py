@@ -34,9 +34,9 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], 
     for experiment in EXPERIMENTS:
         blocks |= render_experiment(experiment, folder / "results", folder / "plots")
     blocks |= render_overview(folder / "results", folder / "plots")
-    page = bench.render(RESULTS / "benchmarks", folder / "plots")
+    page, of_benchmarks = bench.render(RESULTS / "benchmarks", folder / "plots")
     write_text(folder / "docs" / "benchmarks.md", page)
-    return blocks, folder
+    return blocks | of_benchmarks, folder
 
 
 def test_the_readme_is_what_the_records_say(rendered: tuple[dict[str, str], Path]) -> None:
