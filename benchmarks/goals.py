@@ -78,9 +78,10 @@ def verdict(row: Record) -> str:
     return f"{100 * (mean(row['accuracies']) - row['goal']):+.2f}"
 
 
+DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 COLUMNS: list[Column] = [
     ("Network", lambda row: row["model"]),
-    ("Dataset", lambda row: {"mnist": "MNIST", "cifar10": "CIFAR-10"}[row["dataset"]]),
+    ("Dataset", lambda row: DATASETS[row["dataset"]]),
     (
         "Test accuracy, %",
         lambda row: percent(
@@ -99,7 +100,9 @@ COLUMNS: list[Column] = [
 def goals_markdown(rows: Sequence[Record]) -> str:
     """The table and which goals were not reached."""
     missed = [
-        f"{row['model']} ({verdict(row)})" for row in rows if mean(row["accuracies"]) < row["goal"]
+        f"{row['model']} on {DATASETS[row['dataset']]} ({verdict(row)})"
+        for row in rows
+        if mean(row["accuracies"]) < row["goal"]
     ]
     reached = len(rows) - len(missed)
     sentence = f"{reached} of {len(rows)} goals are reached"

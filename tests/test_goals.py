@@ -57,4 +57,4 @@ def test_a_row_is_the_study_and_the_other_seeds_of_the_same_recipe(results: Path
 def test_what_was_not_reached_is_named(results: Path) -> None:
     write(run_path(results, DEEP.experiment, DEEP.model, DEEP.seed), DEEP, 0.895)
     text = goals_markdown(goal_rows(results))
-    assert "0 of 1 goals are reached. Not reached: ResNetLikeCNN (-0.50)." in text
+    assert "0 of 1 goals are reached. Not reached: ResNetLikeCNN on CIFAR-10 (-0.50)." in text

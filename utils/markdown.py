@@ -126,7 +126,7 @@ def training_markdown(rows: Sequence[Row], evidence: Evidence) -> str:
         f"Not tuned: {_listed(evidence.experiment.not_tuned)}.",
         "FLOPs are those of one image's forward pass: a multiply-add is 2, and only convolutions "
         "and matrix products count.",
-        _how_speed_was_measured(evidence.speed),
+        _how_speed_was_measured(evidence.speed, evidence.records[0]["recipe"]),
     ]
     if "batch_loss_iqr" in rows[0]:
         caption.append(
@@ -193,16 +193,23 @@ def _machine(record: Record) -> str:
     return f"{device} ({record['device']}, {threads} thread{'' if threads == 1 else 's'})"
 
 
-def _how_speed_was_measured(speed: Record | None) -> str:
+def _how_speed_was_measured(speed: Record | None, recipe: Record) -> str:
     if not speed:
         return "The speed was not measured: run the script with --measure."
     sizes, rounds = speed["batch_sizes"], speed["rounds"]
+    muon = (
+        " Muon's part of a step does not grow with the batch but with the weight matrices: it is "
+        "small for convolutions and can be most of the step of a fully connected network."
+        if recipe["muon_rate"]
+        else ""
+    )
     return (
         f"Speed was measured apart from training, all models in turn, on {_machine(speed)}: "
         f"medians over {rounds} rounds, in brackets the inter-quartile range. Inference is in "
         f"float32: latency at batch {sizes['latency']}, throughput at batch "
         f"{sizes['throughput']}. A training step is in {speed['precision']} at batch "
-        f"{sizes['training']}; the training time is derived from it."
+        f"{sizes['training']}, with its batch and the optimiser; the training time is derived from "
+        f"it.{muon}"
     )
 
 
