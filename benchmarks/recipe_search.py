@@ -122,6 +122,23 @@ SEARCHES = (
             ({**FINAL, "dirac": True}, RESIDUAL, (0,)),
             ({**FINAL, "norm_rate": 4.0}, RESIDUAL, (0,)),
             ({**FINAL, "muon_rate": 0.01}, CONV, (0,)),
+            # what was chosen, with one thing changed: two networks, two seeds
+            *(
+                ({**FINAL, **changed}, SMALL, (0, 1))
+                for changed in (
+                    {"muon_rate": 0.0, "learning_rate": 0.05},
+                    {"muon_decay": 0.0},
+                    {"label_smoothing": 0.0},
+                    {"batch_size": 128},
+                    {"learning_rate": 0.05},
+                    {"crop_padding": 4},
+                    {"warmup": 0.4},
+                    {"weight_decay": 0.0},
+                    {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05},
+                )
+            ),
+            (FINAL, FULL, (1,)),
+            ({**FINAL, "muon_rate": 0.0, "learning_rate": 0.05}, FULL, (0, 1)),
         ),
     ),
     Search(
