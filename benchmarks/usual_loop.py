@@ -3,9 +3,9 @@
     torchvision's dataset --image by image, PIL--> DataLoader, 2 workers --> NCHW float32 --> Adam
 
 What is ours in it are the arrays: they are set as the dataset's ``data`` and ``targets``, so that
-both loops train on the same images, augmented as in our recipe. Its batches are of the usual 128,
-with which plain Adam needs fewer epochs than with ours of 256. The crop is padded with black as
-usual, which is cheaper here than the reflected border of ours.
+both loops train on the same images, augmented as in our recipe. Its batches are of the usual 128:
+a large batch of ours must not slow down its learning. The crop is padded with black as usual, which
+is cheaper here than the reflected border of ours.
 """
 
 import contextlib
