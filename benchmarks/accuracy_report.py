@@ -291,7 +291,7 @@ def _verdict(row: Record) -> str:
 def readme(record: Record, plots: Path) -> dict[str, str]:
     """The README's block: the figure, its numbers in two sentences, and where the rest stands.
 
-    None while there is no ratio.
+    Empty while there is no ratio.
     """
     picture = draw(record, plots)
     if picture is None or not record["claims"]:
