@@ -21,17 +21,16 @@ from benchmarks import timing
 from benchmarks.accuracy_records import MOST_EPOCHS, PARTS, Row, declared_rows, read_all
 from benchmarks.accuracy_report import NAME, TITLE, draw, markdown, summarise
 from benchmarks.accuracy_training import Data, Place, load, measure_row, train_row
-from benchmarks.command_line import (
+from benchmarks.command_line import add_models, check_models, new_parser
+from benchmarks.timing import Effort, claim_lines
+from utils.cli import (
     add_data_dir,
-    add_models,
     add_out_dir,
     add_threads,
-    check_models,
-    new_parser,
+    automatic_device,
+    check_writable,
     use_threads,
 )
-from benchmarks.timing import Effort, claim_lines
-from utils.cli import automatic_device, check_writable
 from utils.environment import has_native_bfloat16
 from utils.errors import exit_code
 from utils.memory import keep_freed_memory
@@ -160,7 +159,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_models(parser, model_names(declared_rows(EXPERIMENTS)))
     add_data_dir(parser)
-    add_out_dir(parser, "results/ and plots/")
+    add_out_dir(parser, "results/ and plots/", "the repository")
     add_threads(parser)
     return parser
 

@@ -20,16 +20,18 @@ import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from benchmarks import accuracy_report, alternatives, growth, layers, precision, steps
-from benchmarks.command_line import (
+from benchmarks.command_line import new_parser
+from benchmarks.timing import FULL, QUICK, Setting, claim_lines
+from models.registry import unknown
+from utils.cli import (
+    REPOSITORY,
     add_data_dir,
     add_out_dir,
     add_threads,
-    new_parser,
+    check_device,
+    check_writable,
     use_threads,
 )
-from benchmarks.timing import FULL, QUICK, Setting, claim_lines
-from models.registry import unknown
-from utils.cli import REPOSITORY, check_device, check_writable
 from utils.data import Dataset, load_dataset, load_quick_dataset
 from utils.environment import environment
 from utils.errors import UserError, exit_code
@@ -82,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = new_parser("bench", __doc__)
     add_what(parser)
     add_data_dir(parser)
-    add_out_dir(parser, "results/, plots/ and docs/")
+    add_out_dir(parser, "results/, plots/ and docs/", "the repository")
     add_threads(parser)
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"

@@ -1,13 +1,10 @@
-"""The flags that the commands of this folder share, and their checks."""
+"""What the commands of this folder share beside the flags of the scripts (``utils/cli.py``)."""
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
-
-import torch
 
 import models
-from utils.cli import MAX_THREADS, REPOSITORY, OneLineParser
+from utils.cli import OneLineParser, add_data_dir, add_threads, use_threads
 from utils.errors import UserError
 
 
@@ -21,38 +18,22 @@ def new_parser(module: str, description: str | None) -> argparse.ArgumentParser:
     )
 
 
-def add_data_dir(parser: argparse.ArgumentParser) -> None:
-    """``--data-dir``."""
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=REPOSITORY / "data",
-        metavar="DIR",
-        help="where mnist.npz and cifar10.npz or torchvision's files are, or are downloaded to "
-        "(default: data/ of the repository)",
-    )
+def parse_training(
+    module: str, description: str | None, known: Sequence[str], argv: Sequence[str] | None
+) -> argparse.Namespace:
+    """The command line of what only trains and renders; sets torch's thread count.
 
-
-def add_out_dir(parser: argparse.ArgumentParser, holds: str) -> None:
-    """``--out-dir``."""
-    parser.add_argument(
-        "--out-dir",
-        type=Path,
-        default=REPOSITORY,
-        metavar="DIR",
-        help=f"holds {holds} (default: the repository)",
-    )
-
-
-def add_threads(parser: argparse.ArgumentParser) -> None:
-    """``--threads``."""
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=torch.get_num_threads(),
-        metavar="N",
-        help="CPU threads (default: torch's own choice, here %(default)s)",
-    )
+    Raises: UserError for the first bad value.
+    """
+    parser = new_parser(module, description)
+    parser.add_argument("--no-train", action="store_true", help="only render from the records")
+    add_models(parser, known)
+    add_data_dir(parser)
+    add_threads(parser)
+    options = parser.parse_args(argv)
+    check_models(options.models, known)
+    use_threads(options.threads)
+    return options
 
 
 def add_models(parser: argparse.ArgumentParser, known: Sequence[str]) -> None:
@@ -64,16 +45,6 @@ def add_models(parser: argparse.ArgumentParser, known: Sequence[str]) -> None:
         help="only these; several commands may share the training, each with its own "
         f"(default: all, {', '.join(known)})",
     )
-
-
-def use_threads(number: int) -> None:
-    """Sets torch's thread count.
-
-    Raises: UserError for a number that cannot be meant.
-    """
-    if not 1 <= number <= MAX_THREADS:
-        raise UserError(f"--threads {number}: must be between 1 and {MAX_THREADS}")
-    torch.set_num_threads(number)
 
 
 def check_models(names: Sequence[str] | None, known: Sequence[str]) -> None:

@@ -9,7 +9,6 @@ forward and backward (autocast); parameters, loss and evaluation are float32 in 
 makes its updates orthogonal in bfloat16 in either case too: torch has it so.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,14 +21,7 @@ import homework_cnn_architecture_analysis as task2
 import homework_cnn_vs_fc_comparison as task1
 from benchmarks.accuracy_report import distinct, machines
 from benchmarks.accuracy_training import Bar
-from benchmarks.command_line import (
-    add_data_dir,
-    add_models,
-    add_threads,
-    check_models,
-    new_parser,
-    use_threads,
-)
+from benchmarks.command_line import parse_training
 from utils.batches import steps_per_epoch
 from utils.cli import REPOSITORY
 from utils.data import load_dataset
@@ -235,25 +227,10 @@ def readme(record: Record, plots: Path) -> dict[str, str]:
     return {NAME: verdict(record["rows"])}
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Command line -> checked options; sets torch's thread count.
-
-    Raises: UserError for the first bad value.
-    """
-    names = list(dict.fromkeys(run.model for run in planned_runs()))
-    parser = new_parser("precision", __doc__)
-    add_models(parser, names)
-    add_data_dir(parser)
-    add_threads(parser)
-    parser.add_argument("--no-train", action="store_true", help="only summarise the records")
-    options = parser.parse_args(argv)
-    check_models(options.models, names)
-    use_threads(options.threads)
-    return options
-
-
-def run_command(options: argparse.Namespace) -> None:
+def run_command(argv: Sequence[str] | None) -> None:
     """Trains what is missing and writes the summary."""
+    names = list(dict.fromkeys(run.model for run in planned_runs()))
+    options = parse_training(NAME, __doc__, names, argv)
     keep_freed_memory()
     if not options.no_train:
         train_missing(options.data_dir, options.models)
@@ -267,7 +244,7 @@ def run_command(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
-    return exit_code(lambda: run_command(parse(argv)), "the same command goes on")
+    return exit_code(lambda: run_command(argv), "the same command goes on")
 
 
 if __name__ == "__main__":

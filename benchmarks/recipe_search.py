@@ -6,7 +6,6 @@ Run it with ``make search``: what is on disk is not trained again. Several proce
 work, each with other ``--models``.
 """
 
-import argparse
 import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,14 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.command_line import (
-    add_data_dir,
-    add_models,
-    add_threads,
-    check_models,
-    new_parser,
-    use_threads,
-)
+from benchmarks.command_line import parse_training
 from benchmarks.recipe_report import render_recipes, settings
 from benchmarks.trials import TrialRecipe, held_out, run_trial
 from utils.cli import REPOSITORY
@@ -241,26 +233,11 @@ def run_search(search: Search, data: Dataset, only: Sequence[str] | None) -> Non
         )
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Command line -> checked options; sets torch's thread count.
-
-    Raises: UserError for the first bad value.
-    """
+def search_and_render(argv: Sequence[str] | None) -> None:
+    """Trains what is missing and renders."""
     every = [names for search in SEARCHES for _, names, _ in search.candidates]
     known = list(dict.fromkeys(itertools.chain(*every)))
-    parser = new_parser("recipe_search", __doc__)
-    add_models(parser, known)
-    add_data_dir(parser)
-    add_threads(parser)
-    parser.add_argument("--no-train", action="store_true", help="render docs/recipes.md alone")
-    options = parser.parse_args(argv)
-    check_models(options.models, known)
-    use_threads(options.threads)
-    return options
-
-
-def search_and_render(options: argparse.Namespace) -> None:
-    """Trains what is missing and renders."""
+    options = parse_training("recipe_search", __doc__, known, argv)
     keep_freed_memory()
     for search in SEARCHES:
         if any(missing(search, options.models)) and not options.no_train:
@@ -272,7 +249,7 @@ def search_and_render(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
     then = "the same command goes on after the last trial"
-    return exit_code(lambda: search_and_render(parse(argv)), then)
+    return exit_code(lambda: search_and_render(argv), then)
 
 
 if __name__ == "__main__":

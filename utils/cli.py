@@ -138,21 +138,8 @@ def add_which(group: argparse._ArgumentGroup, names: Sequence[str]) -> None:
 
 def add_where(group: argparse._ArgumentGroup) -> None:
     """Flags about folders and the machine."""
-    group.add_argument(
-        "--data-dir",
-        type=Path,
-        default=REPOSITORY / "data",
-        metavar="DIR",
-        help="where mnist.npz and cifar10.npz or torchvision's files are, or are downloaded to "
-        "(default: data/ of the repository)",
-    )
-    group.add_argument(
-        "--out-dir",
-        type=Path,
-        default=REPOSITORY,
-        metavar="DIR",
-        help="holds results/ and plots/ (default: the repository, whose README is then rendered)",
-    )
+    add_data_dir(group)
+    add_out_dir(group, "results/ and plots/", "the repository, whose README is then rendered")
     group.add_argument(
         "--device",
         help="auto, cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU "
@@ -164,6 +151,34 @@ def add_where(group: argparse._ArgumentGroup) -> None:
         help="bfloat16 trains under autocast, faster where the processor has it; one for all rows "
         "of a table (default: that of the records at hand, else float32)",
     )
+    add_threads(group)
+
+
+def add_data_dir(group: argparse._ActionsContainer) -> None:
+    """``--data-dir``."""
+    group.add_argument(
+        "--data-dir",
+        type=Path,
+        default=REPOSITORY / "data",
+        metavar="DIR",
+        help="where mnist.npz and cifar10.npz or torchvision's files are, or are downloaded to "
+        "(default: data/ of the repository)",
+    )
+
+
+def add_out_dir(group: argparse._ActionsContainer, holds: str, default: str) -> None:
+    """``--out-dir``; the help says what it holds, and what it is by default."""
+    group.add_argument(
+        "--out-dir",
+        type=Path,
+        default=REPOSITORY,
+        metavar="DIR",
+        help=f"holds {holds} (default: {default})",
+    )
+
+
+def add_threads(group: argparse._ActionsContainer) -> None:
+    """``--threads``."""
     group.add_argument(
         "--threads",
         type=int,
@@ -202,12 +217,20 @@ def parse(
     )
     check_epochs(options)
     check_study_seeds(options)
-    if not 1 <= arguments.threads <= MAX_THREADS:
-        raise UserError(f"--threads {arguments.threads}: must be between 1 and {MAX_THREADS}")
-    torch.set_num_threads(arguments.threads)
+    use_threads(arguments.threads)
     check_writable(options.results)
     check_writable(options.plots)
     return options
+
+
+def use_threads(number: int) -> None:
+    """Sets torch's thread count.
+
+    Raises: UserError for a number that cannot be meant.
+    """
+    if not 1 <= number <= MAX_THREADS:
+        raise UserError(f"--threads {number}: must be between 1 and {MAX_THREADS}")
+    torch.set_num_threads(number)
 
 
 def select_experiments(
