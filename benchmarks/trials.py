@@ -101,7 +101,7 @@ def train_network(
 ) -> list[float]:
     """Trains ``network`` on whitened images and keeps its average up; the mean loss per epoch."""
     recipe, whole = run.recipe, nn.Sequential(whiten, network)
-    optimizers = trial_optimizers(network, recipe)
+    optimizers = trial_optimizers(network, recipe, compute.dtype)
     steps = recipe.epochs * steps_per_epoch(len(data.x_train), recipe)
     schedules = [build_schedule(optimizer, recipe, steps) for optimizer in optimizers]
     views = augmented_views(data.x_train, recipe)
@@ -181,7 +181,9 @@ class Whitening(nn.Module):
         return ((x.flatten(1) - self.mean) @ self.matrix).view_as(x)
 
 
-def trial_optimizers(network: nn.Module, recipe: TrialRecipe) -> list[torch.optim.Optimizer]:
+def trial_optimizers(
+    network: nn.Module, recipe: TrialRecipe, dtype: torch.dtype
+) -> list[torch.optim.Optimizer]:
     """The study's optimisers, with the parts on trial in them."""
     kinds = (nn.Conv2d, nn.Linear) if recipe.muon_linear else (nn.Conv2d,)
     *before, _ = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
@@ -189,8 +191,7 @@ def trial_optimizers(network: nn.Module, recipe: TrialRecipe) -> list[torch.opti
     optimizers = [ordinary_optimizer(list(network.parameters()), recipe)]
     if recipe.muon_rate and weights:
         take_out(optimizers[0], weights)
-        optimizers.append(HiddenMuon(weights, recipe))
-        optimizers[-1].param_groups[0]["ns_steps"] = recipe.muon_steps
+        optimizers.append(HiddenMuon(weights, recipe, dtype, recipe.muon_steps))
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     if norms and recipe.norm_rate != 1:
         parameters = [p for norm in norms for p in norm.parameters()]

@@ -8,7 +8,7 @@ from torch import nn
 
 import models
 from utils.experiment import Recipe
-from utils.optimizers import MUON_STEPS, HiddenMuon, as_matrix, build_optimizers
+from utils.optimizers import MUON_STEPS, HiddenMuon, as_matrix, build_optimizers, orthogonal
 
 RECIPE = Recipe(1, "sgd", 0.1, 0.3, momentum=0.7)
 
@@ -19,8 +19,8 @@ def channels_last(module: nn.Module) -> nn.Module:
 
 def test_the_optimizer_is_the_recipe() -> None:
     network = nn.Linear(2, 2)
-    (adamw,) = build_optimizers(network, replace(RECIPE, optimizer="adamw"))
-    (sgd,) = build_optimizers(network, RECIPE)
+    (adamw,) = build_optimizers(network, replace(RECIPE, optimizer="adamw"), torch.float32)
+    (sgd,) = build_optimizers(network, RECIPE, torch.float32)
     assert isinstance(adamw, torch.optim.AdamW)
     assert isinstance(sgd, torch.optim.SGD)
     for optimizer in (adamw, sgd):
@@ -33,27 +33,30 @@ def test_the_optimizer_is_the_recipe() -> None:
 def test_muon_takes_the_hidden_weights_and_the_recipes_optimizer_all_the_rest(model: str) -> None:
     network = channels_last(models.build(model))
     recipe = replace(RECIPE, muon_rate=0.02, muon_decay=0.1)
-    ordinary, muon = build_optimizers(network, recipe)
+    ordinary, muon = build_optimizers(network, recipe, torch.bfloat16)
     weights = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert isinstance(ordinary, torch.optim.SGD)
-    assert set(muon.weights) == set(weights[:-1])  # the last one is the classifier's
-    assert set(ordinary.param_groups[0]["params"]) == set(network.parameters()) - set(muon.weights)
+    taken = set(muon.param_groups[0]["params"])
+    assert taken == set(weights[:-1])  # the last one is the classifier's
+    assert set(ordinary.param_groups[0]["params"]) == set(network.parameters()) - taken
+    assert muon.dtype == torch.bfloat16
     assert (muon.param_groups[0]["lr"], muon.param_groups[0]["weight_decay"]) == (0.02, 0.1)
 
 
 def test_without_a_rate_or_a_hidden_layer_there_is_no_muon() -> None:
-    assert len(build_optimizers(models.build("FCNet"), RECIPE)) == 1
-    assert len(build_optimizers(nn.Linear(2, 2), replace(RECIPE, muon_rate=0.02))) == 1
+    assert len(build_optimizers(models.build("FCNet"), RECIPE, torch.float32)) == 1
+    with_rate = replace(RECIPE, muon_rate=0.02)
+    assert len(build_optimizers(nn.Linear(2, 2), with_rate, torch.float32)) == 1
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 3, 3), (4, 1, 3, 3), (4, 8, 1, 1), (8, 2, 5, 5)])
-def test_muon_steps_on_the_filters_themselves(shape: tuple[int, ...]) -> None:
+def test_muon_steps_on_the_filters_themselves_as_torchs_own_does(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     conv = channels_last(nn.Conv2d(shape[1], shape[0], shape[2:], bias=False))
     twin = nn.Parameter(conv.weight.detach().permute(0, 2, 3, 1).flatten(1).clone())
     recipe = replace(RECIPE, muon_rate=0.1, muon_decay=0.2)
     muons = [
-        HiddenMuon([conv.weight], recipe),
+        HiddenMuon([conv.weight], recipe, torch.bfloat16),
         torch.optim.Muon([twin], 0.1, weight_decay=0.2, ns_steps=MUON_STEPS),
     ]
     for _ in range(2):
@@ -66,10 +69,38 @@ def test_muon_steps_on_the_filters_themselves(shape: tuple[int, ...]) -> None:
         assert torch.equal(conv.weight.permute(0, 2, 3, 1).flatten(1), twin)
 
 
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
+def test_orthogonal_applies_the_polynomial_to_the_singular_values(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(shape, dtype=torch.float64)
+    u, s, vt = torch.linalg.svd(matrix, full_matrices=False)
+    s = s / s.norm()
+    for _ in range(3):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    torch.testing.assert_close(orthogonal(matrix, 3), u * s @ vt)
+
+
+def test_orthogonal_stays_in_its_precision_and_bears_a_gradient_of_zeros() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        assert orthogonal(torch.ones(3, 2, dtype=dtype), 5).dtype == dtype
+    assert torch.equal(orthogonal(torch.zeros(3, 2), 5), torch.zeros(3, 2))
+
+
+def test_in_float32_muon_steps_near_where_it_does_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    weights = [nn.Parameter(torch.zeros(20, 30)) for _ in range(2)]
+    gradient = torch.randn(20, 30)
+    for weight, dtype in zip(weights, (torch.float32, torch.bfloat16), strict=True):
+        weight.grad = gradient.clone()
+        HiddenMuon([weight], replace(RECIPE, muon_rate=0.1), dtype).step()
+    assert not torch.equal(*weights)
+    assert (weights[0] - weights[1]).norm() / weights[0].norm() < 0.03
+
+
 def test_filters_without_a_gradient_stay() -> None:
     conv = channels_last(nn.Conv2d(3, 4, 3))
     before = conv.weight.clone()
-    HiddenMuon([conv.weight], replace(RECIPE, muon_rate=0.1)).step()
+    HiddenMuon([conv.weight], replace(RECIPE, muon_rate=0.1), torch.float32).step()
     assert torch.equal(conv.weight, before)
 
 

@@ -51,7 +51,7 @@ def test_the_validation_images_come_from_the_train_split_and_are_not_trained_on(
 def test_every_parameter_has_one_optimizer() -> None:
     network = models.build("CNNWithResidual").to(memory_format=torch.channels_last)
     recipe = replace(RECIPE, muon_rate=0.1, muon_decay=0.2, norm_rate=3.0)
-    ordinary, muon = trial_optimizers(network, recipe)
+    ordinary, muon = trial_optimizers(network, recipe, torch.float32)
     assert [group["lr"] for group in ordinary.param_groups] == [0.01, pytest.approx(0.03)]
     assert muon.param_groups[0]["weight_decay"] == 0.2
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
@@ -62,9 +62,9 @@ def test_every_parameter_has_one_optimizer() -> None:
 def test_muon_may_take_the_hidden_linear_layers_and_leaves_the_classifier() -> None:
     network = models.build("FCNet")
     recipe = replace(RECIPE, muon_rate=0.1, muon_linear=True)
-    ordinary, muon = trial_optimizers(network, recipe)
+    ordinary, muon = trial_optimizers(network, recipe, torch.float32)
     weights = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
-    assert set(muon.weights) == set(weights[:-1])
+    assert set(muon.param_groups[0]["params"]) == set(weights[:-1])
     assert weights[-1] in set(ordinary.param_groups[0]["params"])
 
 
@@ -200,10 +200,10 @@ def test_every_recipe_has_a_row_and_the_start_comes_first() -> None:
 def test_muon_may_leave_out_the_layer_that_meets_the_image() -> None:
     network = models.build("FCNet")
     recipe = replace(RECIPE, muon_rate=0.1, muon_linear=True, muon_first=False, muon_steps=2)
-    _, muon = trial_optimizers(network, recipe)
+    _, muon = trial_optimizers(network, recipe, torch.float32)
     weights = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
-    assert set(muon.weights) == set(weights[1:-1])
-    assert muon.param_groups[0]["ns_steps"] == 2
+    assert set(muon.param_groups[0]["params"]) == set(weights[1:-1])
+    assert muon.steps == 2
 
 
 def test_every_candidate_is_a_recipe_and_has_a_file_of_its_own() -> None:

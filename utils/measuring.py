@@ -138,7 +138,7 @@ def training_action(
     """One training step; ``views`` are the train split's ``augmented_views``."""
     network = copy.deepcopy(network).train()
     # at the learning rate zero every step does its full work, and the loss cannot run away
-    optimizers = build_optimizers(network, recipe)
+    optimizers = build_optimizers(network, recipe, compute.dtype)
     for optimizer in optimizers:
         optimizer.param_groups[0]["lr"] = 0.0
     batches = _endless_batches(dataset, views, recipe)

@@ -40,6 +40,11 @@ class Compute:
     device: torch.device
     precision: str = "float32"  # or "bfloat16": autocast, the parameters stay float32
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the large products."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
     def autocast(self) -> contextlib.AbstractContextManager:
         """The context in which a training step's forward pass runs."""
         enabled = self.precision == "bfloat16"
@@ -133,7 +138,7 @@ def train_step(
 def initial_state(run: Run, dataset: Dataset, compute: Compute) -> TrainingState:
     """An untrained network with its optimisers and schedules; draws from the seeded generators."""
     network = build_network(run, compute.device)
-    optimizers = build_optimizers(network, run.recipe)
+    optimizers = build_optimizers(network, run.recipe, compute.dtype)
     steps = run.recipe.epochs * steps_per_epoch(len(dataset.x_train), run.recipe)
     return TrainingState(
         identity=run_identity(run, compute) | {"fingerprint": dataset.fingerprint},
