@@ -2,7 +2,8 @@ PYTHON ?= python3
 # CPU=1 takes the CPU-only build of torch; a plain install on Linux brings several GB of CUDA
 CPU ?=
 DATA_DIR ?= data
-PRECISION ?= bfloat16
+# bfloat16 where the processor has it; empty: that of the records at hand, else float32
+PRECISION ?=
 FLAGS ?=
 
 bin := .venv/bin
@@ -24,7 +25,8 @@ test: .venv/dev ## set up, then lint and all tests: minutes
 
 full: .venv/run ## the reported study on full MNIST and CIFAR-10: hours; stops and goes on at will
 	set -e; for script in $(scripts); do \
-	  $(bin)/python $$script --data-dir $(DATA_DIR) --precision $(PRECISION) $(FLAGS); done
+	  $(bin)/python $$script --data-dir $(DATA_DIR) \
+	    $(if $(PRECISION),--precision $(PRECISION)) $(FLAGS); done
 
 render: .venv/run ## tables, figures and README again, from the records alone
 	set -e; for script in $(scripts); do $(bin)/python $$script --no-train; done

@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from benchmarks.accuracy_records import is_finished, passing
 from benchmarks.timing import Claim, as_records, geometric_mean, ratio
 from utils.canvas import BLUE, GREY, ORANGE, new_figure, save
+from utils.environment import machine_name
 from utils.figures_training import Picture
 from utils.markdown import Column, digits, markdown_table, percent, picture_markdown
 from utils.measuring import spread
@@ -213,13 +214,8 @@ def _exceptions(record: Record) -> list[str]:
 
 
 def machines(environments: Sequence[Record]) -> str:
-    """Processor and threads, in words."""
-    names = [
-        f"{each['processor'] if each['device'] == 'cpu' else each['device']} "
-        f"({each['threads']} thread{'' if each['threads'] == 1 else 's'})"
-        for each in environments
-    ]
-    return listed(distinct(names))
+    """All that are different, in words."""
+    return listed(distinct([machine_name(each) for each in environments]))
 
 
 def distinct(values: Sequence[Any]) -> list[Any]:

@@ -33,7 +33,7 @@ from utils.cli import (
     use_threads,
 )
 from utils.data import Dataset, load_dataset, load_quick_dataset
-from utils.environment import environment
+from utils.environment import environment, machine_name
 from utils.errors import UserError, exit_code
 from utils.memory import keep_freed_memory
 from utils.records import SCHEMA, read_json, write_json, write_text
@@ -236,10 +236,8 @@ on two cores; the page is written from the records in `results/benchmarks/`."""
 def machine(record: Mapping[str, Any]) -> str:
     """Processor, threads, versions."""
     found = record["environment"]
-    device = found["processor"] if found["device"] == "cpu" else found["device"]
-    threads = f"{found['threads']} thread{'' if found['threads'] == 1 else 's'}"
     quick = "; a quick run on other images, whose numbers mean little" if record["quick"] else ""
-    return f"{device} ({threads}), torch {found['torch']}, Python {found['python']}{quick}"
+    return f"{machine_name(found)}, torch {found['torch']}, Python {found['python']}{quick}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,8 +5,8 @@
 Networks that train in minutes have three seeds, two dear ones a single seed. What is on record,
 here or in the study itself, is not trained again; several processes may share the work, each with
 other ``--models``. In bfloat16 a training step computes its convolutions and matrix products,
-forward and backward (autocast); parameters, loss and evaluation are float32 in either case. Muon
-makes its updates orthogonal in bfloat16 in either case too: torch has it so.
+forward and backward (autocast), and Muon's; parameters, loss and evaluation are float32 in either
+case.
 """
 
 import sys
@@ -214,8 +214,7 @@ def markdown(record: Record) -> str:
             markdown_table(record["rows"], COLUMNS),
             verdict(record["rows"]),
             "Test accuracy after the last epoch, mean ± standard deviation over seeds; difference: "
-            "bfloat16 less float32, each seed with itself, the mean. Muon makes its updates "
-            "orthogonal in bfloat16 in either case. Trained on "
+            "bfloat16 less float32, each seed with itself, the mean. Trained on "
             f"{machines(record['trained_on'])}."
             + (f" Not trained yet: {missing} of {record['declared']} networks." if missing else ""),
         ]

@@ -129,7 +129,7 @@ def test_the_caption_says_how_it_was_measured(tmp_path: Path) -> None:
     caption = training_markdown(training_rows(evidence), evidence).rsplit("|\n", 1)[1]
     for part in (
         "CIFAR-10: 50,000 train and 10,000 test images; 3 epochs, seed 0.",
-        "Trained in bfloat16 on A Processor (cpu, 2 threads).",
+        "Trained in bfloat16 on A Processor (2 threads).",
         "those of the last epoch",
         "Varied: kernel size. Held equal: epochs. Not tuned: learning rate.",
         "a multiply-add is 2, and only convolutions and matrix products count",

@@ -334,5 +334,8 @@ def check_writable(folder: Path) -> None:
 def warn_if_emulated(device: torch.device, precision: str) -> str | None:
     """A sentence where the precision is slower than float32 on this device."""
     if precision == "bfloat16" and not has_native_bfloat16(device):
-        return f"{device.type} has no native bfloat16: it is emulated, and slower than float32"
+        return (
+            f"{device.type} has no native bfloat16: it is emulated, many times slower than "
+            "--precision float32"
+        )
     return None

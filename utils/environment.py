@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy
@@ -29,7 +30,7 @@ def has_native_bfloat16(device: torch.device) -> bool:
 
 
 def environment(device: torch.device) -> dict[str, object]:
-    """Versions, processor, device and thread count, for a record."""
+    """Versions, processor, device and thread count, for a record; ``machine_name`` reads it."""
     return {
         "python": sys.version.split()[0],
         "torch": str(torch.__version__),  # a string of its own kind otherwise
@@ -37,6 +38,21 @@ def environment(device: torch.device) -> dict[str, object]:
         "numpy": numpy.__version__,
         "system": platform.system(),
         "processor": processor(),
+        # a cloud calls processors of three generations alike, which are not equally fast
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "native_bfloat16": has_native_bfloat16(device),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
     }
+
+
+def machine_name(environment: Mapping[str, object]) -> str:
+    """Processor or accelerator and threads, as in "AMD EPYC (AVX512 with bfloat16, 2 threads)"."""
+    on_cpu = environment["device"] == "cpu"
+    instructions = environment.get("instructions")  # records from before do not have it
+    threads = environment["threads"]
+    details = [f"{threads} thread{'' if threads == 1 else 's'}"]
+    if on_cpu and instructions:
+        has_bfloat16 = " with bfloat16" if environment["native_bfloat16"] else ""
+        details.insert(0, f"{instructions}{has_bfloat16}")
+    return f"{environment['processor' if on_cpu else 'device']} ({', '.join(details)})"

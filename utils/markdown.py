@@ -8,6 +8,7 @@ tuned, and how each number was measured.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from utils.environment import machine_name
 from utils.evidence import Evidence, Record
 from utils.figures_training import Picture
 from utils.tables import Row
@@ -147,7 +148,7 @@ def layers_markdown(rows: Sequence[Row], record: Record, kind: str) -> str:
     same = all(entry["input_shape"] == modules[0]["input_shape"] for entry in modules)
     caption = [
         f"Input {modules[0]['input_shape']}{'' if same else ' (the first row)'}; float32 on "
-        f"{_machine(record)}.",
+        f"{machine_name(record['environment'])}.",
         "Signed mean gradient: of the mean of the output, as the report has it; positive and "
         "negative entries cancel. Mean absolute gradient: under a random normal cotangent from a "
         "seeded generator.",
@@ -169,7 +170,7 @@ def _what_was_run(evidence: Evidence) -> str:
     record = evidence.records[0]
     data = record["data"]
     machines = dict.fromkeys(
-        _machine({**record, "environment": environment})
+        machine_name(environment)
         for record in evidence.records
         for environment in (record["environment"], *record["continued_in"])
     )
@@ -184,15 +185,6 @@ def _what_was_run(evidence: Evidence) -> str:
     )
 
 
-def _machine(record: Record) -> str:
-    """Device, processor and threads, in words."""
-    environment = record["environment"]
-    device = environment["device"]
-    device = environment["processor"] if device == "cpu" else device
-    threads = environment["threads"]
-    return f"{device} ({record['device']}, {threads} thread{'' if threads == 1 else 's'})"
-
-
 def _how_speed_was_measured(speed: Record | None, recipe: Record) -> str:
     if not speed:
         return "The speed was not measured: run the script with --measure."
@@ -204,8 +196,9 @@ def _how_speed_was_measured(speed: Record | None, recipe: Record) -> str:
         else ""
     )
     return (
-        f"Speed was measured apart from training, all models in turn, on {_machine(speed)}: "
-        f"medians over {rounds} rounds, in brackets the inter-quartile range. Inference is in "
+        "Speed was measured apart from training, all models in turn, on "
+        f"{machine_name(speed['environment'])}: medians over {rounds} rounds, in "
+        "brackets the inter-quartile range. Inference is in "
         f"float32: latency at batch {sizes['latency']}, throughput at batch "
         f"{sizes['throughput']}. A training step is in {speed['precision']} at batch "
         f"{sizes['training']}, with its batch and the optimiser; the training time is derived from "
