@@ -1,19 +1,18 @@
 """A training step: against the usual loop, the bare step and the processor, all in turn.
 
     for each network, round by round:
-        usual loop, our loop, bare step, optimiser, matrix product, checkpoint --> ratios
+        usual loop, our loop, bare step, their parts, matrix products, checkpoint --> ratios
 
 Our loop is ``utils.training.train_epoch`` itself, over as many images as a segment has. The bare
-step is forward, loss, backward and optimiser on one batch that lies ready, again and again; the
-optimiser's part of it is timed by itself too. The matrix product is the most arithmetic that this
-library gets out of these threads. One set of segments serves all three comparisons, so that a
-round has them all within seconds.
+step is forward, loss, backward and optimiser on one batch that lies ready, again and again. What
+either has in it is timed by itself too: the optimiser, the making of batches, the gradient norms.
+One set of segments serves all three comparisons, so that a round has them all within seconds.
 """
 
 import itertools
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 import homework_cnn_architecture_analysis as task2
 import homework_cnn_vs_fc_comparison as task1
@@ -35,11 +35,11 @@ from utils.checkpoint import TrainingState, save_checkpoint, seed_everything
 from utils.data import Dataset
 from utils.environment import has_native_bfloat16
 from utils.experiment import Run, declared_runs
-from utils.flops import forward_flops
+from utils.flops import step_flops
 from utils.measuring import spread
 from utils.progress import Progress
 from utils.recipes import quick
-from utils.training import Compute, initial_state, train_epoch, train_step
+from utils.training import Compute, gradient_norms, initial_state, train_epoch, train_step
 
 __all__ = ["NAME", "TITLE", "markdown", "measure"]
 
@@ -47,7 +47,6 @@ NAME = "steps"
 TITLE = "A training step"
 
 SAME_NETWORK = {"ShallowCNN": "CNN3x3"}  # one network under two names: measured once
-BACKWARD = 3  # a training step counts as three forward passes: the backward pass has two products
 PRODUCT_SIZE, QUICK_PRODUCT_SIZE = 3072, 512
 
 log = logging.getLogger(__name__)
@@ -108,6 +107,7 @@ def measure_network(
             "usual": Staged(lambda: usual.running(images)),
             **segments(run, dataset, computes, batches, checkpoint, progress),
             "product": matrix_product(product_size(setting), setting.device),
+            "convolution": product_as_convolution(product_size(setting), setting.device),
         }
         seconds = in_turn(actions, rounds)
     product_rates = 2 * product_size(setting) ** 3 / seconds["product"]
@@ -115,6 +115,7 @@ def measure_network(
         "seconds": {name: values.tolist() for name, values in seconds.items()},
         "usual_images_per_second": spread(images / seconds["usual"]),
         "product_flops_per_second": spread(product_rates),
+        "convolution_of_product": ratio(seconds["product"], seconds["convolution"]),
     }
     for precision, compute in computes.items():
         row[precision] = ratios(row, seconds, precision, product_rates)
@@ -126,7 +127,7 @@ def facts(run: Run, setting: Setting) -> dict[str, Any]:
     """What a row says about its network before anything is measured."""
     dataset, size = setting.dataset(run.dataset), run.recipe.batch_size
     network, images = models.build(run.model, **run.overrides), len(dataset.x_train)
-    flops = BACKWARD * forward_flops(network, dataset.x_train.shape[1:])  # of one image
+    flops = step_flops(network, dataset.x_train.shape[1:])
     whole = images // size - PREFETCHED  # what an epoch of the usual loop has for a segment
     return {
         "model": run.model,
@@ -154,15 +155,18 @@ def ratios(
     both is added to our loop where the overhead is meant.
     """
     loop, bare = seconds[f"loop {precision}"], seconds[f"bare {precision}"]
+    optimizer = seconds[f"optimizer {precision}"]
     epochs = row["batches"] / row["batches_per_epoch"]  # in a segment
     once = seconds["checkpoint"] * epochs + seconds["views"] * epochs / row["epochs"]
     images = row["batches"] * row["batch_size"]
     return {
         "images_per_second": spread(images / loop),
         "times_usual": ratio(seconds["usual"], loop),
-        "without_optimizer": ratio(seconds["usual"], loop - seconds["optimizer"]),
+        "without_optimizer": ratio(seconds["usual"], loop - optimizer),
         "overhead": spread((loop + once) / bare - 1),
-        "optimizer": ratio(seconds["optimizer"], bare),
+        "optimizer": ratio(optimizer, bare),
+        "batches": ratio(seconds["batches"], bare),
+        "norms": ratio(seconds["norms"], bare),
         "of_product": ratio(images * row["step_flops_per_image"] / bare, product_rates),
     }
 
@@ -182,10 +186,16 @@ def segments(
         for precision, compute in computes.items()
     }
     steps = {precision: bare_step(run, dataset, compute) for precision, compute in computes.items()}
+    stepped = with_gradients(run, dataset, computes["float32"])
+    optimizers = {
+        precision: optimizer_step(run, dataset, compute) for precision, compute in computes.items()
+    }
     return {
         **{f"loop {precision}": loop for precision, loop in loops.items()},
         **{f"bare {precision}": repeated(step, batches) for precision, step in steps.items()},
-        "optimizer": repeated(optimizer_step(run, dataset, computes["float32"]), batches),
+        **{f"optimizer {each}": repeated(step, batches) for each, step in optimizers.items()},
+        "batches": batch_making(run, dataset, views, batches),
+        "norms": repeated(lambda: gradient_norms(stepped.network), batches),
         "views": lambda: augmented_views(dataset.x_train, run.recipe),
         "checkpoint": lambda: save_checkpoint(checkpoint, loops["float32"].state),
     }
@@ -198,12 +208,43 @@ def matrix_product(size: int, device: torch.device) -> Action:
     return lambda: torch.mm(matrix, matrix, out=result)
 
 
-class OurLoop:
-    """The study's loop; called, it trains on the next ``batches * batch_size`` images.
+def product_as_convolution(size: int, device: torch.device) -> Action:
+    """The same product as a 1 × 1 convolution, which another of torch's libraries computes.
 
-    They lie all over the train split, and are others each time: a part that fits the processor's
-    cache would be gathered faster than the study's own batches are.
+    ``size`` pixels, in ``size // 32`` rows, with as many channels in and out.
     """
+    x = torch.randn(1, size, size // 32, 32, device=device)
+    x = x.to(memory_format=torch.channels_last)
+    weight = torch.randn(size, size, 1, 1, device=device).to(memory_format=torch.channels_last)
+    return lambda: conv2d(x, weight)
+
+
+def parts(views: Tensor, images: int) -> Iterator[slice]:
+    """Which ``images`` of the train split a segment trains on, others each time, for ever.
+
+    They lie all over it: what fits the processor's cache would be gathered faster than the
+    study's own batches are.
+    """
+    stride = len(views) // images
+    return itertools.cycle(slice(start, images * stride, stride) for start in range(stride))
+
+
+def batch_making(run: Run, dataset: Dataset, views: Tensor, batches: int) -> Action:
+    """Draws, cuts, mirrors and normalises a segment's batches, and trains on none."""
+    generator = torch.Generator().manual_seed(run.seed)
+    segments = parts(views, batches * run.recipe.batch_size)
+
+    def make() -> None:
+        part = next(segments)
+        labels = replace(dataset, y_train=dataset.y_train[part])
+        for _ in training_batches(labels, views[part], run.recipe, generator):
+            pass
+
+    return make
+
+
+class OurLoop:
+    """The study's loop; called, it trains on the next ``batches * batch_size`` images."""
 
     def __init__(
         self,
@@ -217,14 +258,11 @@ class OurLoop:
         self.recipe, self.compute = run.recipe, compute
         self.dataset, self.views, self.progress = dataset, views, progress
         self.state: TrainingState = initial_state(run, dataset, compute)
-        self.images = batches * run.recipe.batch_size
-        self.stride = len(views) // self.images
-        self.starts = itertools.cycle(range(self.stride))
+        self.parts = parts(views, batches * run.recipe.batch_size)
 
     def __call__(self) -> None:
         """One segment."""
-        start, stop = next(self.starts), self.images * self.stride
-        part = slice(start, stop, self.stride)
+        part = next(self.parts)
         dataset = replace(self.dataset, y_train=self.dataset.y_train[part])
         views = self.views[part]
         train_epoch(self.state, self.recipe, dataset, views, self.compute, self.progress)
@@ -249,14 +287,17 @@ def bare_step(run: Run, dataset: Dataset, compute: Compute, updates: bool = True
     return lambda: train_step(network, images, labels, optimizers, compute, smoothing)
 
 
-def optimizer_step(run: Run, dataset: Dataset, compute: Compute) -> Action:
-    """The optimisers' steps alone, with one batch's gradients in place.
-
-    Parameters are float32 in either precision: one measurement serves both.
-    """
+def with_gradients(run: Run, dataset: Dataset, compute: Compute) -> TrainingState:
+    """The study's network and optimisers after one step, whose gradients are in place."""
     state = initial_state(run, dataset, compute)
     images, labels = resident_batch(run, dataset, state.generator)
     train_step(state.network.train(), images, labels, state.optimizers, compute)
+    return state
+
+
+def optimizer_step(run: Run, dataset: Dataset, compute: Compute) -> Action:
+    """The optimisers' steps alone."""
+    state = with_gradients(run, dataset, compute)
 
     def step() -> None:
         for optimizer in state.optimizers:

@@ -132,9 +132,9 @@ def _seconds(action: Action) -> float:
 
 
 def _wait_for_device() -> None:
-    """CUDA works through a queue: without waiting only the queueing would be timed."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    """An accelerator works through a queue: without waiting only the queueing would be timed."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Spread:

@@ -18,3 +18,15 @@ def forward_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, *image_shape, device=device))
     return counter.get_total_flops()
+
+
+def step_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
+    """Those of one image's forward and backward pass in training, of which the same counts.
+
+    Less than three times the forward pass: nobody needs the gradient of the image itself.
+    """
+    device = next(network.parameters()).device
+    network.eval()  # batch-norm would refuse a batch of one
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, *image_shape, device=device)).sum().backward()
+    return counter.get_total_flops()
