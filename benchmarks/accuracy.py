@@ -18,7 +18,14 @@ import homework_cnn_architecture_analysis
 import homework_cnn_vs_fc_comparison
 import homework_custom_layers_experiments
 from benchmarks import timing
-from benchmarks.accuracy_records import MOST_EPOCHS, PARTS, Row, declared_rows, read_all
+from benchmarks.accuracy_records import (
+    MOST_EPOCHS,
+    PARTS,
+    Row,
+    check_compute,
+    declared_rows,
+    read_all,
+)
 from benchmarks.accuracy_report import NAME, TITLE, draw, markdown, summarise
 from benchmarks.accuracy_training import Data, Place, load, measure_row, train_row
 from benchmarks.command_line import add_models, check_models, new_parser
@@ -98,6 +105,9 @@ def run_command(options: Options) -> None:
     # all fit, those too that are only rendered, before any work
     read_all(options.every_row, options.records, options.most_epochs, kept)
     place = make_place(options)
+    if options.trains or options.measures:
+        records = read_all(options.rows, options.records, options.most_epochs, kept)
+        check_compute(options.rows, records, place.compute.precision, place.compute.device.type)
     loaded: dict[str, Data] = {}
     actions = [
         *([train_row] if options.trains else []),

@@ -23,6 +23,8 @@ from utils.tables import REPORTED
 
 MOST_EPOCHS = 10  # that either side may take
 PARTS = ("ours", "usual", "seconds")  # the records of a row
+COMPUTE = ("precision", "device")  # on which seconds depend
+BUSY = 0.5  # threads of other programs that want a processor: a measurement beside them is in doubt
 
 Record = Mapping[str, Any]
 
@@ -137,12 +139,46 @@ def read_all(
 ) -> list[dict[str, Record | None]]:
     """The records of every row; one that is not there is None.
 
-    Raises: UserError for one that was made with something else than what is declared.
+    Raises: UserError for one that was made with something else than what is declared, or than
+    the others of its row.
     """
-    return [
+    found = [
         {
             part: read_part(row.path(folder, part), declared(row, part, most_epochs))
             for part in parts
         }
         for row in rows
     ]
+    for row, records in zip(rows, found, strict=True):
+        check_together(row, records, folder)
+    return found
+
+
+def check_together(row: Row, records: Mapping[str, Record | None], folder: Path) -> None:
+    """Raises: UserError where epochs of one kind would be multiplied by seconds of another."""
+    ours = records.get("ours")
+    for part, keys in {"seconds": (*COMPUTE, "data"), "usual": ("device", "data")}.items():
+        other = records.get(part)
+        for key in keys if ours and other else ():
+            if other[key] != ours[key]:
+                raise UserError(
+                    f"{row.path(folder, part)}: made with another {key} than "
+                    f"{row.path(folder, 'ours').name}; delete one of them"
+                )
+
+
+def check_compute(
+    rows: Sequence[Row], records: Sequence[Mapping[str, Record | None]], precision: str, device: str
+) -> None:
+    """Raises: UserError where what is on record cannot be gone on with here."""
+    here = dict(zip(COMPUTE, (precision, device), strict=True))
+    for row, parts in zip(rows, records, strict=True):
+        for part in ("ours", "seconds"):
+            record = parts.get(part)
+            differing = [key for key in COMPUTE if record and record[key] != here[key]]
+            if differing:
+                was = ", ".join(f"{key} {record[key]} (here {here[key]})" for key in differing)
+                raise UserError(
+                    f"{row.run.experiment}, {row.run.model}: {part} on record with {was}; go on "
+                    "where these can be had, or give an --out-dir of its own"
+                )

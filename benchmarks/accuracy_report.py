@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from benchmarks.accuracy_records import is_finished, passing
+from benchmarks.accuracy_records import BUSY, is_finished, passing
 from benchmarks.timing import Claim, as_records, geometric_mean, ratio
 from utils.canvas import BLUE, GREY, ORANGE, new_figure, save
 from utils.environment import machine_name
@@ -71,6 +71,7 @@ def summarise_row(parts: Parts) -> dict[str, Any]:
         "data": ours["data"]["description"],
         "target": ours["target"],
         "precision": ours["precision"],
+        "others_running": seconds["others_running"] if seconds else 0.0,
         **sides,
         "ratio": ratio(
             sides["usual"]["epochs"] * np.array(seconds["usual"]),
@@ -202,11 +203,13 @@ def _exceptions(record: Record) -> list[str]:
     bounds = [label(row) for row in rows if row["ratio"] and is_lower_bound(row)]
     beaten = [label(row) for row in rows if not row["ours"]["passed"]]
     untimed = [label(row) for row in rows if not row["ours"]["seconds_per_epoch"]]
+    disturbed = [label(row) for row in rows if row["others_running"] >= BUSY]
     missing = record["declared"] - len(rows)
     found = {
         f"≥: the usual loop did not get there ({listed(bounds)}); all its epochs count, and the "
         "ratio is a lower bound.": bounds,
         f"No ratio, since ours did not get there: {listed(beaten)}.": beaten,
+        f"Timed while other programs ran, and in doubt: {listed(disturbed)}.": disturbed,
         f"Not timed yet: {listed(untimed)}.": untimed,
         f"Not trained yet: {missing} of {record['declared']} networks.": missing,
     }

@@ -6,6 +6,7 @@
 What is finished is on disk at once; what is on disk is not made again.
 """
 
+import pickle
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 
 from benchmarks.accuracy_records import (
+    BUSY,
     Record,
     Row,
     declared,
@@ -36,8 +38,6 @@ from utils.experiment import Run
 from utils.progress import Progress
 from utils.records import SCHEMA, write_atomically, write_json
 from utils.training import Compute, evaluate, train
-
-BUSY = 0.5  # threads of other programs that want a processor: a measurement beside them is in doubt
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,11 @@ def resume_usual(loop: UsualLoop, path: Path, epochs: int) -> bool:
     """Puts the loop behind this many epochs; returns whether the checkpoint is of that moment."""
     if not path.exists():
         return False
-    content = torch.load(path, map_location=loop.device, weights_only=True)
+    try:
+        content = torch.load(path, map_location=loop.device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        print(f"{path} cannot be read ({type(error).__name__}): starting anew", file=sys.stderr)
+        return False
     if content["epochs"] != epochs:
         return False
     loop.network.load_state_dict(content["network"])

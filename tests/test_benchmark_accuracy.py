@@ -120,7 +120,7 @@ class Trainings:
         return self.accuracies[epochs - 1]
 
     def usual_loop(self, *_: object) -> SimpleNamespace:
-        loop = SimpleNamespace(epochs=0, network=0.0)
+        loop = SimpleNamespace(epochs=0, network=0.0, device=CPU)
 
         def train_epoch() -> None:
             loop.epochs += 1
@@ -264,6 +264,7 @@ def parts(
     usual: Sequence[float] = (0.5, 0.6, 1.0),
     seconds: tuple[Sequence[float], Sequence[float]] | None = ((2.0, 2.0, 4.0), (20.0, 22.0, 40.0)),
     views: Sequence[float] | None = None,
+    others_running: float = 0.0,
 ) -> dict[str, Any]:
     """The three records of a row, made up: accuracies by epochs, seconds by rounds."""
 
@@ -272,6 +273,7 @@ def parts(
             "schema": 1,
             **declared(row, name, 10),
             "precision": "bfloat16" if name == "ours" else "float32",
+            "device": "cpu",
             "data": {"description": {"mnist": "MNIST", "cifar10": "CIFAR-10"}[row.run.dataset]},
             "tried": tried(*accuracies),
             "environments": [MACHINE],
@@ -279,11 +281,13 @@ def parts(
 
     views = views or (seconds and [0.0] * len(seconds[0]))
     times = seconds and {"ours": seconds[0], "usual": seconds[1], "views": views}
-    measured = times and {**times, "environment": MACHINE}
+    made = side("ours", ours)
+    conditions = {key: made[key] for key in ("precision", "device", "data")}
+    measured = {**conditions, "others_running": others_running, "environment": MACHINE}
     return {
-        "ours": side("ours", ours),
+        "ours": made,
         "usual": side("usual", usual),
-        "seconds": measured and {"schema": 1, **declared(row, "seconds", 10), **measured},
+        "seconds": times and {"schema": 1, **declared(row, "seconds", 10), **times, **measured},
     }
 
 
@@ -327,6 +331,57 @@ def test_rows_that_are_not_finished_are_named() -> None:
     assert "Not trained yet: 2 of 4 networks." in text
     assert "Not timed yet: CNNWithResidual, MNIST." in text
     assert draw(summarise([untimed]), Path("not written")) is None
+
+
+def test_a_row_that_was_timed_beside_other_programs_is_named() -> None:
+    text = markdown(summarise([parts(ROW, others_running=0.7), parts(ROWS[1])]))
+    assert "Timed while other programs ran, and in doubt: CNN7x7, CIFAR-10." in text
+
+
+@pytest.mark.parametrize(
+    "part, key, value",
+    [
+        ("seconds", "precision", "float32"),
+        ("seconds", "device", "cuda"),
+        ("usual", "data", {"description": "CIFAR-10", "fingerprint": "another"}),
+    ],
+)
+def test_records_that_do_not_belong_together_are_refused(
+    part: str, key: str, value: object, tmp_path: Path
+) -> None:
+    for name, record in parts(ROW).items():
+        write_json(ROW.path(tmp_path, name), record | ({key: value} if name == part else {}))
+    paths = [ROW.path(tmp_path, name) for name in (part, "ours")]
+    expected = f"{paths[0]}: made with another {key} than {paths[1].name}; delete one of them"
+    with pytest.raises(UserError, match=re.escape(expected)):
+        read_all([ROW], tmp_path)
+
+
+@pytest.mark.parametrize("flag", ["--train", "--measure"])
+def test_what_another_precision_has_begun_is_not_gone_on_with(
+    flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(accuracy, "has_native_bfloat16", lambda device: False)
+    row = quick_rows(ROWS)[0]
+    path = row.path(tmp_path / "results" / "quick" / "benchmarks" / "accuracy", "ours")
+    write_json(path, {**parts(row)["ours"], "most_epochs": 2})
+    assert main(["--quick", flag, "--out-dir", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "FCNet: ours on record with precision bfloat16 (here float32); go on where" in error
+
+
+def test_a_damaged_checkpoint_of_the_usual_loop_starts_anew(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Trainings(monkeypatch, 0.5)
+    with pytest.raises(IndexError):  # stands for Ctrl-C in the second epoch
+        train_usual(ROW, data, place(tmp_path))
+    checkpoint = ROW.path(tmp_path, "usual").with_suffix(".checkpoint.pt")
+    checkpoint.write_bytes(b"half of")
+    again = Trainings(monkeypatch, 0.5, 0.9)
+    train_usual(ROW, data, place(tmp_path))
+    assert again.made == [1, 2] and not checkpoint.exists()
+    assert f"{checkpoint} cannot be read" in capsys.readouterr().err
 
 
 def made_up() -> dict[str, Any]:
