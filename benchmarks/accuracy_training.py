@@ -6,7 +6,6 @@
 What is finished is on disk at once; what is on disk is not made again.
 """
 
-import pickle
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from benchmarks.trials import held_out
 from benchmarks.usual_loop import PREFETCHED, UsualLoop
 from benchmarks.usual_process import UsualProcess
 from utils.batches import augmented_views, steps_per_epoch
-from utils.checkpoint import seed_everything
+from utils.checkpoint import UNREADABLE, seed_everything
 from utils.data import Dataset, load_dataset, load_quick_dataset
 from utils.environment import environment
 from utils.experiment import Run
@@ -158,7 +157,7 @@ def resume_usual(loop: UsualLoop, path: Path, epochs: int) -> bool:
         return False
     try:
         content = torch.load(path, map_location=loop.device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         print(f"{path} cannot be read ({type(error).__name__}): starting anew", file=sys.stderr)
         return False
     if content["epochs"] != epochs:

@@ -33,6 +33,9 @@ CONTENTS = (
     "seconds",
 )
 
+# what torch.load raises for files that are not whole, or not its own
+UNREADABLE = (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError)
+
 
 @dataclass
 class TrainingState:
@@ -76,7 +79,7 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         kept = {key: content[key] for key in CONTENTS}
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         log.warning("%s cannot be read (%s): starting anew", path, type(error).__name__)
         return
     if kept["identity"] != state.identity:
