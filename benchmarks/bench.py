@@ -44,6 +44,7 @@ from utils.render import render_readme
 # readme(record, plots) -> {name: text}
 SECTIONS: tuple[ModuleType, ...] = (steps, alternatives, layers, growth)
 RENDERED = (*SECTIONS, accuracy_report, precision)  # these two take hours and are run apart
+NEEDED = ("quick", "environment", "rows", "claims")  # of every section's record
 BUSY = 0.5  # processors that were at work in the last minute: more than what a start takes
 
 log = logging.getLogger(__name__)
@@ -202,7 +203,7 @@ def render(folder: Path, plots: Path) -> tuple[str, dict[str, str]]:
     Raises: UserError where there is no record.
     """
     paths = {section: folder / f"{section.NAME}.json" for section in RENDERED}
-    records = {section: read_json(path) for section, path in paths.items() if path.exists()}
+    records = {section: read_json(path, NEEDED) for section, path in paths.items() if path.exists()}
     if not records:
         raise UserError(f"no records in {folder}; measure first, without --render")
     blocks: dict[str, str] = {}

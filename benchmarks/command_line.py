@@ -1,10 +1,21 @@
 """What the commands of this folder share beside the flags of the scripts (``utils/cli.py``)."""
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+import torch
 
 import models
-from utils.cli import OneLineParser, add_data_dir, add_threads, use_threads
+from utils.cli import (
+    OneLineParser,
+    add_data_dir,
+    add_threads,
+    check_writable,
+    use_threads,
+    warn_if_emulated,
+)
 from utils.errors import UserError
 
 
@@ -34,6 +45,16 @@ def parse_training(
     check_models(options.models, known)
     use_threads(options.threads)
     return options
+
+
+def check_before_training(records: Path, precision: str) -> None:
+    """Says it where the precision is emulated, and so many times slower than it need be.
+
+    Raises: UserError where nothing can be written to the folder of the ``records``.
+    """
+    check_writable(records, "make the folder writable")
+    if warning := warn_if_emulated(torch.device("cpu"), precision):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def add_models(parser: argparse.ArgumentParser, known: Sequence[str]) -> None:

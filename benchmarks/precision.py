@@ -21,7 +21,7 @@ import homework_cnn_architecture_analysis as task2
 import homework_cnn_vs_fc_comparison as task1
 from benchmarks.accuracy_report import distinct, machines
 from benchmarks.accuracy_training import Bar
-from benchmarks.command_line import parse_training
+from benchmarks.command_line import check_before_training, parse_training
 from utils.batches import steps_per_epoch
 from utils.cli import REPOSITORY
 from utils.data import load_dataset
@@ -29,7 +29,7 @@ from utils.errors import UserError, exit_code
 from utils.experiment import Run, declared_runs
 from utils.markdown import Column, markdown_table, percent
 from utils.memory import keep_freed_memory
-from utils.records import SCHEMA, identity, read_json, run_path, write_json
+from utils.records import IDENTITY, SCHEMA, identity, read_json, run_path, write_json
 from utils.training import Compute, run_identity, train
 
 NAME = "precision"
@@ -74,13 +74,13 @@ def record_of(run: Run, precision: str, results: Path = RESULTS) -> Record | Non
     wanted = run_identity(run, Compute(torch.device("cpu"), precision))
     studied = run_path(results, run.experiment, run.model, run.seed)
     if studied.exists():
-        record = read_json(studied)
+        record = read_json(studied, (*IDENTITY, "final"))
         if identity(record) == wanted:
             return record
     path = own_path(run, precision, results)
     if not path.exists():
         return None
-    record = read_json(path)
+    record = read_json(path, (*IDENTITY, "final"))
     if identity(record) != wanted:
         raise UserError(f"{path}: of another recipe than is declared; delete it and train again")
     return record
@@ -105,7 +105,10 @@ def missing(models: Sequence[str] | None, results: Path = RESULTS) -> Iterator[t
 def train_missing(data_dir: Path, models: Sequence[str] | None, results: Path = RESULTS) -> None:
     """Trains what has no record; an interrupted training goes on after its last epoch."""
     loaded: dict[str, Any] = {}
-    for run, precision in missing(models, results):
+    todo = list(missing(models, results))
+    for precision in dict.fromkeys(precision for _, precision in todo):
+        check_before_training(results / "benchmarks" / NAME, precision)
+    for run, precision in todo:
         if run.dataset not in loaded:
             loaded[run.dataset] = load_dataset(run.dataset, data_dir)
         data, path = loaded[run.dataset], own_path(run, precision, results)
@@ -159,7 +162,8 @@ def summarise_row(key: tuple[str, str], records: Mapping[str, Sequence[Record]])
         "accuracy": accuracy,
         "differences": differences,
         "difference": mean(differences),
-        "spread": max(map(stdev, accuracy.values())) if several else None,  # over the seeds
+        # over the seeds, of both precisions together
+        "spread": mean(stdev(each) ** 2 for each in accuracy.values()) ** 0.5 if several else None,
     }
 
 

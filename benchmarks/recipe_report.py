@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from statistics import mean
+from statistics import mean, variance
 from typing import Any
 
 from benchmarks.goals import goal_rows, goals_markdown
@@ -16,18 +16,22 @@ from benchmarks.trials import TrialRecipe
 from utils.markdown import Column, count, markdown_table, percent
 from utils.readme import replace_blocks
 from utils.records import read_json, write_text
+from utils.wording import listed
 
 Record = Mapping[str, Any]
 Row = Mapping[str, Any]
 
+# what a trial's record has to have
+TRIAL = ("start", "changes", "model", "seed", "precision", "validation_accuracy", "cpu_seconds")
+LEARNED_NOTHING = 0.2  # of ten classes
 MUON = ("muon_rate", "muon_decay", "muon_linear", "muon_first", "muon_steps")
 DEFAULTS = {field.name: field.default for field in fields(TrialRecipe)}
 WITH_HIDDEN_LINEAR = ("FCNet", "DeepFCNet", "SimpleCNN")
 
 
-def read_trials(results: Path, dataset: str) -> list[Record]:
-    """All trials of a dataset, the changes of each in the order of the recipe's fields."""
-    trials = [read_json(path) for path in sorted((results / dataset).glob("*.json"))]
+def read_trials(paths: Sequence[Path]) -> list[Record]:
+    """Those that were made, the changes of each in the order of the recipe's fields."""
+    trials = [read_json(path, TRIAL) for path in sorted(paths) if path.exists()]
     for trial in trials:
         trial["changes"] = {
             field.name: trial["changes"][field.name]
@@ -200,6 +204,40 @@ def parts_markdown(rows: Sequence[Row]) -> list[str]:
     return texts
 
 
+def seed_deviations(trials: Sequence[Record]) -> dict[str, tuple[float, int]]:
+    """For each network: by how much seeds of one recipe differ, and of how many recipes that is.
+
+    The standard deviation, pooled over the recipes with several seeds. A training that learned
+    nothing says nothing about it, and is left out.
+    """
+    by_recipe: dict[tuple[str, str], list[float]] = {}
+    for trial in trials:
+        if trial["validation_accuracy"] > LEARNED_NOTHING:
+            key = trial["model"], str(sorted(parts(trial).items()))
+            by_recipe.setdefault(key, []).append(trial["validation_accuracy"])
+    several = {key: values for key, values in by_recipe.items() if len(values) > 1}
+    found = {}
+    for model in dict.fromkeys(model for model, _ in several):
+        groups = [values for (name, _), values in several.items() if name == model]
+        squares = sum(variance(values) * (len(values) - 1) for values in groups)
+        found[model] = (squares / sum(len(values) - 1 for values in groups)) ** 0.5, len(groups)
+    return found
+
+
+def deviations_markdown(trials: Sequence[Record]) -> str:
+    """What the gains are to be read with; empty where no recipe has several seeds."""
+    found = [
+        f"{100 * deviation:.2f} on {model} ({count(recipes)} recipe{'s' if recipes > 1 else ''})"
+        for model, (deviation, recipes) in seed_deviations(trials).items()
+    ]
+    return (
+        f"By how many points seeds of one recipe differ, as a standard deviation: {listed(found)}. "
+        "The standard error of a gain over two seeds is as large."
+        if found
+        else ""
+    )
+
+
 def dataset_markdown(trials: Sequence[Record]) -> str:
     """The two tables of one dataset and what they cost."""
     known = settings({"start": trials[0]["start"], "changes": {}})
@@ -208,6 +246,7 @@ def dataset_markdown(trials: Sequence[Record]) -> str:
     return "\n\n".join(
         [
             f"The start: {start}.",
+            *filter(None, [deviations_markdown(trials)]),
             *parts_markdown(part_rows(trials)),
             "Every recipe that was tried, mean validation accuracy:",
             trial_markdown(trials),
@@ -216,14 +255,17 @@ def dataset_markdown(trials: Sequence[Record]) -> str:
     )
 
 
-def render_recipes(results: Path, document: Path, datasets: Sequence[str]) -> None:
-    """Renders the blocks of docs/recipes.md; the text around them is written by hand."""
+def render_recipes(trials: Mapping[str, Sequence[Path]], results: Path, document: Path) -> None:
+    """Renders the blocks of docs/recipes.md; the text around them is written by hand.
+
+    ``trials`` are the declared ones of each dataset, ``results`` has the study's records.
+    """
     blocks = {
-        dataset: dataset_markdown(trials)
-        for dataset in datasets
-        if (trials := read_trials(results, dataset))
+        dataset: dataset_markdown(made)
+        for dataset, paths in trials.items()
+        if (made := read_trials(paths))
     }
-    if rows := goal_rows(results.parent):
+    if rows := goal_rows(results):
         blocks["goals"] = goals_markdown(rows)
     text = document.read_text(encoding="utf-8")
     write_text(document, replace_blocks(text, blocks, str(document)))

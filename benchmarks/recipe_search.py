@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.command_line import parse_training
-from benchmarks.recipe_report import render_recipes, settings
+from benchmarks.command_line import check_before_training, parse_training
+from benchmarks.recipe_report import TRIAL, render_recipes, settings
 from benchmarks.trials import TrialRecipe, held_out, run_trial
 from utils.cli import REPOSITORY
 from utils.data import Dataset, load_dataset
@@ -186,25 +186,36 @@ def trial_path(dataset: str, changes: Changes, model: str, seed: int) -> Path:
     return RESULTS / dataset / f"{name}--{model}-seed{seed}.json"
 
 
+def declared_trials(search: Search) -> Iterator[tuple[Changes, Run, Path]]:
+    """All candidates with every network and seed, in their order."""
+    for changes, names, seeds in search.candidates:
+        for model, seed in itertools.product(names, seeds):
+            recipe = replace(search.start, **changes)
+            overrides = OVERRIDES[search.dataset].get(model, {})
+            run = Run("search", model, search.dataset, recipe, seed, overrides)
+            yield changes, run, trial_path(search.dataset, changes, model, seed)
+
+
 def missing(search: Search, only: Sequence[str] | None) -> Iterator[tuple[Changes, Run, Path]]:
     """The declared trials that have no record yet, in their order; ``only`` these models.
 
     Raises: UserError where a record was made with something else than is declared.
     """
-    for changes, names, seeds in search.candidates:
-        for model, seed in itertools.product(names, seeds):
-            path = trial_path(search.dataset, changes, model, seed)
-            recipe = replace(search.start, **changes)
-            overrides = OVERRIDES[search.dataset].get(model, {})
-            if path.exists():
-                check_trial(path, recipe)
-            elif only is None or model in only:
-                yield changes, Run("search", model, search.dataset, recipe, seed, overrides), path
+    for changes, run, path in declared_trials(search):
+        if path.exists():
+            check_trial(path, run.recipe)
+        elif only is None or run.model in only:
+            yield changes, run, path
+
+
+def declared_paths() -> dict[str, list[Path]]:
+    """Where the records of each dataset's trials stand."""
+    return {search.dataset: [path for _, _, path in declared_trials(search)] for search in SEARCHES}
 
 
 def check_trial(path: Path, recipe: TrialRecipe) -> None:
     """Raises: UserError where the trial's record is of another recipe or precision."""
-    record = read_json(path)
+    record = read_json(path, TRIAL)
     if (settings(record), record["precision"]) != (asdict(recipe), PRECISION):
         raise UserError(f"{path}: of another recipe than is declared; delete it and search again")
 
@@ -241,9 +252,10 @@ def search_and_render(argv: Sequence[str] | None) -> None:
     keep_freed_memory()
     for search in SEARCHES:
         if any(missing(search, options.models)) and not options.no_train:
+            check_before_training(RESULTS / search.dataset, PRECISION)
             data = held_out(load_dataset(search.dataset, options.data_dir))
             run_search(search, data, options.models)
-    render_recipes(RESULTS, REPOSITORY / "docs" / "recipes.md", list(OVERRIDES))
+    render_recipes(declared_paths(), RESULTS.parent, REPOSITORY / "docs" / "recipes.md")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -43,6 +43,7 @@ from utils.data import Dataset, make_dataset
 from utils.experiment import Recipe, Run
 from utils.flops import step_flops
 from utils.progress import Progress
+from utils.records import write_json
 from utils.training import Compute
 
 CPU = torch.device("cpu")
@@ -341,6 +342,14 @@ def test_rendering_without_records_says_so(
 ) -> None:
     assert bench.main(["--render", "--quick", "--out-dir", str(tmp_path)]) == 2
     assert "measure first, without --render" in capsys.readouterr().err
+
+
+def test_a_damaged_record_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "results" / "quick" / "benchmarks" / "steps.json"
+    write_json(path, {"schema": 1, "rows": [], "claims": []})
+    assert bench.main(["--render", "--quick", "--out-dir", str(tmp_path)]) == 2
+    expected = f"error: {path}: a record without quick, environment; delete it"
+    assert capsys.readouterr().err.startswith(expected)
 
 
 @pytest.mark.parametrize("updates", [True, False])

@@ -103,7 +103,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> N
         parse(EXPERIMENTS, "", ["--out-dir", str(tmp_path / "file")])
     folder = tmp_path / "file" / "results"
     assert str(error.value) == (
-        f"--out-dir: cannot write to {folder} (Not a directory); give another --out-dir"
+        f"cannot write to {folder} (Not a directory); give another --out-dir"
     )
 
 

@@ -54,6 +54,13 @@ def test_a_row_is_the_study_and_the_other_seeds_of_the_same_recipe(results: Path
     assert "| ResNetLikeCNN | CIFAR-10 | 91.00 | 1 | 90.00 | +1.00 | 50.00 | 73.26 |" in text
 
 
+def test_without_the_ordinary_recipes_records_their_column_is_left_out(results: Path) -> None:
+    (results / "recipe_search" / "ordinary.json").unlink()
+    write(run_path(results, DEEP.experiment, DEEP.model, DEEP.seed), DEEP, 0.91)
+    text = goals_markdown(goal_rows(results))
+    assert "| ResNetLikeCNN | CIFAR-10 | 91.00 | 1 | 90.00 | +1.00 | 73.26 |" in text
+
+
 def test_what_was_not_reached_is_named(results: Path) -> None:
     write(run_path(results, DEEP.experiment, DEEP.model, DEEP.seed), DEEP, 0.895)
     text = goals_markdown(goal_rows(results))

@@ -1,5 +1,6 @@
 """The recipe search: what is held out, what the parts on trial do, what their table says."""
 
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -8,8 +9,15 @@ import torch
 from torch import nn
 
 import models
-from benchmarks import trials
-from benchmarks.recipe_report import WITH_HIDDEN_LINEAR, dataset_markdown, part_rows, trial_rows
+from benchmarks import precision, recipe_search, trials
+from benchmarks.recipe_report import (
+    WITH_HIDDEN_LINEAR,
+    dataset_markdown,
+    part_rows,
+    read_trials,
+    seed_deviations,
+    trial_rows,
+)
 from benchmarks.recipe_search import SEARCHES, check_trial, trial_path
 from benchmarks.trials import (
     TrialRecipe,
@@ -195,6 +203,19 @@ def test_every_recipe_has_a_row_and_the_start_comes_first() -> None:
     text = dataset_markdown(trained)
     assert "| the start | 71.00 (2 seeds) |" in text
     assert "| batch_size 128 → 64 | the start | A | +1.00 | +1.00 | × 2.00 |" in text
+    assert "as a standard deviation: 1.41 on A (1 recipe). The standard error" in text
+
+
+def test_the_deviation_of_seeds_is_pooled_over_recipes_and_leaves_failures_out() -> None:
+    trained = [
+        *(record({}, accuracy, seed=seed) for seed, accuracy in enumerate((0.70, 0.72, 0.74))),
+        *(record({"batch_size": 64}, value, seed=seed) for seed, value in enumerate((0.5, 0.51))),
+        *(record({"batch_size": 32}, value, seed=seed) for seed, value in enumerate((0.6, 0.1))),
+        record({"batch_size": 16}, 0.9),
+    ]
+    ((deviation, recipes),) = seed_deviations(trained).values()
+    assert recipes == 2
+    assert deviation == pytest.approx(((2 * 0.02**2 + 0.01**2 / 2) / 3) ** 0.5)
 
 
 def test_muon_may_leave_out_the_layer_that_meets_the_image() -> None:
@@ -204,6 +225,47 @@ def test_muon_may_leave_out_the_layer_that_meets_the_image() -> None:
     weights = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
     assert set(muon.param_groups[0]["params"]) == set(weights[1:-1])
     assert muon.steps == 2
+
+
+def test_only_declared_trials_are_rendered(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("declared.json", "not made.json", "left over.json")]
+    made = {"start": {}, "changes": {}, "model": "A", "seed": 0, "precision": "bfloat16"}
+    made |= {"schema": 1, "validation_accuracy": 0.8, "cpu_seconds": 9.0}
+    for path in (paths[0], paths[2]):
+        write_json(path, made)
+    assert read_trials(paths[:2]) == [made]
+
+
+@pytest.mark.parametrize("command", ["precision", "recipe_search"])
+def test_what_cannot_be_written_or_is_emulated_is_said_before_training(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = {"precision": precision, "recipe_search": recipe_search}[command]
+    monkeypatch.setattr("utils.cli.has_native_bfloat16", lambda device: False)
+
+    def train() -> None:
+        if module is precision:
+            precision.train_missing(tmp_path, ["CNN7x7"], results)
+        else:
+            monkeypatch.setattr(recipe_search, "RESULTS", results)
+            recipe_search.search_and_render(["--data-dir", str(tmp_path)])
+
+    def loaded(*_: object) -> None:
+        raise LookupError  # all that is said before has been said
+
+    monkeypatch.setattr(module, "load_dataset", loaded)
+    monkeypatch.setattr(recipe_search, "keep_freed_memory", lambda: None)
+    (tmp_path / "file").touch()
+    results = tmp_path / "file" / "results"
+    with pytest.raises(UserError, match=r"cannot write to .*; make the folder writable"):
+        train()
+    results = tmp_path / "results"
+    with pytest.raises(LookupError):
+        train()
+    assert "warning: cpu has no native bfloat16" in capsys.readouterr().err
 
 
 def test_every_candidate_is_a_recipe_and_has_a_file_of_its_own() -> None:
@@ -225,6 +287,11 @@ def test_a_record_of_another_recipe_is_refused(tmp_path: Path) -> None:
     known = {name: value for name, value in asdict(start).items() if name != "muon_steps"}
     content = {"schema": 1, "start": known, "changes": {"dirac": True}, "precision": "bfloat16"}
     write_json(path, content)
+    expected = f"{path}: a record without model, seed, validation_accuracy, cpu_seconds; delete it"
+    with pytest.raises(UserError, match=re.escape(expected)):
+        check_trial(path, replace(start, dirac=True))
+    rest = {"model": "CNN3x3", "seed": 0, "validation_accuracy": 0.8, "cpu_seconds": 9.0}
+    write_json(path, content | rest)
     check_trial(path, replace(start, dirac=True))
     for other in (start, replace(start, dirac=True, weight_decay=0.0)):
         with pytest.raises(UserError, match="of another recipe than is declared; delete it"):

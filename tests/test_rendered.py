@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import bench
 from benchmarks.recipe_report import render_recipes
+from benchmarks.recipe_search import declared_paths
 from tests.test_scripts import EXPERIMENTS
 from utils.cli import REPOSITORY
 from utils.data import SHIPPED_FINGERPRINTS
@@ -69,7 +70,7 @@ def test_the_benchmarks_page_is_what_the_records_say(rendered: tuple[dict[str, s
 def test_the_recipes_page_is_what_the_records_say(tmp_path: Path) -> None:
     page = REPOSITORY / "docs" / "recipes.md"
     shutil.copy(page, tmp_path)
-    render_recipes(RESULTS / "recipe_search", tmp_path / page.name, ("cifar10", "mnist"))
+    render_recipes(declared_paths(), RESULTS, tmp_path / page.name)
     assert page.read_text() == (tmp_path / page.name).read_text(), "run `make render`"
 
 

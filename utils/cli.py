@@ -319,16 +319,17 @@ def check_study_seeds(options: Options) -> None:
         )
 
 
-def check_writable(folder: Path) -> None:
-    """Creates the folder, and a file in it that vanishes again."""
+def check_writable(folder: Path, remedy: str = "give another --out-dir") -> None:
+    """Creates the folder, and a file in it that vanishes again.
+
+    Raises: UserError with the ``remedy``, where that cannot be done.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(
-            f"--out-dir: cannot write to {folder} ({error.strerror}); give another --out-dir"
-        ) from error
+        raise UserError(f"cannot write to {folder} ({error.strerror}); {remedy}") from error
 
 
 def warn_if_emulated(device: torch.device, precision: str) -> str | None:

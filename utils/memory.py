@@ -12,8 +12,8 @@ def keep_freed_memory() -> None:
     """Has glibc keep what is freed, for the whole process; does nothing where there is no glibc.
 
     Every training step frees its activations and asks for the same again. Left to itself glibc
-    returns large pieces to the system each time, and the next step pays for every page anew: on
-    two cores a small network trains 1.3 to 2 times as fast with the pages kept.
+    returns large pieces to the system each time, and the next step pays for every page anew, which
+    can be as long as the arithmetic of a small network.
     """
     if sys.platform != "linux":
         return

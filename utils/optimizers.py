@@ -82,7 +82,7 @@ class HiddenMuon(torch.optim.Optimizer):
                 self._step_on(weight, group["lr"], group["weight_decay"])
 
     def _step_on(self, weight: nn.Parameter, rate: float, decay: float) -> None:
-        """Nesterov momentum, made orthogonal; the larger side of a tall matrix sets its size."""
+        """Nesterov momentum, made orthogonal; larger by sqrt(rows / columns) where it is tall."""
         matrix, gradient = as_matrix(weight), as_matrix(weight.grad)
         state = self.state[weight]
         if not state:

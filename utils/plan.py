@@ -14,7 +14,7 @@ from utils.cli import Options, automatic_device
 from utils.errors import UserError
 from utils.experiment import Experiment, Recipe, Run, declared_runs
 from utils.recipes import quick
-from utils.records import identity, read_json, read_runs, run_path
+from utils.records import IDENTITY, identity, read_json, read_runs, run_path
 from utils.training import Compute, run_identity
 
 
@@ -81,7 +81,7 @@ def check_records(
     for path in sorted((results / experiment.name / "runs").glob("*.json")):
         if path in replaced:
             continue
-        found = identity(read_json(path))
+        found = identity(read_json(path, IDENTITY))
         wanted = expected.get(path, found | shared_conditions(runs, compute))
         differing = [key for key in found if found[key] != wanted[key]]
         if differing:

@@ -15,7 +15,7 @@ Everything is written to a temporary name and renamed, so a reader never meets h
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +69,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_atomically(path, write)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a record and checks that it is whole and of this schema.
+def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Reads a record and checks that it is whole, of this schema, and has these ``keys``.
 
     Raises: UserError naming the file.
     """
@@ -85,6 +85,10 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: record of schema {found}, this version reads {SCHEMA}; "
             "delete it and run the script again"
+        )
+    if lacking := [key for key in keys if key not in record]:
+        raise UserError(
+            f"{path}: a record without {', '.join(lacking)}; delete it and run the script again"
         )
     return record
 
@@ -116,7 +120,8 @@ def speed_path(results: Path, experiment: str) -> Path:
 
 def read_runs(results: Path, experiment: str) -> list[dict[str, Any]]:
     """All records of an experiment, by seed and then by file name."""
-    records = [read_json(path) for path in sorted((results / experiment / "runs").glob("*.json"))]
+    paths = sorted((results / experiment / "runs").glob("*.json"))
+    records = [read_json(path, IDENTITY) for path in paths]
     return sorted(records, key=lambda record: record["seed"])
 
 
