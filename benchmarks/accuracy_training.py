@@ -24,7 +24,7 @@ from benchmarks.accuracy_records import (
     next_epochs,
     read_part,
 )
-from benchmarks.steps import OurLoop
+from benchmarks.step_actions import OurLoop
 from benchmarks.timing import Effort, Staged, in_turn
 from benchmarks.trials import held_out
 from benchmarks.usual_loop import PREFETCHED, UsualLoop

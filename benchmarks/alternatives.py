@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.steps import distinct_runs, facts, repeated, resident_batch
-from benchmarks.timing import Action, Setting, geometric_mean, in_turn, ratio
+from benchmarks.step_actions import resident_batch
+from benchmarks.steps import distinct_runs, facts
+from benchmarks.timing import Action, Setting, geometric_mean, in_turn, ratio, repeated
 from utils.environment import has_native_bfloat16
 from utils.experiment import Run
 from utils.markdown import Column, digits, markdown_table

@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from benchmarks.peak_memory import peak_memory
-from benchmarks.steps import bare_step, repeated
-from benchmarks.timing import Action, Setting, in_turn, ratio
+from benchmarks.step_actions import bare_step
+from benchmarks.timing import Action, Setting, in_turn, ratio, repeated
 from utils.batches import augmented_views, training_batches
 from utils.canvas import BLUE, GREY, VERMILLION, label_line_ends, new_figure, save
 from utils.data import Dataset

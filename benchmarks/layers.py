@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
 from benchmarks.peak_memory import peak_memory
-from benchmarks.steps import repeated
-from benchmarks.timing import Action, Claim, Setting, as_records, in_turn, ratio
+from benchmarks.timing import Action, Claim, Setting, as_records, in_turn, ratio, repeated
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from utils.markdown import Column, digits, markdown_table
 from utils.measuring import spread

@@ -3,35 +3,39 @@
     for each network, round by round:
         usual loop, our loop, bare step, their parts, matrix products, checkpoint --> ratios
 
-Our loop is ``utils.training.train_epoch`` itself, over as many images as a segment has. The bare
-step is forward, loss, backward and optimiser on one batch that lies ready, again and again. What
-either has in it is timed by itself too: the optimiser, the making of batches, the gradient norms.
-One set of segments serves all three comparisons, so that a round has them all within seconds.
+What is timed stands in ``step_actions``. What our loop and the bare step have in them is timed by
+itself too: the optimiser, the making of batches, the gradient norms. One set of segments serves
+all three comparisons, so that a round has them all within seconds.
 """
 
-import itertools
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch import nn
 
 import homework_cnn_architecture_analysis as task2
 import homework_cnn_vs_fc_comparison as task1
 import models
+from benchmarks.step_actions import (
+    OurLoop,
+    bare_step,
+    batch_making,
+    matrix_product,
+    optimizer_step,
+    product_as_convolution,
+    with_gradients,
+)
 from benchmarks.steps_report import claims, line, markdown
 from benchmarks.time_shares import time_shares
-from benchmarks.timing import Action, Setting, Spread, Staged, as_records, in_turn, ratio
+from benchmarks.timing import Action, Setting, Spread, Staged, as_records, in_turn, ratio, repeated
 from benchmarks.usual_loop import PREFETCHED
 from benchmarks.usual_process import UsualProcess
-from utils.batches import augmented_views, steps_per_epoch, training_batches
-from utils.checkpoint import TrainingState, save_checkpoint, seed_everything
+from utils.batches import augmented_views, steps_per_epoch
+from utils.checkpoint import save_checkpoint, seed_everything
 from utils.data import Dataset
 from utils.environment import has_native_bfloat16
 from utils.experiment import Run, declared_runs
@@ -39,7 +43,7 @@ from utils.flops import step_flops
 from utils.measuring import spread
 from utils.progress import Progress
 from utils.recipes import quick
-from utils.training import Compute, gradient_norms, initial_state, train_epoch, train_step
+from utils.training import Compute, gradient_norms
 
 __all__ = ["NAME", "TITLE", "markdown", "measure"]
 
@@ -199,121 +203,6 @@ def segments(
         "views": lambda: augmented_views(dataset.x_train, run.recipe),
         "checkpoint": lambda: save_checkpoint(checkpoint, loops["float32"].state),
     }
-
-
-def matrix_product(size: int, device: torch.device) -> Action:
-    """Multiplies two square float32 matrices of this many rows."""
-    matrix = torch.randn(size, size, device=device)
-    result = torch.empty_like(matrix)
-    return lambda: torch.mm(matrix, matrix, out=result)
-
-
-def product_as_convolution(size: int, device: torch.device) -> Action:
-    """The same product as a 1 × 1 convolution, which another of torch's libraries computes.
-
-    ``size`` pixels, in ``size // 32`` rows, with as many channels in and out.
-    """
-    x = torch.randn(1, size, size // 32, 32, device=device)
-    x = x.to(memory_format=torch.channels_last)
-    weight = torch.randn(size, size, 1, 1, device=device).to(memory_format=torch.channels_last)
-    return lambda: conv2d(x, weight)
-
-
-def parts(views: Tensor, images: int) -> Iterator[slice]:
-    """Which ``images`` of the train split a segment trains on, others each time, for ever.
-
-    They lie all over it: what fits the processor's cache would be gathered faster than the
-    study's own batches are.
-    """
-    stride = len(views) // images
-    return itertools.cycle(slice(start, images * stride, stride) for start in range(stride))
-
-
-def batch_making(run: Run, dataset: Dataset, views: Tensor, batches: int) -> Action:
-    """Draws, cuts, mirrors and normalises a segment's batches, and trains on none."""
-    generator = torch.Generator().manual_seed(run.seed)
-    segments = parts(views, batches * run.recipe.batch_size)
-
-    def make() -> None:
-        part = next(segments)
-        labels = replace(dataset, y_train=dataset.y_train[part])
-        for _ in training_batches(labels, views[part], run.recipe, generator):
-            pass
-
-    return make
-
-
-class OurLoop:
-    """The study's loop; called, it trains on the next ``batches * batch_size`` images."""
-
-    def __init__(
-        self,
-        run: Run,
-        dataset: Dataset,
-        views: Tensor,
-        compute: Compute,
-        batches: int,
-        progress: Progress,
-    ) -> None:
-        self.recipe, self.compute = run.recipe, compute
-        self.dataset, self.views, self.progress = dataset, views, progress
-        self.state: TrainingState = initial_state(run, dataset, compute)
-        self.parts = parts(views, batches * run.recipe.batch_size)
-
-    def __call__(self) -> None:
-        """One segment."""
-        part = next(self.parts)
-        dataset = replace(self.dataset, y_train=self.dataset.y_train[part])
-        views = self.views[part]
-        train_epoch(self.state, self.recipe, dataset, views, self.compute, self.progress)
-
-
-def resident_batch(run: Run, dataset: Dataset, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The first images and labels of the train split, as a batch of training is made."""
-    first = dataset.x_train[: run.recipe.batch_size]
-    views = augmented_views(first, run.recipe)
-    return next(training_batches(dataset, views, run.recipe, generator))
-
-
-def bare_step(run: Run, dataset: Dataset, compute: Compute, updates: bool = True) -> Action:
-    """Forward, loss, backward and optimiser on the same resident batch each time.
-
-    Without ``updates`` the optimiser is left out.
-    """
-    state = initial_state(run, dataset, compute)
-    network, optimizers = state.network.train(), state.optimizers if updates else []
-    images, labels = resident_batch(run, dataset, state.generator)
-    smoothing = run.recipe.label_smoothing
-    return lambda: train_step(network, images, labels, optimizers, compute, smoothing)
-
-
-def with_gradients(run: Run, dataset: Dataset, compute: Compute) -> TrainingState:
-    """The study's network and optimisers after one step, whose gradients are in place."""
-    state = initial_state(run, dataset, compute)
-    images, labels = resident_batch(run, dataset, state.generator)
-    train_step(state.network.train(), images, labels, state.optimizers, compute)
-    return state
-
-
-def optimizer_step(run: Run, dataset: Dataset, compute: Compute) -> Action:
-    """The optimisers' steps alone."""
-    state = with_gradients(run, dataset, compute)
-
-    def step() -> None:
-        for optimizer in state.optimizers:
-            optimizer.step()
-
-    return step
-
-
-def repeated(action: Action, times: int) -> Callable[[], None]:
-    """The action, that many times."""
-
-    def repeat() -> None:
-        for _ in range(times):
-            action()
-
-    return repeat
 
 
 def product_size(setting: Setting) -> int:

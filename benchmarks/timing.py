@@ -137,6 +137,16 @@ def _wait_for_device() -> None:
         torch.accelerator.synchronize()
 
 
+def repeated(action: Action, times: int) -> Action:
+    """The action, that many times."""
+
+    def repeat() -> None:
+        for _ in range(times):
+            action()
+
+    return repeat
+
+
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Spread:
     """Median and quartiles of the ratios of the same round; both are ``[rounds]``."""
     return spread(np.asarray(numerator) / np.asarray(denominator))

@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import bench, steps, steps_report
-from benchmarks.steps import OurLoop, bare_step, distinct_runs, ratios, segments
+from benchmarks import bench, step_actions, steps, steps_report
+from benchmarks.step_actions import OurLoop, bare_step
+from benchmarks.steps import distinct_runs, ratios, segments
 from benchmarks.time_shares import is_arithmetic, time_shares
 from benchmarks.timing import (
     FULL,
@@ -307,18 +308,18 @@ def test_a_segments_batches_are_made_and_its_product_is_one() -> None:
     run = Run("tiny", "FCNet", "mnist", RECIPE, 0)
     views = augmented_views(data.x_train, RECIPE)
     with pytest.MonkeyPatch.context() as patch:
-        original = steps.training_batches
+        original = step_actions.training_batches
         patch.setattr(
-            steps,
+            step_actions,
             "training_batches",
             lambda *given: (made.append(len(batch[1])) or batch for batch in original(*given)),
         )
-        steps.batch_making(run, data, views, 5)()
+        step_actions.batch_making(run, data, views, 5)()
     assert made == [4] * 5
-    product = steps.product_as_convolution(64, CPU)()
+    product = step_actions.product_as_convolution(64, CPU)()
     assert product.shape == (1, 64, 2, 32)
     with FlopCounterMode(display=False) as counter:
-        steps.product_as_convolution(64, CPU)()
+        step_actions.product_as_convolution(64, CPU)()
     assert counter.get_total_flops() == 2 * 64**3
 
 
@@ -357,9 +358,9 @@ def test_the_bare_step_trains_on_one_batch_of_the_recipes_size(
     updates: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states, sizes = [], []
-    make = steps.initial_state
+    make = step_actions.initial_state
     monkeypatch.setattr(
-        steps, "initial_state", lambda *given: states.append(make(*given)) or states[0]
+        step_actions, "initial_state", lambda *given: states.append(make(*given)) or states[0]
     )
     step = bare_step(
         Run("tiny", "FCNet", "mnist", RECIPE, 0), tiny(TINY_MNIST), Compute(CPU), updates
