@@ -57,12 +57,12 @@ def run_script(options: Options) -> None:
     keep_freed_memory()
     if options.train or options.measure:
         compute = settle_compute(options)
-        if warning := warn_if_emulated(compute.device, compute.precision):
-            log.warning(warning)
         load = DatasetLoader(options, compute.device)
         runs = runs_to_train(options, compute)
         costs = [cost(run, load(run.dataset)) for run in runs]
         # all that the user can get wrong has been looked at: from here on files are changed
+        if warning := warn_if_emulated(compute.device, compute.precision):
+            log.warning(warning)
         if options.fresh:
             forget(runs, options.results)
         train_runs(runs, costs, options.results, compute, load)
