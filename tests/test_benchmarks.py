@@ -244,7 +244,8 @@ def test_the_page_holds_tables_reasons_and_goals() -> None:
         "FCNet and SimpleCNN it takes 25% and 25% of the bare step, without it 3.75× and 4.00×."
     ) in text
     assert (
-        "by themselves, as a part of the bare step: SimpleCNN (batches 10.0%, norms 1.0%)." in text
+        "by themselves, as a part of the bare step: SimpleCNN on MNIST (batches 10.0%, norms 1.0%)."
+        in text
     )
     assert (
         "as a 1 × 1 convolution, which another of torch's libraries computes, runs at 150%" in text

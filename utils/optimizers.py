@@ -59,8 +59,8 @@ class HiddenMuon(torch.optim.Optimizer):
     """Muon on linear weights and on filters, which are taken as matrices (``as_matrix``).
 
     In bfloat16 it steps as ``torch.optim.Muon`` does, to the last bit. That one knows no other
-    precision, and most laptops' processors must emulate it: a product then takes up to a hundred
-    times as long as in float32.
+    precision, which many processors must emulate: a step of DeepFCNet took 59 times as long there
+    as this one does in float32.
     """
 
     def __init__(
