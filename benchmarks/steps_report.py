@@ -214,8 +214,8 @@ def usual_reason(rows: Sequence[Record], precision: str) -> str:
 def overhead_reason(rows: Sequence[Record], precision: str) -> str:
     """What the networks that are not at the goal spend it on, as it was measured."""
     found = [
-        f"{row['model']} on {row['dataset']} (batches {median(row, precision, 'batches'):.1%}, norms "
-        f"{median(row, precision, 'norms'):.1%})"
+        f"{row['model']} on {row['dataset']} (batches "
+        f"{median(row, precision, 'batches'):.1%}, norms {median(row, precision, 'norms'):.1%})"
         for row in rows
         if row["convolutional"]
         and median(row, precision, "overhead") > GOAL_OVERHEAD
