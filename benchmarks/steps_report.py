@@ -158,7 +158,15 @@ def usual_caption(record: Record) -> str:
         "middle of an epoch. Ours: the study's own loop with its optimisers and gradient norms. "
         "The usual one runs in a process of its own, with memory handled as it comes; ours keeps "
         "what is freed (`utils/memory.py`)."
+        + ("" if "batches" in record["rows"][0][record["precisions"][0]] else MEASURED_BEFORE)
     )
+
+
+# of records from before: the two were measured together for the first time
+MEASURED_BEFORE = (
+    " When this was measured Muon's products were in bfloat16 in the columns of float32 too: there "
+    "FCNet and DeepFCNet are slower now."
+)
 
 
 OVERHEAD_CAPTION = (
