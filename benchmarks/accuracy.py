@@ -10,7 +10,7 @@ trained is on disk at once and never trained again: the same command goes on.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from benchmarks import timing
 from benchmarks.accuracy_records import (
     MOST_EPOCHS,
     PARTS,
+    Record,
     Row,
     check_compute,
     declared_rows,
@@ -28,17 +29,17 @@ from benchmarks.accuracy_records import (
 )
 from benchmarks.accuracy_report import NAME, TITLE, draw, markdown, summarise
 from benchmarks.accuracy_training import Data, Place, load, measure_row, train_row
-from benchmarks.command_line import add_models, check_models, new_parser
+from benchmarks.command_line import add_models, check_models, new_parser, tell_if_slower
 from benchmarks.timing import Effort, claim_lines
 from utils.cli import (
     add_data_dir,
     add_out_dir,
+    add_precision,
     add_threads,
     automatic_device,
     check_writable,
     use_threads,
 )
-from utils.environment import has_native_bfloat16
 from utils.errors import exit_code
 from utils.memory import keep_freed_memory
 from utils.recipes import QUICK_EPOCHS, quick
@@ -65,6 +66,7 @@ class Options:
     every_row: tuple[Row, ...]  # which are rendered
     data_dir: Path
     out_dir: Path
+    precision: str | None  # of ours; None: that of the records at hand, else float32
     quick: bool
     trains: bool
     measures: bool
@@ -103,11 +105,13 @@ def run_command(options: Options) -> None:
     keep_freed_memory()
     kept = [part for part in PARTS if not (part == "seconds" and options.again)]
     # all fit, those too that are only rendered, before any work
-    read_all(options.every_row, options.records, options.most_epochs, kept)
-    place = make_place(options)
+    every_record = read_all(options.every_row, options.records, options.most_epochs, kept)
+    place = make_place(options, every_record)
     if options.trains or options.measures:
+        compute = place.compute
         records = read_all(options.rows, options.records, options.most_epochs, kept)
-        check_compute(options.rows, records, place.compute.precision, place.compute.device.type)
+        check_compute(options.rows, records, compute.precision, compute.device.type)
+        tell_if_slower(compute.device, compute.precision)
     loaded: dict[str, Data] = {}
     actions = [
         *([train_row] if options.trains else []),
@@ -122,12 +126,13 @@ def run_command(options: Options) -> None:
     render(options)
 
 
-def make_place(options: Options) -> Place:
-    """The study's precision is bfloat16 where the processor has it."""
-    device = automatic_device()
+def make_place(options: Options, records: Sequence[Mapping[str, Record | None]]) -> Place:
+    """Where and how all rows are made; ``records`` are those at hand."""
+    found = [each["ours"]["precision"] for each in records if each["ours"]]
+    precision = options.precision or next(iter(found), "float32")
     return Place(
         folder=options.records,
-        compute=Compute(device, "bfloat16" if has_native_bfloat16(device) else "float32"),
+        compute=Compute(automatic_device(), precision),
         most_epochs=options.most_epochs,
         effort=timing.QUICK if options.quick else FULL,
         again=options.again,
@@ -170,6 +175,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_models(parser, model_names(declared_rows(EXPERIMENTS)))
     add_data_dir(parser)
     add_out_dir(parser, "results/ and plots/", "the repository")
+    add_precision(parser)
     add_threads(parser)
     return parser
 
@@ -202,6 +208,7 @@ def parse(argv: Sequence[str] | None) -> Options:
         every_row=tuple(rows),
         data_dir=given.data_dir,
         out_dir=given.out_dir.resolve(),
+        precision=given.precision,
         quick=given.quick,
         trains=not (given.measure or given.no_train),
         measures=not (given.train or given.no_train),

@@ -180,5 +180,5 @@ def check_compute(
                 was = ", ".join(f"{key} {record[key]} (here {here[key]})" for key in differing)
                 raise UserError(
                     f"{row.run.experiment}, {row.run.model}: {part} on record with {was}; go on "
-                    "where these can be had, or give an --out-dir of its own"
+                    "with that, or give an --out-dir of its own"
                 )

@@ -14,7 +14,7 @@ from utils.cli import (
     add_threads,
     check_writable,
     use_threads,
-    warn_if_emulated,
+    warn_if_slower,
 )
 from utils.errors import UserError
 
@@ -48,12 +48,17 @@ def parse_training(
 
 
 def check_before_training(records: Path, precision: str) -> None:
-    """Says it where the precision is emulated, and so many times slower than it need be.
+    """Says it where the precision is slower here than it need be.
 
     Raises: UserError where nothing can be written to the folder of the ``records``.
     """
     check_writable(records, "make the folder writable")
-    if warning := warn_if_emulated(torch.device("cpu"), precision):
+    tell_if_slower(torch.device("cpu"), precision)
+
+
+def tell_if_slower(device: torch.device, precision: str) -> None:
+    """A line where the precision is slower than float32 on this device."""
+    if warning := warn_if_slower(device, precision):
         print(f"warning: {warning}", file=sys.stderr)
 
 

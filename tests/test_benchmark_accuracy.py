@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from benchmarks import accuracy, accuracy_report, accuracy_training, bench
-from benchmarks.accuracy import EXPERIMENTS, main, quick_rows
+from benchmarks.accuracy import EXPERIMENTS, main, make_place, quick_rows
 from benchmarks.accuracy_records import (
+    PARTS,
     Row,
     declared,
     declared_rows,
@@ -359,15 +360,28 @@ def test_records_that_do_not_belong_together_are_refused(
 
 @pytest.mark.parametrize("flag", ["--train", "--measure"])
 def test_what_another_precision_has_begun_is_not_gone_on_with(
-    flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(accuracy, "has_native_bfloat16", lambda device: False)
     row = quick_rows(ROWS)[0]
     path = row.path(tmp_path / "results" / "quick" / "benchmarks" / "accuracy", "ours")
     write_json(path, {**parts(row)["ours"], "most_epochs": 2})
-    assert main(["--quick", flag, "--out-dir", str(tmp_path)]) == 2
+    flags = ["--quick", flag, "--precision", "float32", "--out-dir", str(tmp_path)]
+    assert main(flags) == 2
     error = capsys.readouterr().err
-    assert "FCNet: ours on record with precision bfloat16 (here float32); go on where" in error
+    assert "FCNet: ours on record with precision bfloat16 (here float32); go on with that" in error
+
+
+def test_ours_goes_on_in_the_precision_that_is_on_record(tmp_path: Path) -> None:
+    flags = ["--quick", "--train", "--out-dir", str(tmp_path)]
+    begun, nothing = parts(ROW), dict.fromkeys(PARTS)
+    for more, records, expected in (
+        ([], [nothing], "float32"),
+        ([], [nothing, begun], "bfloat16"),
+        (["--precision", "float32"], [nothing, begun], "float32"),
+        (["--precision", "bfloat16"], [nothing], "bfloat16"),
+    ):
+        chosen = make_place(accuracy.parse([*flags, *more]), records)
+        assert chosen.compute.precision == expected
 
 
 def test_a_damaged_checkpoint_of_the_usual_loop_starts_anew(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from utils import runner
-from utils.cli import REPOSITORY, build_parser, parse
+from utils.cli import REPOSITORY, build_parser, parse, warn_if_slower
 from utils.errors import UserError
 from utils.experiment import Experiment, Recipe, declared_runs
 
@@ -151,3 +151,24 @@ def test_runs_keep_the_declared_order_and_share_the_recipe() -> None:
     found = [(run.model, run.seed) for run in runs]
     assert found == [("CNN3x3", 1), ("CNN5x5", 1), ("CNN3x3", 0), ("CNN5x5", 0)]
     assert {run.recipe for run in declared_runs(EXPERIMENTS[0])} == {RECIPE}
+
+
+@pytest.mark.parametrize(
+    "precision, native, speed, warning",
+    [
+        ("float32", False, 0.1, None),
+        ("bfloat16", True, 1.9, None),
+        ("bfloat16", True, 0.5, "cpu has bfloat16, but a convolution takes 2.0 times as long as"),
+        ("bfloat16", False, 1.9, "cpu has no native bfloat16: it is emulated, many times slower"),
+    ],
+)
+def test_a_precision_that_is_slower_is_warned_of(
+    precision: str, native: bool, speed: float, warning: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("utils.cli.has_native_bfloat16", lambda device: native)
+    monkeypatch.setattr("utils.cli.bfloat16_speed", lambda device: speed)
+    found = warn_if_slower(torch.device("cpu"), precision)
+    if warning is None:
+        assert found is None
+    else:
+        assert found.startswith(warning) and found.endswith("--precision float32")

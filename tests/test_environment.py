@@ -1,8 +1,10 @@
 """The machine, as records hold it and as tables name it."""
 
+import pytest
 import torch
 
-from utils.environment import environment, has_native_bfloat16, machine_name
+from utils import environment as module
+from utils.environment import bfloat16_speed, environment, has_native_bfloat16, machine_name
 
 ABACUS = {"processor": "Abacus", "device": "cpu", "threads": 2}
 
@@ -12,6 +14,22 @@ def test_a_record_tells_processors_of_one_name_apart() -> None:
     assert here["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert here["native_bfloat16"] == has_native_bfloat16(torch.device("cpu"))
     assert machine_name(here).startswith(f"{here['processor']} ({here['instructions']}")
+
+
+def test_the_speed_of_bfloat16_is_float32s_time_over_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert bfloat16_speed(torch.device("cpu")) > 0
+
+    class FakeTimer:
+        def __init__(self, statement: str, globals: dict, num_threads: int) -> None:
+            self.median = {torch.float32: 1.0, torch.bfloat16: 4.0}[globals["x"].dtype]
+
+        def timeit(self, number: int) -> "FakeTimer":
+            return self
+
+    monkeypatch.setattr(module, "Timer", FakeTimer)
+    assert bfloat16_speed(torch.device("cpu")) == 0.25
 
 
 def test_a_machine_is_named_by_what_its_speed_depends_on() -> None:

@@ -237,7 +237,7 @@ def test_only_declared_trials_are_rendered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["precision", "recipe_search"])
-def test_what_cannot_be_written_or_is_emulated_is_said_before_training(
+def test_what_cannot_be_written_or_is_slow_is_said_before_training(
     command: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

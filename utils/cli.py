@@ -13,7 +13,7 @@ from typing import NoReturn
 import torch
 
 import models
-from utils.environment import has_native_bfloat16
+from utils.environment import bfloat16_speed, has_native_bfloat16
 from utils.errors import UserError
 from utils.experiment import Experiment
 from utils.recipes import QUICK_EPOCHS
@@ -145,12 +145,7 @@ def add_where(group: argparse._ArgumentGroup) -> None:
         help="auto, cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU "
         "(default: that of the records at hand, else auto)",
     )
-    group.add_argument(
-        "--precision",
-        choices=("float32", "bfloat16"),
-        help="bfloat16 trains under autocast, faster where the processor has it; one for all rows "
-        "of a table (default: that of the records at hand, else float32)",
-    )
+    add_precision(group)
     add_threads(group)
 
 
@@ -174,6 +169,16 @@ def add_out_dir(group: argparse._ActionsContainer, holds: str, default: str) -> 
         default=REPOSITORY,
         metavar="DIR",
         help=f"holds {holds} (default: {default})",
+    )
+
+
+def add_precision(group: argparse._ActionsContainer) -> None:
+    """``--precision``."""
+    group.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="bfloat16 trains under autocast, faster on many processors and slower on others; one "
+        "for all rows of a table (default: that of the records at hand, else float32)",
     )
 
 
@@ -332,11 +337,19 @@ def check_writable(folder: Path, remedy: str = "give another --out-dir") -> None
         raise UserError(f"cannot write to {folder} ({error.strerror}); {remedy}") from error
 
 
-def warn_if_emulated(device: torch.device, precision: str) -> str | None:
+def warn_if_slower(device: torch.device, precision: str) -> str | None:
     """A sentence where the precision is slower than float32 on this device."""
-    if precision == "bfloat16" and not has_native_bfloat16(device):
+    if precision == "float32":
+        return None
+    if not has_native_bfloat16(device):
         return (
             f"{device.type} has no native bfloat16: it is emulated, many times slower than "
             "--precision float32"
         )
-    return None
+    speed = bfloat16_speed(device)
+    if speed >= 1:
+        return None
+    return (
+        f"{device.type} has bfloat16, but a convolution takes {1 / speed:.1f} times as long as "
+        "with --precision float32"
+    )

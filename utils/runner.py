@@ -20,7 +20,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import models
 from utils.batches import steps_per_epoch
-from utils.cli import REPOSITORY, Options, parse, warn_if_emulated
+from utils.cli import REPOSITORY, Options, parse, warn_if_slower
 from utils.data import SHIPPED_FINGERPRINTS, Dataset, load_dataset, load_quick_dataset
 from utils.errors import UserError, exit_code
 from utils.experiment import Experiment, Run, declared_runs
@@ -61,7 +61,7 @@ def run_script(options: Options) -> None:
         runs = runs_to_train(options, compute)
         costs = [cost(run, load(run.dataset)) for run in runs]
         # all that the user can get wrong has been looked at: from here on files are changed
-        if warning := warn_if_emulated(compute.device, compute.precision):
+        if warning := warn_if_slower(compute.device, compute.precision):
             log.warning(warning)
         if options.fresh:
             forget(runs, options.results)
