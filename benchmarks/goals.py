@@ -16,7 +16,7 @@ from benchmarks.accuracy_records import declared_rows
 from benchmarks.precision import EXPERIMENTS, planned_runs, record_of
 from utils.experiment import Run
 from utils.markdown import Column, markdown_table, percent
-from utils.records import read_json
+from utils.records import read_json, run_path
 from utils.wording import listed
 
 # per cent, for the last of ten epochs; meant to be out of reach of an ordinary recipe
@@ -44,15 +44,16 @@ def goal_rows(results: Path) -> list[dict[str, Any]]:
     path = results / "recipe_search" / "ordinary.json"
     before = read_json(path, ("runs",))["runs"] if path.exists() else []
     ordinary = {(run["experiment"], run["model"]): run["test_accuracy"] for run in before}
-    rows = []
+    precision, rows = study_precision(results), []
     for row in declared_rows(EXPERIMENTS):
         key = name_of(row.run)
-        accuracies = accuracies_of(row.run, results)
+        accuracies = accuracies_of(row.run, precision, results)
         if key in GOALS and accuracies:
             rows.append(
                 {
                     "model": row.run.model,
                     "dataset": row.run.dataset,
+                    "precision": precision,
                     "accuracies": accuracies,
                     "goal": GOALS[key] / 100,
                     "ordinary": ordinary.get(key),
@@ -67,10 +68,18 @@ def name_of(run: Run) -> tuple[str, str]:
     return run.experiment, run.model
 
 
-def accuracies_of(run: Run, results: Path) -> list[float]:
-    """On the test split, of every seed that is on record in bfloat16."""
+def study_precision(results: Path) -> str:
+    """That of the study's records; float32, the default of a new study, where there is none."""
+    runs = [row.run for row in declared_rows(EXPERIMENTS)]
+    paths = [run_path(results, run.experiment, run.model, run.seed) for run in runs]
+    first = next((path for path in paths if path.exists()), None)
+    return read_json(first, ("precision",))["precision"] if first else "float32"
+
+
+def accuracies_of(run: Run, precision: str, results: Path) -> list[float]:
+    """On the test split, of every seed that is on record in this precision."""
     seeds = [each for each in planned_runs() if name_of(each) == name_of(run)] or [run]
-    records = [record_of(each, "bfloat16", results) for each in seeds]
+    records = [record_of(each, precision, results) for each in seeds]
     return [record["final"]["test_accuracy"] for record in records if record]
 
 
@@ -111,7 +120,7 @@ def goals_markdown(rows: Sequence[Record]) -> str:
         [
             markdown_table(rows, COLUMNS),
             f"{sentence}. Not reached: {listed(missed)}." if missed else f"{sentence}.",
-            "Last epoch, bfloat16, mean ± standard deviation where there are several seeds. The "
-            "ordinary recipe is the one from which the search started, seed 0.",
+            f"Last epoch, {rows[0]['precision']}, mean ± standard deviation where there are "
+            "several seeds. The ordinary recipe is the one from which the search started, seed 0.",
         ]
     )

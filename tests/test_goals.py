@@ -16,8 +16,8 @@ SMALL = [run for run in planned_runs() if run.model == "CNN7x7"]
 DEEP = next(row.run for row in declared_rows(EXPERIMENTS) if row.run.model == "ResNetLikeCNN")
 
 
-def write(path: Path, run: Run, accuracy: float) -> None:
-    facts = run_identity(run, Compute(torch.device("cpu"), "bfloat16"))
+def write(path: Path, run: Run, accuracy: float, precision: str = "bfloat16") -> None:
+    facts = run_identity(run, Compute(torch.device("cpu"), precision))
     write_json(path, {"schema": SCHEMA, **facts, "final": {"test_accuracy": accuracy}})
 
 
@@ -65,3 +65,14 @@ def test_what_was_not_reached_is_named(results: Path) -> None:
     write(run_path(results, DEEP.experiment, DEEP.model, DEEP.seed), DEEP, 0.895)
     text = goals_markdown(goal_rows(results))
     assert "0 of 1 goals are reached. Not reached: ResNetLikeCNN on CIFAR-10 (-0.50)." in text
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_goals_are_those_of_the_studys_precision(precision: str, results: Path) -> None:
+    first, other, _ = SMALL
+    write(run_path(results, first.experiment, first.model, first.seed), first, 0.72, precision)
+    for number, each in enumerate(("float32", "bfloat16")):
+        write(own_path(other, each, results), other, 0.1 * number, each)
+    (row,) = goal_rows(results)
+    assert row["accuracies"] == [0.72, 0.1 * (precision == "bfloat16")]
+    assert f"Last epoch, {precision}, mean" in goals_markdown([row])
