@@ -2,7 +2,7 @@ PYTHON ?= python3
 # CPU=1 takes the CPU-only build of torch; a plain install on Linux brings several GB of CUDA
 CPU ?=
 DATA_DIR ?= data
-# bfloat16 where the processor has it; empty: that of the records at hand, else float32
+# bfloat16 where the processor is faster with it; empty: that of the records at hand, else float32
 PRECISION ?=
 FLAGS ?=
 
@@ -39,7 +39,8 @@ bench: .venv/run ## ratios against the usual loop and the processor: minutes, on
 	$(bin)/python -m benchmarks.bench --data-dir $(DATA_DIR) $(FLAGS)
 
 bench-accuracy: .venv/run ## seconds to the report's accuracy, ours and the usual loop's: hours; goes on at will
-	$(bin)/python -m benchmarks.accuracy --data-dir $(DATA_DIR) $(FLAGS)
+	$(bin)/python -m benchmarks.accuracy --data-dir $(DATA_DIR) \
+	  $(if $(PRECISION),--precision $(PRECISION)) $(FLAGS)
 	$(if $(FLAGS),,$(bin)/python -m benchmarks.bench --render)
 
 bench-precision: .venv/run ## the same networks in float32 and bfloat16, three seeds: hours; goes on at will

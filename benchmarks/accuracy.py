@@ -109,8 +109,7 @@ def run_command(options: Options) -> None:
     place = make_place(options, every_record)
     if options.trains or options.measures:
         compute = place.compute
-        records = read_all(options.rows, options.records, options.most_epochs, kept)
-        check_compute(options.rows, records, compute.precision, compute.device.type)
+        check_compute(options.every_row, every_record, compute.precision, compute.device.type)
         tell_if_slower(compute.device, compute.precision)
     loaded: dict[str, Data] = {}
     actions = [
@@ -128,7 +127,8 @@ def run_command(options: Options) -> None:
 
 def make_place(options: Options, records: Sequence[Mapping[str, Record | None]]) -> Place:
     """Where and how all rows are made; ``records`` are those at hand."""
-    found = [each["ours"]["precision"] for each in records if each["ours"]]
+    parts = [each.get(part) for each in records for part in ("ours", "seconds")]
+    found = [record["precision"] for record in parts if record]
     precision = options.precision or next(iter(found), "float32")
     return Place(
         folder=options.records,

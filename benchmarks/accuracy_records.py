@@ -24,6 +24,11 @@ from utils.tables import REPORTED
 MOST_EPOCHS = 10  # that either side may take
 PARTS = ("ours", "usual", "seconds")  # the records of a row
 COMPUTE = ("precision", "device")  # on which seconds depend
+# what is in a record beside what is declared, by its part
+CONDITIONS = (*COMPUTE, "data")
+TRAINED = (*CONDITIONS, "tried", "environments")
+TIMED = (*CONDITIONS, "ours", "usual", "views", "others_running", "environment")
+MADE = {"ours": TRAINED, "usual": TRAINED, "seconds": TIMED}
 BUSY = 0.5  # threads of other programs that want a processor: a measurement beside them is in doubt
 
 Record = Mapping[str, Any]
@@ -115,7 +120,7 @@ def read_part(path: Path, expected: Mapping[str, Any]) -> Record | None:
     """
     if not path.exists():
         return None
-    record = read_json(path)
+    record = read_json(path, MADE[expected["part"]])
     differing = [key for key in expected if record.get(key) != expected[key]]
     if differing:
         was = ", ".join(f"{key} {_short(record.get(key), expected[key])}" for key in differing)

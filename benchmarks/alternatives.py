@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks.step_actions import resident_batch
 from benchmarks.steps import distinct_runs, facts
 from benchmarks.timing import Action, Setting, geometric_mean, in_turn, ratio, repeated
-from utils.environment import bfloat16_speed, has_native_bfloat16
+from utils.cli import warn_if_slower
 from utils.experiment import Run
 from utils.markdown import Column, digits, markdown_table
 from utils.measuring import spread
@@ -86,17 +86,16 @@ ALTERNATIVES: dict[str, Callable[..., Parts]] = {
 
 def measure(setting: Setting) -> dict[str, Any]:
     """One row per network; ``--quick`` has the first alone and compiles nothing: it takes long."""
-    precision = faster_precision(setting.device)
+    precision = worthwhile_precision(setting.device)
     runs = [run for run in distinct_runs(setting.quick) if (run.experiment, run.model) in NETWORKS]
     compute = Compute(setting.device, precision)
     rows = [measure_network(run, compute, setting) for run in runs[: 1 if setting.quick else None]]
     return {"precision": precision, "rounds": setting.effort.rounds, "rows": rows, "claims": []}
 
 
-def faster_precision(device: torch.device) -> str:
-    """The one that a study would be trained in on this device."""
-    is_faster = has_native_bfloat16(device) and bfloat16_speed(device) > 1
-    return "bfloat16" if is_faster else "float32"
+def worthwhile_precision(device: torch.device) -> str:
+    """bfloat16, where nobody would be warned of it."""
+    return "float32" if warn_if_slower(device, "bfloat16") else "bfloat16"
 
 
 def measure_network(run: Run, compute: Compute, setting: Setting) -> dict[str, Any]:

@@ -218,8 +218,8 @@ def markdown(record: Record) -> str:
             markdown_table(record["rows"], COLUMNS),
             verdict(record["rows"]),
             "Test accuracy after the last epoch, mean ± standard deviation over seeds; difference: "
-            "bfloat16 less float32, each seed with itself, the mean. Trained on "
-            f"{machines(record['trained_on'])}."
+            "bfloat16 less float32, each seed with itself, the mean. What the study has on record "
+            f"is taken from there. Trained on {machines(record['trained_on'])}."
             + (f" Not trained yet: {missing} of {record['declared']} networks." if missing else ""),
         ]
     )

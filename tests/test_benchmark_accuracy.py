@@ -371,12 +371,32 @@ def test_what_another_precision_has_begun_is_not_gone_on_with(
     assert "FCNet: ours on record with precision bfloat16 (here float32); go on with that" in error
 
 
+def test_rows_of_one_table_cannot_be_of_two_precisions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = quick_rows(ROWS)
+    path = first.path(tmp_path / "results" / "quick" / "benchmarks" / "accuracy", "ours")
+    write_json(path, {**parts(first)["ours"], "most_epochs": 2})
+    flags = ["--quick", "--train", "--precision", "float32", "--models", second.run.model]
+    assert main([*flags, "--out-dir", str(tmp_path)]) == 2
+    assert "FCNet: ours on record with precision bfloat16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part, key", [("ours", "tried"), ("usual", "data"), ("seconds", "views")])
+def test_an_incomplete_record_costs_one_line(part: str, key: str, tmp_path: Path) -> None:
+    path, record = ROW.path(tmp_path, part), parts(ROW)[part]
+    write_json(path, {name: value for name, value in record.items() if name != key})
+    with pytest.raises(UserError, match=re.escape(f"{path}: a record without {key}; delete it")):
+        read_all([ROW], tmp_path)
+
+
 def test_ours_goes_on_in_the_precision_that_is_on_record(tmp_path: Path) -> None:
     flags = ["--quick", "--train", "--out-dir", str(tmp_path)]
     begun, nothing = parts(ROW), dict.fromkeys(PARTS)
     for more, records, expected in (
         ([], [nothing], "float32"),
         ([], [nothing, begun], "bfloat16"),
+        ([], [nothing, nothing | {"seconds": begun["seconds"]}], "bfloat16"),
         (["--precision", "float32"], [nothing, begun], "float32"),
         (["--precision", "bfloat16"], [nothing], "bfloat16"),
     ):

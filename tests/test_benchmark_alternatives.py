@@ -69,6 +69,16 @@ def test_the_section_measures_and_its_table_has_every_alternative(
     assert "Geometric means: channels first" in markdown(record)
 
 
+@pytest.mark.parametrize(
+    "warning, expected", [(None, "bfloat16"), ("takes twice as long", "float32")]
+)
+def test_the_precision_is_one_that_nobody_is_warned_of(
+    warning: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alternatives, "warn_if_slower", lambda *_: warning)
+    assert alternatives.worthwhile_precision(CPU) == expected
+
+
 def test_the_networks_are_declared() -> None:
     declared = {(run.experiment, run.model) for run in alternatives.distinct_runs()}
     assert set(alternatives.NETWORKS) <= declared
