@@ -22,9 +22,18 @@ Record = Mapping[str, Any]
 Row = Mapping[str, Any]
 
 # what a trial's record has to have
-TRIAL = ("start", "changes", "model", "seed", "precision", "validation_accuracy", "cpu_seconds")
+TRIAL = (
+    "start",
+    "changes",
+    "model",
+    "seed",
+    "precision",
+    "validation_accuracy",
+    "cpu_seconds",
+    "environment",
+)
 LEARNED_NOTHING = 0.2  # of ten classes
-MUON = ("muon_rate", "muon_decay", "muon_linear", "muon_first", "muon_steps")
+MUON = tuple(field.name for field in fields(TrialRecipe) if field.name.startswith("muon_"))
 DEFAULTS = {field.name: field.default for field in fields(TrialRecipe)}
 WITH_HIDDEN_LINEAR = ("FCNet", "DeepFCNet", "SimpleCNN")
 
@@ -101,9 +110,10 @@ def part_rows(trials: Sequence[Record]) -> list[Row]:
     """One row per part, what it stands beside, and network: gains in validation accuracy.
 
     Compared are all trials of one network and seed that differ in one part, the later declared
-    value of a field against the start's, or else the larger against the smaller.
+    value of a field against the start's, or else the larger against the smaller. Their times can
+    be compared where both had the same processor.
     """
-    found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    found: dict[tuple[str, str, str], list[tuple[float, float | None]]] = {}
     ordered = sorted(trials, key=lambda trial: trial["seed"])
     for first, second in itertools.combinations(ordered, 2):
         if (first["model"], first["seed"]) != (second["model"], second["seed"]):
@@ -114,7 +124,7 @@ def part_rows(trials: Sequence[Record]) -> list[Row]:
         before, after = in_order(first, second, names[0])
         key = (change(before, after, names[0]), beside(before, after), first["model"])
         gain = after["validation_accuracy"] - before["validation_accuracy"]
-        found.setdefault(key, []).append((gain, after["cpu_seconds"] / before["cpu_seconds"]))
+        found.setdefault(key, []).append((gain, time_ratio(before, after)))
     return [
         {
             "part": part,
@@ -122,10 +132,16 @@ def part_rows(trials: Sequence[Record]) -> list[Row]:
             "model": model,
             "gains": [gain for gain, _ in pairs],
             "gain": mean(gain for gain, _ in pairs),
-            "time": mean(time for _, time in pairs),
+            "time": mean(times) if (times := [time for _, time in pairs if time]) else None,
         }
         for (part, others, model), pairs in sorted(found.items())
     ]
+
+
+def time_ratio(before: Record, after: Record) -> float | None:
+    """How many times as long the second took; None where it had another processor."""
+    first, second = (trial["environment"]["processor"] for trial in (before, after))
+    return after["cpu_seconds"] / before["cpu_seconds"] if first == second else None
 
 
 def in_order(first: Record, second: Record, name: str) -> tuple[Record, Record]:
@@ -170,7 +186,7 @@ PART_COLUMNS: list[Column] = [
     ("Model", lambda row: row["model"]),
     ("Gain, points", lambda row: points(row["gain"])),
     ("of each seed", lambda row: ", ".join(map(points, row["gains"]))),
-    ("Processor time", lambda row: f"× {row['time']:.2f}"),
+    ("Processor time", lambda row: f"× {row['time']:.2f}" if row["time"] else ""),
 ]
 
 

@@ -131,6 +131,10 @@ SEARCHES = (
             ),
             (FINAL, FULL, (1,)),
             ({**FINAL, "muon_rate": 0.0, "learning_rate": 0.05}, FULL, (0, 1)),
+            # large layers at a fraction of the cost: in blocks of rows, or not in every step
+            ({**FINAL, "muon_rows": 128}, FULL, (0, 1)),
+            ({**FINAL, "muon_rows": 256}, FULL, (0,)),
+            ({**FINAL, "muon_every": 8}, FULL, (0, 1)),
         ),
     ),
     Search(
@@ -173,6 +177,10 @@ SEARCHES = (
             ({**DIGITS, "muon_steps": 1}, ("FCNet",), (0, 1, 2)),
             ({**DIGITS, "muon_steps": 3, "muon_rate": 0.01}, ("FCNet", "SimpleCNN"), (0, 1)),
             ({}, ("SimpleCNN",), (1,)),
+            *(
+                ({**DIGITS, "muon_steps": 3, "muon_rate": 0.01, **changed}, ("FCNet",), (0, 1))
+                for changed in ({"muon_rows": 128}, {"muon_every": 8})
+            ),
         ),
     ),
 )

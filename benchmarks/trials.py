@@ -40,6 +40,8 @@ class TrialRecipe(Recipe):
     muon_linear: bool = False  # Muon on the hidden linear layers too, not on filters alone
     muon_first: bool = True  # Muon on the layer that meets the image too
     muon_steps: int = 5  # of the iteration that makes Muon's update orthogonal
+    muon_every: int = 1  # how many steps take an orthogonal update of a large weight
+    muon_rows: int = 1024  # of a weight that are made orthogonal by themselves; no layer has more
 
 
 def held_out(dataset: Dataset) -> Dataset:
@@ -181,6 +183,24 @@ class Whitening(nn.Module):
         return ((x.flatten(1) - self.mean) @ self.matrix).view_as(x)
 
 
+class BlockMuon(HiddenMuon):
+    """Muon that takes blocks of rows as if they were weights of their own.
+
+    Source: Khaled et al., MuonBP (2025), arXiv:2510.16981, where a block is what one of several
+    devices holds, and now and then a step is on the whole matrix; here none is.
+    """
+
+    def __init__(
+        self, weights: Sequence[nn.Parameter], recipe: TrialRecipe, dtype: torch.dtype
+    ) -> None:
+        super().__init__(weights, recipe, dtype, recipe.muon_steps, recipe.muon_every)
+        self.rows = recipe.muon_rows
+
+    def orthogonal(self, update: Tensor) -> Tensor:
+        """``[rows, columns]``, each block orthogonal by itself."""
+        return torch.cat([super(BlockMuon, self).orthogonal(x) for x in update.split(self.rows)])
+
+
 def trial_optimizers(
     network: nn.Module, recipe: TrialRecipe, dtype: torch.dtype
 ) -> list[torch.optim.Optimizer]:
@@ -191,7 +211,7 @@ def trial_optimizers(
     optimizers = [ordinary_optimizer(list(network.parameters()), recipe)]
     if recipe.muon_rate and weights:
         take_out(optimizers[0], weights)
-        optimizers.append(HiddenMuon(weights, recipe, dtype, recipe.muon_steps))
+        optimizers.append(BlockMuon(weights, recipe, dtype))
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     if norms and recipe.norm_rate != 1:
         parameters = [p for norm in norms for p in norm.parameters()]

@@ -1,6 +1,7 @@
 """Optimisers: the recipe's, and Muon on the filters themselves."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,14 @@ from torch import nn
 
 import models
 from utils.experiment import Recipe
-from utils.optimizers import MUON_STEPS, HiddenMuon, as_matrix, build_optimizers, orthogonal
+from utils.optimizers import (
+    MUON_LARGE,
+    MUON_STEPS,
+    HiddenMuon,
+    as_matrix,
+    build_optimizers,
+    orthogonal,
+)
 
 RECIPE = Recipe(1, "sgd", 0.1, 0.3, momentum=0.7)
 
@@ -69,6 +77,34 @@ def test_muon_steps_on_the_filters_themselves_as_torchs_own_does(shape: tuple[in
         assert torch.equal(conv.weight.permute(0, 2, 3, 1).flatten(1), twin)
 
 
+def test_of_a_large_matrix_an_orthogonal_update_serves_several_steps() -> None:
+    torch.manual_seed(0)
+    size = MUON_LARGE + 1
+    large, other = (nn.Parameter(torch.zeros(size, size)) for _ in range(2))
+    small = nn.Parameter(torch.zeros(size, MUON_LARGE))
+    muon = HiddenMuon([large, small], replace(RECIPE, muon_rate=0.1), torch.float32, every=3)
+    whole = HiddenMuon([other], replace(RECIPE, muon_rate=0.1), torch.float32, every=1)
+    changes: dict[nn.Parameter, list[torch.Tensor]] = {large: [], small: [], other: []}
+    for _ in range(4):
+        before = {weight: weight.detach().clone() for weight in changes}
+        for weight in changes:
+            weight.grad = torch.randn_like(weight)
+        other.grad = large.grad.clone()
+        for each in (muon, whole):
+            each.step()
+        for weight, values in changes.items():
+            values.append(weight.detach() - before[weight])
+    close = {"rtol": 0, "atol": 1e-6}
+    first, second, third, fourth = changes[large]
+    for again in (second, third):
+        torch.testing.assert_close(again, first, **close)
+    assert (fourth - first).norm() > 0.1 * first.norm()
+    assert (changes[small][1] - changes[small][0]).norm() > 0.1 * changes[small][0].norm()
+    # its momentum is kept up in the steps between
+    torch.testing.assert_close(first, changes[other][0], **close)
+    torch.testing.assert_close(fourth, changes[other][3], **close)
+
+
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
 def test_orthogonal_applies_the_polynomial_to_the_singular_values(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
@@ -107,3 +143,25 @@ def test_filters_without_a_gradient_stay() -> None:
 def test_filters_whose_channels_are_not_last_are_refused() -> None:
     with pytest.raises(RuntimeError, match="view"):
         as_matrix(torch.zeros(4, 3, 3, 3))
+
+
+def test_muon_goes_on_from_its_state_in_the_middle_of_an_update(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    recipe = replace(RECIPE, muon_rate=0.1)
+    first = nn.Parameter(torch.zeros(MUON_LARGE + 1, MUON_LARGE + 2))
+    gradients = torch.randn(5, *first.shape)
+
+    def steps(weight: nn.Parameter, muon: HiddenMuon, gradients: torch.Tensor) -> None:
+        for gradient in gradients:
+            weight.grad = gradient
+            muon.step()
+
+    muon = HiddenMuon([first], recipe, torch.bfloat16, every=4)
+    steps(first, muon, gradients[:2])
+    torch.save((first, muon.state_dict()), tmp_path / "state.pt")
+    steps(first, muon, gradients[2:])
+    second, state = torch.load(tmp_path / "state.pt", weights_only=False)
+    resumed = HiddenMuon([second], recipe, torch.bfloat16, every=4)
+    resumed.load_state_dict(state)
+    steps(second, resumed, gradients[2:])
+    assert torch.equal(first, second)

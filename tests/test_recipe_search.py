@@ -14,6 +14,7 @@ from benchmarks.recipe_report import (
     WITH_HIDDEN_LINEAR,
     dataset_markdown,
     part_rows,
+    parts_markdown,
     read_trials,
     seed_deviations,
     trial_rows,
@@ -131,7 +132,9 @@ def test_a_trial_ends_with_its_numbers_and_repeats(data: Dataset, changes: dict)
     assert 0 <= first["validation_accuracy"] <= 1 and len(first["running_losses"]) == 2
 
 
-def record(changes: dict, accuracy: float, model: str = "A", seed: int = 0) -> dict:
+def record(
+    changes: dict, accuracy: float, model: str = "A", seed: int = 0, processor: str = "Abacus"
+) -> dict:
     return {
         "start": {"batch_size": 128},
         "changes": changes,
@@ -139,6 +142,7 @@ def record(changes: dict, accuracy: float, model: str = "A", seed: int = 0) -> d
         "seed": seed,
         "validation_accuracy": accuracy,
         "cpu_seconds": 10.0 if changes else 5.0,
+        "environment": {"processor": processor},
     }
 
 
@@ -159,6 +163,14 @@ def test_a_part_is_compared_with_the_same_network_and_seed_without_it() -> None:
     ]
     assert rows[0]["gains"] == pytest.approx([0.01, 0.02])
     assert rows[1]["gain"] == pytest.approx(0.04)
+
+
+def test_times_on_different_processors_are_not_compared() -> None:
+    trials = [record({}, 0.7), record({"batch_size": 64}, 0.8, processor="Slide rule")]
+    (row,) = part_rows(trials)
+    assert row["gain"] == pytest.approx(0.1) and row["time"] is None
+    text = "\n".join(parts_markdown([row]))
+    assert "| batch_size 128 → 64 | the start | A | +10.00 | +10.00 |" in text
 
 
 def test_a_part_for_hidden_linear_layers_says_nothing_of_a_network_without_one() -> None:
@@ -230,7 +242,7 @@ def test_muon_may_leave_out_the_layer_that_meets_the_image() -> None:
 def test_only_declared_trials_are_rendered(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("declared.json", "not made.json", "left over.json")]
     made = {"start": {}, "changes": {}, "model": "A", "seed": 0, "precision": "bfloat16"}
-    made |= {"schema": 1, "validation_accuracy": 0.8, "cpu_seconds": 9.0}
+    made |= {"schema": 1, "validation_accuracy": 0.8, "cpu_seconds": 9.0, "environment": {}}
     for path in (paths[0], paths[2]):
         write_json(path, made)
     assert read_trials(paths[:2]) == [made]
@@ -287,10 +299,11 @@ def test_a_record_of_another_recipe_is_refused(tmp_path: Path) -> None:
     known = {name: value for name, value in asdict(start).items() if name != "muon_steps"}
     content = {"schema": 1, "start": known, "changes": {"dirac": True}, "precision": "bfloat16"}
     write_json(path, content)
-    expected = f"{path}: a record without model, seed, validation_accuracy, cpu_seconds; delete it"
+    expected = f"{path}: a record without model, seed, validation_accuracy, cpu_seconds"
     with pytest.raises(UserError, match=re.escape(expected)):
         check_trial(path, replace(start, dirac=True))
     rest = {"model": "CNN3x3", "seed": 0, "validation_accuracy": 0.8, "cpu_seconds": 9.0}
+    rest["environment"] = {}
     write_json(path, content | rest)
     check_trial(path, replace(start, dirac=True))
     for other in (start, replace(start, dirac=True, weight_decay=0.0)):

@@ -10,6 +10,7 @@ Source: Jordan et al., Muon (2024), https://kellerjordan.github.io/posts/muon/.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ MUON_MOMENTUM = 0.95
 # Of the iteration that makes an update orthogonal. Its authors take 5; with 3 the networks are as
 # accurate, and the step of a large linear layer takes two thirds (docs/recipes.md).
 MUON_STEPS = 3
+# The iteration's time grows with the cube of a matrix: of one with more rows and columns than
+# MUON_LARGE it would be most of a training step. There an orthogonal update serves several steps.
+MUON_LARGE, MUON_EVERY = 128, 8
 MUON_POLYNOMIAL = (3.4445, -4.7750, 2.0315)  # the authors': steepest at 0, in 5 steps near 1
 
 
@@ -59,8 +63,10 @@ class HiddenMuon(torch.optim.Optimizer):
     """Muon on linear weights and on filters, which are taken as matrices (``as_matrix``).
 
     In bfloat16 it steps as ``torch.optim.Muon`` does, to the last bit. That one knows no other
-    precision, which many processors must emulate: a step of DeepFCNet took 59 times as long there
-    as this one does in float32.
+    precision, which many processors must emulate.
+    Differs from it: the update of a large matrix is made orthogonal in every ``MUON_EVERY``-th step
+    alone, and is taken again in those between. Muon's momentum is a mean over some twenty steps,
+    so that the update turns slowly.
     """
 
     def __init__(
@@ -69,9 +75,10 @@ class HiddenMuon(torch.optim.Optimizer):
         recipe: Recipe,
         dtype: torch.dtype,
         steps: int = MUON_STEPS,
+        every: int = MUON_EVERY,
     ) -> None:
         super().__init__(weights, {"lr": recipe.muon_rate, "weight_decay": recipe.muon_decay})
-        self.dtype, self.steps = dtype, steps
+        self.dtype, self.steps, self.every = dtype, steps, every
 
     @torch.no_grad()
     def step(self) -> None:
@@ -93,7 +100,21 @@ class HiddenMuon(torch.optim.Optimizer):
         rows, columns = matrix.shape
         matrix.mul_(1 - rate * decay)
         scale = math.sqrt(max(1, rows / columns))
-        matrix.add_(orthogonal(update, self.steps), alpha=-rate * scale)
+        matrix.add_(self._direction(update, state), alpha=-rate * scale)
+
+    def _direction(self, update: Tensor, state: dict[str, Any]) -> Tensor:
+        """What is stepped along, ``[rows, columns]``: the orthogonal update, if large the latest."""
+        if min(update.shape) <= MUON_LARGE:
+            return self.orthogonal(update)
+        step = state.get("step", 0)
+        if step % self.every == 0:
+            state["direction"] = self.orthogonal(update)
+        state["step"] = step + 1
+        return state["direction"]
+
+    def orthogonal(self, update: Tensor) -> Tensor:
+        """The update with all of its directions as large as each other."""
+        return orthogonal(update, self.steps)
 
 
 def orthogonal(matrix: Tensor, steps: int) -> Tensor:
