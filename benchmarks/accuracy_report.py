@@ -299,11 +299,13 @@ def readme(record: Record, plots: Path) -> dict[str, str]:
     mean, smallest = (claim["value"] for claim in record["claims"])
     bounds = sum(map(is_lower_bound, rows))
     kind = "a lower bound" if bounds == 1 else "lower bounds"
-    hedge = f", {bounds} of them {kind}, since it never got there," if bounds else ""
+    hedge = f", {bounds} of them {kind}, since it never got there," if bounds else ","
+    rest = record["declared"] - sum(bool(row["ours"]["seconds_per_epoch"]) for row in record["rows"])
+    count = f"{len(rows)} ratios" + (f" ({rest} networks are still to come)" if rest else "")
     text = (
         f"{picture_markdown(picture, plots)}\n\n"
         f"To pass the report's accuracy the usual loop trains {mean:.1f} times as long as this "
-        f"study, the geometric mean of {len(rows)} ratios{hedge} and {smallest:.1f} times "
+        f"study, the geometric mean of {count}{hedge} and {smallest:.1f} times "
         f"as long where the two are closest, on {machines(record['measured_on'])}. Everything "
         "that was measured, with its goals: [docs/benchmarks.md](docs/benchmarks.md)."
     )

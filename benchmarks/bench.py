@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_out_dir(parser, "results/, plots/ and docs/", "the repository")
     add_threads(parser)
     parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
+        "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
     )
     return parser
 
@@ -219,7 +219,13 @@ def page(records: Mapping[ModuleType, Mapping[str, Any]]) -> str:
     """The whole document: what it is, then each section's tables and claims."""
     parts = [INTRODUCTION]
     for section, record in records.items():
-        parts += [f"## {section.TITLE}", section.markdown(record).strip()]
+        try:
+            parts += [f"## {section.TITLE}", section.markdown(record).strip()]
+        except KeyError as error:
+            raise UserError(
+                f"{section.NAME}.json: a record without {error}, perhaps of an earlier version; "
+                "measure it again"
+            ) from error
         if lines := claim_lines(record.get("claims", [])):
             parts.append("Goals:\n\n" + "\n".join(f"- {line}" for line in lines))
         parts.append(f"Measured on {machine(record)}.")

@@ -72,6 +72,7 @@ COMPARISONS = (
         },
     ),
 )
+KERNELS = {"Swish": " (β = 1, by SiLU's kernels)"}
 GOALS = {"Swish": 1.05, "L2Pooling": 1.05, "CustomConv": 1.15, "ChannelAttention": 1.1}
 
 
@@ -159,7 +160,7 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     """Each layer's times at the large size beside its goal."""
     return [
         Claim(
-            f"{row['layer']} against {row['analogue']}, {words}",
+            f"{row['layer']}{KERNELS.get(row['layer'], '')} against {row['analogue']}, {words}",
             row[direction]["time"]["median"],
             GOALS[row["layer"]],
             at_least=False,
@@ -223,16 +224,17 @@ def caption(record: Mapping[str, Any]) -> str:
         "parameters and the direction of the gradient; the analogue's own time and memory are "
         "those of forward and backward together. "
         "At the small size it is calls that are timed, not arithmetic: a backward in Python costs "
-        "its microseconds whatever the size."
+        "its microseconds whatever the size. Swish with β = 1 has both of SiLU's kernels, of one "
+        "pass each. For another or a trained β its backward needs two passes at least, written out "
+        "in torch's operations: from g to g σ(βx), and from there with y and g to the gradient. "
+        "They read 5 tensors and write 2, where SiLU's reads 2 and writes 1. The product βy is a "
+        "third, and the gradient of a trained β takes four more."
     )
 
 
 REASONS = {
-    "Swish": "an activation takes as long as its tensors take to be read and written. SiLU's "
-    "backward is one pass, which reads 2 tensors and writes 1. A derivative written out in torch's "
-    "operations needs two passes at least: Swish's go from g to g σ(βx), and from there with y and "
-    "g to the gradient; they read 5 and write 2. Only a kernel made for this one derivative, as "
-    "SiLU has it, would save the second.",
+    "Swish": "the kernels are SiLU's own; what is on top of them is the call of a Function that is "
+    "written in Python.",
     "ChannelAttention": "it reads its input once more than SqueezeExcitation in each direction: "
     "for the maximum, and for where it is.",
 }

@@ -30,7 +30,7 @@ def claims_on_speed(rows: Sequence[Record], precisions: Sequence[str]) -> list[C
         text = f"{each}: {rows[np.argmin(times)]['model']}, the least of them"
         found.append(Claim(text, min(times), 1.4, at_least=True))
         for row in rows:
-            if row["model"] == "FCNet" and each == "bfloat16":
+            if row["model"] == "FCNet":
                 text = f"{each}: FCNet against the usual loop"
                 found.append(Claim(text, median(row, each, "times_usual"), 12, at_least=True))
     return found
@@ -158,15 +158,8 @@ def usual_caption(record: Record) -> str:
         "middle of an epoch. Ours: the study's own loop with its optimisers and gradient norms. "
         "The usual one runs in a process of its own, with memory handled as it comes; ours keeps "
         "what is freed (`utils/memory.py`)."
-        + ("" if "batches" in record["rows"][0][record["precisions"][0]] else MEASURED_BEFORE)
+        + (f" bfloat16 is left out: {record['left_out']}." if record["left_out"] else "")
     )
-
-
-# of records from before: the two were measured together for the first time
-MEASURED_BEFORE = (
-    " When this was measured Muon's products were in bfloat16 in the columns of float32 too: there "
-    "FCNet and DeepFCNet are slower now."
-)
 
 
 OVERHEAD_CAPTION = (
@@ -182,20 +175,15 @@ def product_caption(record: Record) -> str:
     """How the third table was measured."""
     size, first = f"{record['product_size']:,}", record["rows"][0]
     rate = first["product_flops_per_second"]["median"]
-    # in records from before it is not there
-    convolution = first.get("convolution_of_product")
-    other = (
-        f" The same product as a 1 × 1 convolution, which another of torch's libraries computes, "
-        f"runs at {convolution['median']:.0%} of it."
-        if convolution
-        else ""
-    )
+    convolution = first["convolution_of_product"]["median"]
     return (
         f"FLOP/s of the bare step, as a share of a float32 product of two {size} × {size} matrices "
         f"on the same threads in the same rounds ({rate / 1e9:,.0f} GFLOP/s in the first row's). "
         "Convolutions can be above 100 %: the product is what torch's library for matrices makes "
-        f"of the processor, not all that it can do.{other} Only the network's convolutions and "
-        "matrix products count as FLOPs, forward and backward, the optimiser's do not. "
+        "of the processor, not all that it can do. The same product as a 1 × 1 convolution, which "
+        f"another of torch's libraries computes, runs at {convolution:.0%} of it. Only the "
+        "network's convolutions and matrix products count as FLOPs, forward and backward, the "
+        "optimiser's do not. "
         "Arithmetic: their share of the time of forward and backward, by torch's profiler."
     )
 
@@ -215,7 +203,7 @@ def usual_reason(rows: Sequence[Record], precision: str) -> str:
             if dear
             else ""
         )
-        + ". What is left of a step is arithmetic for the most part, as the third table has it."
+        + ". How much of the rest is arithmetic, the third table has."
     )
 
 
@@ -225,9 +213,7 @@ def overhead_reason(rows: Sequence[Record], precision: str) -> str:
         f"{row['model']} on {row['dataset']} (batches "
         f"{median(row, precision, 'batches'):.1%}, norms {median(row, precision, 'norms'):.1%})"
         for row in rows
-        if row["convolutional"]
-        and median(row, precision, "overhead") > GOAL_OVERHEAD
-        and "batches" in row[precision]  # in records from before it is not there
+        if row["convolutional"] and median(row, precision, "overhead") > GOAL_OVERHEAD
     ]
     return (
         f"Above {GOAL_OVERHEAD:.0%} in {precision}, with what making the batches and taking the "

@@ -35,7 +35,8 @@ class SwishFunction(Function):
 
     y (1 - s) is 0 at both far ends, so the gradient is finite there; x² (1 - s) would be inf · 0.
     An activation does little with each number: its time is that of reading and writing memory.
-    So y, h and, for β = 1, dL/dx are one pass each, where ``x * sigmoid(x)`` would be two.
+    So y and h are one pass each, where ``x * sigmoid(x)`` would be two; and for β = 1, which is
+    SiLU, torch has the whole of y and of dL/dx as one pass.
     """
 
     generate_vmap_rule = True
@@ -43,7 +44,8 @@ class SwishFunction(Function):
     @staticmethod
     def forward(x: Tensor, beta: Tensor | float) -> Tensor:
         """``x`` has any shape; ``beta`` is a tensor without dimensions where it is trained."""
-        return _gated(x, x, beta)
+        is_silu = not isinstance(beta, Tensor) and beta == 1
+        return F.silu(x) if is_silu else _gated(x, x, beta)
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple, output: Tensor) -> None:
@@ -57,16 +59,19 @@ class SwishFunction(Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         """The gradients of ``x`` and ``beta``."""
         x, y, beta = ctx.saved_tensors
+        # grad mode is on where a second derivative may be asked for: the kernel of SiLU's backward
+        # has none, and the last line needs h
+        may_differentiate = torch.is_grad_enabled()
+        if ctx.fixed_beta == 1 and not may_differentiate:
+            return torch.ops.aten.silu_backward(grad, x), None
         beta = ctx.fixed_beta if beta is None else beta
         h = _gated(grad, x, beta)
         grad_beta = None
         if ctx.needs_input_grad[1]:
             # summed in β's own dtype: x may be bfloat16 where β is float32
             grad_beta = (y * (grad - h) * x).sum(dtype=beta.dtype)
-        # grad mode is on where a second derivative may be asked for, which needs h
-        lerp = torch.lerp if torch.is_grad_enabled() else Tensor.lerp_
-        grad_x = lerp(h, grad, y if ctx.fixed_beta == 1 else beta * y)  # h + βy (g - h)
-        return grad_x, grad_beta
+        lerp = torch.lerp if may_differentiate else Tensor.lerp_
+        return lerp(h, grad, beta * y), grad_beta  # h + βy (g - h)
 
 
 def _gated(value: Tensor, x: Tensor, beta: Tensor | float) -> Tensor:
@@ -84,7 +89,8 @@ def _gated(value: Tensor, x: Tensor, beta: Tensor | float) -> Tensor:
 class Swish(nn.Module):
     """A smooth ReLU that lets small negative values through: y = x σ(βx).
 
-    β = 1 is SiLU, β = 0 is x / 2, and β → ∞ is ReLU. Input and output have the same, any, shape.
+    β = 1 is SiLU, and by its kernels; β = 0 is x / 2, and β → ∞ is ReLU. Input and output have
+    the same, any, shape.
     A trained β is one parameter of the layer; a fixed one is a constant outside ``state_dict``.
     Backward reads the output again, as that of ``nn.Sigmoid`` does: do not change it in place.
 
@@ -327,11 +333,20 @@ class ChannelAttentionFunction(Function):
         per_position = (grad_average + grad_p @ w0) / (height * width)  # [batch, channels]
         grad_x = grad * gate[..., None, None] + per_position[..., None, None]
         at_maximum = (grad_maximum + grad_q @ w0)[..., None]  # [batch, channels, 1]
-        # the position costs more than the maximum, so forward does without
-        position = F.adaptive_max_pool2d(x, 1, return_indices=True)[1].flatten(2)
         grad_x = grad_x.reshape(*x.shape[:2], height * width)
-        grad_x = grad_x.scatter_add_(2, position, at_maximum)
+        grad_x = grad_x.scatter_add_(2, _position_of_maximum(x), at_maximum)
         return grad_x.reshape(x.shape), grad_w0, grad_w1
+
+
+def _position_of_maximum(x: Tensor) -> Tensor:
+    """Where each channel is largest, first in row order, as row · width + column.
+
+    ``[batch, channels, height, width]`` to ``[batch, channels, 1]``. A position costs far more than
+    a maximum, so it is looked for among the rows' maxima, and then in one row.
+    """
+    row = x.amax(dim=3).argmax(dim=2, keepdim=True)  # [batch, channels, 1]
+    numbers = x.take_along_dim(row[..., None], dim=2)  # of that row, [batch, channels, 1, width]
+    return row * x.shape[3] + numbers.argmax(dim=3)
 
 
 class ChannelAttention(nn.Module):

@@ -41,6 +41,7 @@ from benchmarks.usual_loop import (
 from tests.fakes import TINY_CIFAR10, TINY_MNIST, make_arrays
 from utils.batches import augmented_views, normalise
 from utils.data import Dataset, make_dataset
+from utils.errors import UserError
 from utils.experiment import Recipe, Run
 from utils.flops import step_flops
 from utils.progress import Progress
@@ -223,6 +224,7 @@ def test_ratios_are_those_of_the_same_round() -> None:
 def test_the_page_holds_tables_reasons_and_goals() -> None:
     record = {
         "precisions": ["float32"],
+        "left_out": "it takes twice as long",
         "rounds": 2,
         "product_size": 1000,
         "rows": ROWS,
@@ -238,6 +240,7 @@ def test_the_page_holds_tables_reasons_and_goals() -> None:
     }
     text = bench.page({steps: json.loads(json.dumps(record))})
     assert "| SimpleCNN = Twin | MNIST | 1,234 | 30 | 3.00 (0.00) |" in text
+    assert "bfloat16 is left out: it takes twice as long." in text
     assert "| FCNet | MNIST | 37.5 (0.0) | 25 | 10 |" in text
     assert (
         "in float32: without its time the geometric mean would be 3.87× and the least 3.75×; of "
@@ -257,6 +260,9 @@ def test_the_page_holds_tables_reasons_and_goals() -> None:
     assert "- float32: all networks against the usual loop, geometric mean: 3.00× (goal" in text
     assert "- float32: FCNet, overhead: 37.5 % (goal ≤ 35.0 %): not reached" in text
     assert "Measured on Abacus (1 thread), torch 2, Python 3.\n" in text
+    del record["product_size"]
+    with pytest.raises(UserError, match=r"^steps.json: a record without 'product_size', .* again$"):
+        bench.page({steps: record})
 
 
 def test_every_network_of_the_reports_tables_is_measured_once() -> None:

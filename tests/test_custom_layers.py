@@ -305,6 +305,17 @@ def test_swish_is_finite_at_1e30(dtype: torch.dtype, trainable: bool) -> None:
     assert all(g.item() == 0 and g.dtype == torch.float32 for g in first[1:])
     (second,) = torch.autograd.grad(first[0].sum(), x)
     assert second.tolist() == [0, 0, 0.5]
+    (alone,) = torch.autograd.grad(layer(x).sum(), x)  # of which no derivative is asked for
+    assert alone.tolist() == [1, 0, 0.5]
+
+
+@pytest.mark.parametrize("beta, expected", [(1.0, {"aten::silu", "aten::silu_backward"}), (2, ())])
+def test_swish_has_the_kernels_of_silu_where_it_is_silu(beta: float, expected: set[str]) -> None:
+    x = random_tensor(8).requires_grad_()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        torch.autograd.grad(Swish(beta)(x).sum(), x)
+    called = {event.key for event in profile.key_averages()}
+    assert {name for name in called if "silu" in name} == set(expected)
 
 
 def test_swish_sums_the_gradient_of_beta_in_its_own_dtype() -> None:

@@ -103,7 +103,7 @@ class HiddenMuon(torch.optim.Optimizer):
         matrix.add_(self._direction(update, state), alpha=-rate * scale)
 
     def _direction(self, update: Tensor, state: dict[str, Any]) -> Tensor:
-        """What is stepped along, ``[rows, columns]``: the orthogonal update, if large the latest."""
+        """The orthogonal ``[rows, columns]`` to step along; of a large matrix the latest."""
         if min(update.shape) <= MUON_LARGE:
             return self.orthogonal(update)
         step = state.get("step", 0)
