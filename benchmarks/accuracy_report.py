@@ -300,7 +300,8 @@ def readme(record: Record, plots: Path) -> dict[str, str]:
     bounds = sum(map(is_lower_bound, rows))
     kind = "a lower bound" if bounds == 1 else "lower bounds"
     hedge = f", {bounds} of them {kind}, since it never got there," if bounds else ","
-    rest = record["declared"] - sum(bool(row["ours"]["seconds_per_epoch"]) for row in record["rows"])
+    timed = [row for row in record["rows"] if row["ours"]["seconds_per_epoch"]]
+    rest = record["declared"] - len(timed)
     count = f"{len(rows)} ratios" + (f" ({rest} networks are still to come)" if rest else "")
     text = (
         f"{picture_markdown(picture, plots)}\n\n"
