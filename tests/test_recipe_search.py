@@ -21,6 +21,7 @@ from benchmarks.recipe_report import (
 )
 from benchmarks.recipe_search import SEARCHES, check_trial, trial_path
 from benchmarks.trials import (
+    BlockMuon,
     TrialRecipe,
     Whitening,
     affine,
@@ -237,6 +238,21 @@ def test_muon_may_leave_out_the_layer_that_meets_the_image() -> None:
     weights = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
     assert set(muon.param_groups[0]["params"]) == set(weights[1:-1])
     assert muon.steps == 2
+
+
+def test_blocks_of_rows_step_as_weights_of_their_own() -> None:
+    torch.manual_seed(0)
+    whole = nn.Parameter(torch.randn(10, 12))
+    blocks = [nn.Parameter(part.detach().clone()) for part in whole.split(4)]
+    recipe = replace(RECIPE, muon_rate=0.1, muon_decay=0.2, muon_rows=4)
+    muons = [BlockMuon(weights, recipe, torch.float32) for weights in ([whole], blocks)]
+    for _ in range(2):
+        whole.grad = torch.randn(10, 12)
+        for block, gradient in zip(blocks, whole.grad.split(4), strict=True):
+            block.grad = gradient.clone()
+        for muon in muons:
+            muon.step()
+        torch.testing.assert_close(whole, torch.cat(blocks), rtol=0, atol=1e-6)
 
 
 def test_only_declared_trials_are_rendered(tmp_path: Path) -> None:

@@ -44,8 +44,7 @@ QUICK_EPOCHS = 2
 def quick(recipe: Recipe) -> Recipe:
     """The recipe for ``--quick``: gets a network somewhere in a hundred steps on few images.
 
-    Without Muon, whose step costs the same for a small batch as for a large one: with it a fully
-    connected network would take a minute or two.
+    Without Muon, whose step costs the same for a small batch as for a large one.
     """
     return replace(
         recipe,
