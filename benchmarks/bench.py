@@ -100,7 +100,7 @@ def add_what(parser: argparse.ArgumentParser) -> None:
         "--quick",
         action="store_true",
         help="two minutes, no dataset: shows that all of it runs, the numbers mean little; goes to "
-        "results/quick/benchmarks/ (default: the full measurement, a quarter of an hour)",
+        "results/quick/benchmarks/ (default: the full measurement, 15 to 20 minutes)",
     )
     parser.add_argument(
         "--only", nargs="+", metavar="SECTION", help=f"only these, of: {names} (default: all)"
@@ -236,7 +236,7 @@ INTRODUCTION = """# Benchmarks
 
 How fast the study trains, as ratios: an absolute time says as much about the computer and its
 minute as about the code. What is compared had its turn in the same rounds, and the
-ratio is the median over the rounds. `make bench` measures all of it again, in a quarter of an hour
+ratio is the median over the rounds. `make bench` measures all of it again, in 15 to 20 minutes
 on two cores; the page is written from the records in `results/benchmarks/`."""
 
 
