@@ -46,9 +46,8 @@ CHEAP = (
     "CNN5x5",
     "CNN7x7",
     "CNN1x1+3x3",
-    "DeepCNN",
-)  # under four minutes each in bfloat16 on two cores
-DEAR = (("cifar_comparison", "CNNWithResidual"), ("depth", "MediumCNN"))  # with batch-norm, without
+)  # under four minutes each on two cores in float32
+DEAR = (("cifar_comparison", "CNNWithResidual"), ("depth", "DeepCNN"))  # with batch-norm, without
 RESULTS = REPOSITORY / "results"
 KEPT = ("final", "environment", "continued_in", "timings")  # of a training's record
 
