@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import models
+from utils import optimizers
 from utils.batches import augmented_views, normalise
 from utils.data import Dataset, make_dataset
 from utils.experiment import Experiment, Recipe
@@ -134,7 +135,8 @@ def test_actions_run_on_all_of_torchs_threads() -> None:
 
 def test_inference_is_one_float32_pass_in_eval_and_inference_mode(data: Dataset) -> None:
     network = models.build("CNNWithResidualReg")
-    action = inference_action(network, data, 12)  # more than the ten test images there are
+    action, images = inference_action(network, data, 12)  # more than the ten test images there are
+    assert images == 12
     logits = action()
     assert logits.is_inference() and logits.dtype == torch.float32
     with torch.no_grad():
@@ -160,17 +162,38 @@ def test_training_is_the_real_step_at_full_batches(data: Dataset) -> None:
     seen: list[tuple] = []
     weights: list[torch.Tensor] = []
     views = augmented_views(data.x_train, RECIPE)
-    step = training_action(Spy(), data, views, RECIPE, replace(CPU, precision="bfloat16"))
-    losses = [step() for _ in range(5)]  # 20 images: two full batches an epoch
+    step, images = training_action(Spy(), data, views, RECIPE, replace(CPU, precision="bfloat16"))
+    assert images == 8
+    for _ in range(5):  # 20 images: two full batches an epoch
+        step()
     assert seen == 5 * [(8, True, torch.bfloat16)]
-    assert all(loss.isfinite() and loss > 0 for loss in losses)
     assert all(torch.equal(weights[0], weight) for weight in weights)  # nothing is learned
+
+
+def test_what_is_dear_in_some_steps_alone_is_timed_over_all_of_them(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[torch.Size] = []
+    orthogonal = optimizers.orthogonal
+    monkeypatch.setattr(
+        optimizers, "orthogonal", lambda x, steps: sizes.append(x.shape) or orthogonal(x, steps)
+    )
+    recipe = replace(RECIPE, muon_rate=0.1)
+    views = augmented_views(data.x_train, recipe)
+    train, images = training_action(models.build("DeepFCNet"), data, views, recipe, CPU)
+    assert images == optimizers.MUON_EVERY * recipe.batch_size
+    for calls in (1, 2):
+        train()
+        assert len([size for size in sizes if min(size) > optimizers.MUON_LARGE]) == calls * 3
+    network = models.build("CNN7x7").to(memory_format=torch.channels_last)
+    _, images = training_action(network, data, views, recipe, CPU)
+    assert images == recipe.batch_size
 
 
 def test_too_few_images_for_a_batch_are_refused(data: Dataset) -> None:
     big = replace(RECIPE, batch_size=21)
     views = augmented_views(data.x_train, big)
-    step = training_action(models.build("CNN7x7"), data, views, big, CPU)
+    step, _ = training_action(models.build("CNN7x7"), data, views, big, CPU)
     with pytest.raises(ValueError, match=r"^20 train images do not fill a batch of 21$"):
         step()
 

@@ -9,6 +9,7 @@ seen to be a third faster in one pass than in the next, with hardly any spread w
 """
 
 import copy
+import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,12 +23,13 @@ from utils.batches import augmented_views, normalise, training_batches
 from utils.data import Dataset
 from utils.environment import environment
 from utils.experiment import Experiment, Recipe
-from utils.optimizers import build_optimizers
+from utils.optimizers import build_optimizers, steps_in_cycle
 from utils.records import SCHEMA
 from utils.training import Compute, train_step
 
 Key = TypeVar("Key", bound=Hashable)
 Action = Callable[[], object]
+Timed = tuple[Action, int]  # what one call does, and with how many images
 
 LATENCY_BATCH, THROUGHPUT_BATCH = 1, 256  # images
 
@@ -63,7 +65,9 @@ def measure_speed(
     optimiser, in ``compute.precision``. The networks' weights stay as they are.
     """
     effort = QUICK if quick else FULL
-    seconds = time_in_turn(_all_actions(entries, compute), effort)
+    timed = _all_actions(entries, compute)
+    seconds = time_in_turn({key: action for key, (action, _) in timed.items()}, effort)
+    rates = {key: spread(images / seconds[key]) for key, (_, images) in timed.items()}
     return {
         entry.experiment.name: {
             "schema": SCHEMA,
@@ -74,7 +78,16 @@ def measure_speed(
             "rounds": effort.rounds,
             "batch_sizes": batch_sizes(entry.experiment),
             "environment": environment(compute.device),
-            "models": {name: _speeds(entry.experiment, name, seconds) for name in entry.networks},
+            "models": {
+                name: {
+                    "latency_seconds": spread(seconds["latency", entry.experiment.name, name]),
+                    **{
+                        f"{kind}_images_per_second": rates[kind, entry.experiment.name, name]
+                        for kind in ("throughput", "training")
+                    },
+                }
+                for name in entry.networks
+            },
         }
         for entry in entries
     }
@@ -89,10 +102,10 @@ def batch_sizes(experiment: Experiment) -> dict[str, int]:
     }
 
 
-def _all_actions(entries: Sequence[Entry], compute: Compute) -> dict[tuple[str, str, str], Action]:
+def _all_actions(entries: Sequence[Entry], compute: Compute) -> dict[tuple[str, str, str], Timed]:
     """(quantity, experiment, model) -> what is timed; the quantities one after the other."""
     views: dict[tuple[str, Recipe], Tensor] = {}  # one copy serves all networks of a dataset
-    actions: dict[tuple[str, str, str], Action] = {}
+    actions: dict[tuple[str, str, str], Timed] = {}
     for kind in ("latency", "throughput", "training"):
         for entry in entries:
             data, recipe = entry.dataset, entry.experiment.recipe
@@ -107,19 +120,7 @@ def _all_actions(entries: Sequence[Entry], compute: Compute) -> dict[tuple[str, 
     return actions
 
 
-def _speeds(
-    experiment: Experiment, model: str, seconds: Mapping[tuple[str, str, str], np.ndarray]
-) -> dict[str, dict[str, float]]:
-    """The record's numbers of one model, from the seconds per call in each round."""
-    sizes = batch_sizes(experiment)
-    rates = {
-        f"{kind}_images_per_second": spread(sizes[kind] / seconds[kind, experiment.name, model])
-        for kind in ("throughput", "training")
-    }
-    return {"latency_seconds": spread(seconds["latency", experiment.name, model]), **rates}
-
-
-def inference_action(network: nn.Module, dataset: Dataset, batch_size: int) -> Action:
+def inference_action(network: nn.Module, dataset: Dataset, batch_size: int) -> Timed:
     """One forward pass, as it is timed for latency and throughput."""
     network = copy.deepcopy(network).eval()  # the training action needs it in train mode
     numbers = torch.arange(batch_size, device=dataset.x_test.device) % len(dataset.x_test)
@@ -129,25 +130,28 @@ def inference_action(network: nn.Module, dataset: Dataset, batch_size: int) -> A
         with torch.inference_mode():
             return network(images)
 
-    return forward
+    return forward, batch_size
 
 
 def training_action(
     network: nn.Module, dataset: Dataset, views: Tensor, recipe: Recipe, compute: Compute
-) -> Action:
-    """One training step; ``views`` are the train split's ``augmented_views``."""
+) -> Timed:
+    """A training step, or as many as the optimisers' work has before it begins anew.
+
+    ``views`` are the train split's ``augmented_views``.
+    """
     network = copy.deepcopy(network).train()
     # at the learning rate zero every step does its full work, and the loss cannot run away
     optimizers = build_optimizers(network, recipe, compute.dtype)
     for optimizer in optimizers:
         optimizer.param_groups[0]["lr"] = 0.0
-    batches = _endless_batches(dataset, views, recipe)
+    batches, steps = _endless_batches(dataset, views, recipe), steps_in_cycle(optimizers)
 
-    def step() -> Tensor:
-        images, labels = next(batches)
-        return train_step(network, images, labels, optimizers, compute, recipe.label_smoothing)
+    def train() -> None:
+        for images, labels in itertools.islice(batches, steps):
+            train_step(network, images, labels, optimizers, compute, recipe.label_smoothing)
 
-    return step
+    return train, steps * recipe.batch_size
 
 
 def _endless_batches(

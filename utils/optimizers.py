@@ -80,6 +80,11 @@ class HiddenMuon(torch.optim.Optimizer):
         super().__init__(weights, {"lr": recipe.muon_rate, "weight_decay": recipe.muon_decay})
         self.dtype, self.steps, self.every = dtype, steps, every
 
+    @property
+    def cycle(self) -> int:
+        """After how many steps its work begins anew: what is timed has a multiple of them."""
+        return self.every if any(map(is_large, self.param_groups[0]["params"])) else 1
+
     @torch.no_grad()
     def step(self) -> None:
         """One step on every weight that has a gradient."""
@@ -104,7 +109,7 @@ class HiddenMuon(torch.optim.Optimizer):
 
     def _direction(self, update: Tensor, state: dict[str, Any]) -> Tensor:
         """The orthogonal ``[rows, columns]`` to step along; of a large matrix the latest."""
-        if min(update.shape) <= MUON_LARGE:
+        if not is_large(update):
             return self.orthogonal(update)
         step = state.get("step", 0)
         if step % self.every == 0:
@@ -115,6 +120,16 @@ class HiddenMuon(torch.optim.Optimizer):
     def orthogonal(self, update: Tensor) -> Tensor:
         """The update with all of its directions as large as each other."""
         return orthogonal(update, self.steps)
+
+
+def is_large(weight: Tensor) -> bool:
+    """Whether an orthogonal update of ``[out, ...]`` would be most of a training step."""
+    return min(len(weight), weight[0].numel()) > MUON_LARGE
+
+
+def steps_in_cycle(optimizers: Sequence[torch.optim.Optimizer]) -> int:
+    """After how many steps the work of all of them begins anew; 1 where every step is alike."""
+    return max((each.cycle for each in optimizers if isinstance(each, HiddenMuon)), default=1)
 
 
 def orthogonal(matrix: Tensor, steps: int) -> Tensor:
