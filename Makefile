@@ -41,7 +41,7 @@ bench: .venv/run ## ratios against the usual loop and the processor: minutes, on
 bench-accuracy: .venv/run ## seconds to the report's accuracy, ours and the usual loop's: hours; goes on at will
 	$(bin)/python -m benchmarks.accuracy --data-dir $(DATA_DIR) \
 	  $(if $(PRECISION),--precision $(PRECISION)) $(FLAGS)
-	$(if $(FLAGS),,$(bin)/python -m benchmarks.bench --render)
+	$(if $(filter --out-dir% --quick -h --help,$(FLAGS)),,$(bin)/python -m benchmarks.bench --render)
 
 bench-precision: .venv/run ## the same networks in float32 and bfloat16, three seeds: hours; goes on at will
 	$(bin)/python -m benchmarks.precision --data-dir $(DATA_DIR) $(FLAGS)

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 import homework_cnn_architecture_analysis
 import homework_cnn_vs_fc_comparison
 import homework_custom_layers_experiments
@@ -33,14 +35,16 @@ from benchmarks.command_line import add_models, check_models, new_parser, tell_i
 from benchmarks.timing import Effort, claim_lines
 from utils.cli import (
     add_data_dir,
+    add_device,
     add_out_dir,
     add_precision,
     add_threads,
     automatic_device,
+    check_device,
     check_writable,
     use_threads,
 )
-from utils.errors import exit_code
+from utils.errors import UserError, exit_code
 from utils.memory import keep_freed_memory
 from utils.recipes import QUICK_EPOCHS, quick
 from utils.records import write_json
@@ -66,6 +70,7 @@ class Options:
     every_row: tuple[Row, ...]  # which are rendered
     data_dir: Path
     out_dir: Path
+    device: torch.device | None  # None: that of the records at hand, else automatic
     precision: str | None  # of ours; None: that of the records at hand, else float32
     quick: bool
     trains: bool
@@ -128,11 +133,12 @@ def run_command(options: Options) -> None:
 def make_place(options: Options, records: Sequence[Mapping[str, Record | None]]) -> Place:
     """Where and how all rows are made; ``records`` are those at hand."""
     parts = [each.get(part) for each in records for part in ("ours", "seconds")]
-    found = [record["precision"] for record in parts if record]
-    precision = options.precision or next(iter(found), "float32")
+    kept = next((record for record in parts if record), {})
+    device = torch.device(kept["device"]) if kept else automatic_device()
+    precision = kept.get("precision", "float32")
     return Place(
         folder=options.records,
-        compute=Compute(automatic_device(), precision),
+        compute=Compute(options.device or device, options.precision or precision),
         most_epochs=options.most_epochs,
         effort=timing.QUICK if options.quick else FULL,
         again=options.again,
@@ -175,6 +181,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_models(parser, model_names(declared_rows(EXPERIMENTS)))
     add_data_dir(parser)
     add_out_dir(parser, "results/ and plots/", "the repository")
+    add_device(parser)
     add_precision(parser)
     add_threads(parser)
     return parser
@@ -200,6 +207,10 @@ def parse(argv: Sequence[str] | None) -> Options:
     Raises: UserError for the first bad value.
     """
     given = build_parser().parse_args(argv)
+    if given.no_train and (given.device or given.precision):
+        raise UserError(
+            "--no-train renders the records at hand: leave out --device and --precision"
+        )
     rows = quick_rows(declared_rows(EXPERIMENTS)) if given.quick else declared_rows(EXPERIMENTS)
     check_models(given.models, model_names(rows))
     use_threads(given.threads)
@@ -208,6 +219,7 @@ def parse(argv: Sequence[str] | None) -> Options:
         every_row=tuple(rows),
         data_dir=given.data_dir,
         out_dir=given.out_dir.resolve(),
+        device=check_device(given.device),
         precision=given.precision,
         quick=given.quick,
         trains=not (given.measure or given.no_train),

@@ -15,7 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.usual_loop import LEARNING_RATE, usual_batch_size
+from utils.environment import machine_name
 from utils.errors import UserError
 from utils.experiment import Experiment, Recipe, Run, declared_runs
 from utils.records import read_json
@@ -29,7 +32,6 @@ CONDITIONS = (*COMPUTE, "data")
 TRAINED = (*CONDITIONS, "tried", "environments")
 TIMED = (*CONDITIONS, "ours", "usual", "views", "others_running", "environment")
 MADE = {"ours": TRAINED, "usual": TRAINED, "seconds": TIMED}
-BUSY = 0.5  # threads of other programs that want a processor: a measurement beside them is in doubt
 
 Record = Mapping[str, Any]
 
@@ -125,7 +127,26 @@ def read_part(path: Path, expected: Mapping[str, Any]) -> Record | None:
     if differing:
         was = ", ".join(f"{key} {_short(record.get(key), expected[key])}" for key in differing)
         raise UserError(f"{path}: made with {was}; delete it to have it made again")
+    try:
+        check_contents(record)
+    except (LookupError, TypeError, ValueError) as error:
+        reason = f"{path}: damaged ({type(error).__name__}: {error}); delete it to have it made"
+        raise UserError(f"{reason} again") from error
     return record
+
+
+def check_contents(record: Record) -> None:
+    """Raises: LookupError, TypeError or ValueError where a report could not be made of it."""
+    if record["part"] != "seconds":
+        for entry in record["tried"]:
+            float(entry["epochs"] + entry["validation_accuracy"] + entry["test_accuracy"])
+        for each in record["environments"]:
+            machine_name(each)
+        return
+    machine_name(record["environment"])
+    rounds = np.array([record[each] for each in ("ours", "usual", "views")], float)
+    if rounds.ndim != 2 or not rounds.size:
+        raise ValueError("no rounds")
 
 
 def _short(found: object, wanted: object) -> str:

@@ -9,14 +9,12 @@ What is finished is on disk at once; what is on disk is not made again.
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import torch
 from torch import nn
 
 from benchmarks.accuracy_records import (
-    BUSY,
     Record,
     Row,
     declared,
@@ -24,7 +22,8 @@ from benchmarks.accuracy_records import (
     next_epochs,
     read_part,
 )
-from benchmarks.step_actions import OurLoop
+from benchmarks.idleness import BUSY, others_running
+from benchmarks.step_actions import OurLoop, whole_cycles
 from benchmarks.timing import Effort, Staged, in_turn
 from benchmarks.trials import held_out
 from benchmarks.usual_loop import PREFETCHED, UsualLoop
@@ -33,6 +32,7 @@ from utils.batches import augmented_views, steps_per_epoch
 from utils.checkpoint import UNREADABLE, seed_everything
 from utils.data import Dataset, load_dataset, load_quick_dataset
 from utils.environment import environment
+from utils.errors import UserError
 from utils.experiment import Run
 from utils.progress import Progress
 from utils.records import SCHEMA, write_atomically, write_json
@@ -157,14 +157,20 @@ def resume_usual(loop: UsualLoop, path: Path, epochs: int) -> bool:
         return False
     try:
         content = torch.load(path, map_location=loop.device, weights_only=True)
+        kept = {key: content[key] for key in ("epochs", "network", "optimizer", "random")}
     except UNREADABLE as error:
         print(f"{path} cannot be read ({type(error).__name__}): starting anew", file=sys.stderr)
         return False
-    if content["epochs"] != epochs:
+    if kept["epochs"] != epochs:
         return False
-    loop.network.load_state_dict(content["network"])
-    loop.optimizer.load_state_dict(content["optimizer"])
-    torch.set_rng_state(content["random"].cpu())
+    try:
+        loop.network.load_state_dict(kept["network"])
+        loop.optimizer.load_state_dict(kept["optimizer"])
+        torch.set_rng_state(kept["random"].cpu())
+    except UNREADABLE as error:
+        raise UserError(
+            f"{path}: does not fit the network, which has changed since; delete it to start anew"
+        ) from error
     return True
 
 
@@ -235,7 +241,7 @@ def epoch_seconds(
     """
     usual.take(run, dataset)
     steps = steps_per_epoch(len(dataset.x_train), run.recipe)
-    batches = min(effort.batches, steps - PREFETCHED)
+    batches = whole_cycles(run, min(effort.batches, steps - PREFETCHED))
     seed_everything(run.seed)
     padded = augmented_views(dataset.x_train, run.recipe)
     actions = {
@@ -247,19 +253,3 @@ def epoch_seconds(
     views = seconds.pop("views").tolist()  # once, before the first epoch
     scaled = {side: (values * steps / batches).tolist() for side, values in seconds.items()}
     return {**scaled, "views": views, "segment_batches": batches, "epoch_batches": steps}
-
-
-def others_running(samples: int = 20) -> float:
-    """Threads of other programs that are running or want to, the mean over a second.
-
-    Unlike the load average it forgets at once what this command itself did before. 0 where the
-    system is not Linux, which alone tells.
-    """
-    file = Path("/proc/loadavg")
-    if not file.exists():
-        return 0.0
-    running = []
-    for _ in range(samples):
-        sleep(1 / samples)
-        running.append(int(file.read_text().split()[3].split("/")[0]) - 1)  # all but this one
-    return sum(running) / samples

@@ -8,9 +8,8 @@ else should run on the machine meanwhile.
 
 import argparse
 import logging
-import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,8 +18,17 @@ from typing import Any
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from benchmarks import accuracy_report, alternatives, growth, layers, precision, steps
+from benchmarks import (
+    accuracy_report,
+    alternatives,
+    elsewhere,
+    growth,
+    layers,
+    precision,
+    steps,
+)
 from benchmarks.command_line import new_parser
+from benchmarks.idleness import BUSY, others_running
 from benchmarks.timing import FULL, QUICK, Setting, claim_lines
 from models.registry import unknown
 from utils.cli import (
@@ -43,9 +51,11 @@ from utils.render import render_readme
 # and, where it has a figure, draw(record, plots), where the README has a block of it,
 # readme(record, plots) -> {name: text}
 SECTIONS: tuple[ModuleType, ...] = (steps, alternatives, layers, growth)
-RENDERED = (*SECTIONS, accuracy_report, precision)  # these two take hours and are run apart
+# these are not measured here: two take hours and are run apart, one is kept from elsewhere
+RENDERED = (steps, elsewhere, alternatives, layers, growth, accuracy_report, precision)
 NEEDED = ("quick", "environment", "rows", "claims")  # of every section's record
-BUSY = 0.5  # processors that were at work in the last minute: more than what a start takes
+# what rendering raises for a record in which something is missing, or not what it should be
+UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +128,8 @@ def parse(argv: Sequence[str] | None) -> Options:
     Raises: UserError for the first bad value.
     """
     arguments = build_parser().parse_args(argv)
+    if arguments.render and arguments.only:
+        raise UserError("--only chooses what is measured; with --render nothing is: leave it out")
     use_threads(arguments.threads)
     options = Options(
         sections=select_sections(arguments.only),
@@ -146,7 +158,7 @@ def run(options: Options) -> None:
     """Measures what was asked for, and renders all records at hand."""
     if options.measure:
         keep_freed_memory()
-        warn_if_busy()
+        log.info("measuring; nothing else should run on this machine meanwhile")
         for section in options.sections:
             measure_section(section, options)
     text, blocks = render(options.records, options.plots)
@@ -157,16 +169,11 @@ def run(options: Options) -> None:
     log.info("written: %s", options.page)
 
 
-def warn_if_busy() -> None:
-    """Says so where other work has been going on; the reminder comes in any case."""
-    log.info("measuring; nothing else should run on this machine meanwhile")
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows has none
-    if load > BUSY:
-        log.warning("in the last minute %.1f processors were busy: wait until they are not", load)
-
-
 def measure_section(section: ModuleType, options: Options) -> None:
-    """Measures one section and writes its record."""
+    """Measures one section and writes its record, which names what else was running before."""
+    others = others_running()
+    if others >= BUSY:
+        log.warning("%.1f threads of other programs are running: wait until they are not", others)
     setting = Setting(
         quick=options.quick,
         effort=QUICK if options.quick else FULL,
@@ -176,7 +183,12 @@ def measure_section(section: ModuleType, options: Options) -> None:
     )
     log.info("measuring: %s", section.TITLE)
     record = section.measure(setting)
-    facts = {"schema": SCHEMA, "quick": options.quick, "environment": environment(options.device)}
+    facts = {
+        "schema": SCHEMA,
+        "quick": options.quick,
+        "others_running": others,
+        "environment": environment(options.device),
+    }
     write_json(options.records / f"{section.NAME}.json", facts | record)
 
 
@@ -206,45 +218,55 @@ def render(folder: Path, plots: Path) -> tuple[str, dict[str, str]]:
     records = {section: read_json(path, NEEDED) for section, path in paths.items() if path.exists()}
     if not records:
         raise UserError(f"no records in {folder}; measure first, without --render")
-    blocks: dict[str, str] = {}
-    for section, record in records.items():
-        if hasattr(section, "draw"):
-            section.draw(record, plots)
-        if hasattr(section, "readme"):
-            blocks |= section.readme(record, plots)
-    return page(records), blocks
-
-
-def page(records: Mapping[ModuleType, Mapping[str, Any]]) -> str:
-    """The whole document: what it is, then each section's tables and claims."""
-    parts = [INTRODUCTION]
+    parts, blocks = [introduction(records.values())], {}
     for section, record in records.items():
         try:
-            parts += [f"## {section.TITLE}", section.markdown(record).strip()]
-        except KeyError as error:
+            parts.append(text_of(section, record))
+            if hasattr(section, "draw"):
+                section.draw(record, plots)
+            if hasattr(section, "readme"):
+                blocks |= section.readme(record, plots)
+        except UNFIT as error:
             raise UserError(
-                f"{section.NAME}.json: a record without {error}, perhaps of an earlier version; "
-                "measure it again"
+                f"{paths[section]}: cannot be rendered ({type(error).__name__}: {error}), perhaps "
+                "of an earlier version; make it again, or delete it"
             ) from error
-        if lines := claim_lines(record.get("claims", [])):
-            parts.append("Goals:\n\n" + "\n".join(f"- {line}" for line in lines))
-        parts.append(f"Measured on {machine(record)}.")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts) + "\n", blocks
+
+
+def introduction(records: Iterable[Mapping[str, Any]]) -> str:
+    """What the page is; of quick numbers that they mean little."""
+    quick = any(record["quick"] for record in records)
+    return INTRODUCTION + ("\n\n" + QUICK_WARNING if quick else "")
+
+
+def text_of(section: ModuleType, record: Mapping[str, Any]) -> str:
+    """A section of the page: tables, claims beside their goals, and where it was measured."""
+    parts = [f"## {section.TITLE}", section.markdown(record).strip()]
+    if lines := claim_lines(record["claims"]):
+        parts.append("Goals:\n\n" + "\n".join(f"- {line}" for line in lines))
+    parts.append(f"Measured on {machine(record)}.")
+    return "\n\n".join(parts)
 
 
 INTRODUCTION = """# Benchmarks
 
 How fast the study trains, as ratios: an absolute time says as much about the computer and its
 minute as about the code. What is compared had its turn in the same rounds, and the
-ratio is the median over the rounds. `make bench` measures all of it again, in 15 to 20 minutes
-on two cores; the page is written from the records in `results/benchmarks/`."""
+ratio is the median over the rounds. `make bench` measures the training step, its alternatives, the
+custom layers and the growth of cost again, in 15 to 20 minutes on two cores. The time to the
+report's accuracy takes hours of training (`make bench-accuracy`), and so does the comparison of
+precisions (`make bench-precision`). The page is written from the records in `results/benchmarks/`;
+each section says where it was measured."""
+QUICK_WARNING = """**A quick run**, on other images and with hardly any rounds: it shows that all of
+it runs. Its numbers mean little, and so do the goals and the reasons beside them."""
 
 
 def machine(record: Mapping[str, Any]) -> str:
     """Processor, threads, versions."""
-    found = record["environment"]
-    quick = "; a quick run on other images, whose numbers mean little" if record["quick"] else ""
-    return f"{machine_name(found)}, torch {found['torch']}, Python {found['python']}{quick}"
+    found, others = record["environment"], record.get("others_running", 0.0)
+    busy = f", while {others:.1f} threads of other programs ran: in doubt" if others >= BUSY else ""
+    return f"{machine_name(found)}, torch {found['torch']}, Python {found['python']}{busy}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

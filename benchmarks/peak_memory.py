@@ -1,8 +1,9 @@
 """Peak memory: the most that an action holds at once, on top of what was there before it.
 
 On CUDA the allocator keeps count itself. On a CPU torch's profiler records every piece that its
-allocator hands out or takes back, and the highest running sum is the peak: exact, equal on every
-machine, and without the interpreter and libraries that the size of the process would include.
+allocator hands out or takes back, and the highest running sum is the peak: exact, the same in
+every run with as many threads, and without the interpreter and libraries that the size of the
+process would include.
 Not seen is what a library takes for itself, such as the scratch space within one convolution.
 """
 

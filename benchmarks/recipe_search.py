@@ -52,7 +52,7 @@ WHOLE = {**CHOSEN, "muon_linear": True, "label_smoothing": 0.1}
 FINAL = {**WHOLE, "muon_steps": 3}
 INNER = {**CHOSEN, "muon_linear": True, "muon_first": False}
 DIGITS = {**MUON, "muon_linear": True, "batch_size": 256, "label_smoothing": 0.1}
-CONV, FULL, RESIDUAL = ("CNN3x3",), ("DeepFCNet",), ("CNNWithResidual",)
+CONV, LINEAR, RESIDUAL = ("CNN3x3",), ("DeepFCNet",), ("CNNWithResidual",)
 
 SMALL = ("CNN3x3", "CNN7x7")
 
@@ -61,55 +61,55 @@ SEARCHES = (
         "cifar10",
         TrialRecipe(10, "sgd", 0.05, 5e-4, crop_padding=4, flip=True),
         (
-            ({}, CONV + FULL, (0, 1)),
+            ({}, CONV + LINEAR, (0, 1)),
             ({}, RESIDUAL, (0,)),
             # one change at a time
             ({"muon_rate": 0.02}, CONV + RESIDUAL, (0,)),
             ({"muon_rate": 0.01}, CONV, (0,)),
             ({"muon_rate": 0.05}, CONV, (0,)),
-            ({"batch_size": 64}, CONV + FULL, (0,)),
-            ({"learning_rate": 0.1}, FULL, (0,)),
-            ({"learning_rate": 0.025}, FULL, (0,)),
-            ({"crop_padding": 2}, FULL, (0,)),
-            ({"whitening": True}, FULL, (0,)),
+            ({"batch_size": 64}, CONV + LINEAR, (0,)),
+            ({"learning_rate": 0.1}, LINEAR, (0,)),
+            ({"learning_rate": 0.025}, LINEAR, (0,)),
+            ({"crop_padding": 2}, LINEAR, (0,)),
+            ({"whitening": True}, LINEAR, (0,)),
             # with Muon, which is worth most
             ({"muon_rate": 0.02, "crop_padding": 2}, CONV + RESIDUAL, (0,)),
             ({"muon_rate": 0.02, "batch_size": 64}, CONV, (0,)),
             ({"muon_rate": 0.02, "batch_size": 256}, CONV + RESIDUAL, (0,)),
-            ({**MUON_LINEAR, "batch_size": 512, "crop_padding": 2}, FULL, (0,)),
-            ({"crop_padding": 1}, FULL, (0,)),
-            ({"crop_padding": 2, "batch_size": 256}, FULL, (0,)),
+            ({**MUON_LINEAR, "batch_size": 512, "crop_padding": 2}, LINEAR, (0,)),
+            ({"crop_padding": 1}, LINEAR, (0,)),
+            ({"crop_padding": 2, "batch_size": 256}, LINEAR, (0,)),
             ({"muon_rate": 0.02, "learning_rate": 0.1}, CONV, (0,)),
             # with Muon a larger batch is no worse
             ({**LARGE, "muon_rate": 0.02}, CONV, (0,)),
             ({**LARGE, "muon_rate": 0.04}, CONV, (0,)),
-            ({**LARGE, **MUON_LINEAR, "muon_decay": 0.1}, FULL, (0,)),
+            ({**LARGE, **MUON_LINEAR, "muon_decay": 0.1}, LINEAR, (0,)),
             ({**MEDIUM, **MUON}, CONV, (0,)),
-            ({**LARGE, **MUON_LINEAR, "muon_decay": 0.3}, FULL, (0,)),
+            ({**LARGE, **MUON_LINEAR, "muon_decay": 0.3}, LINEAR, (0,)),
             ({**MEDIUM, "muon_rate": 0.02, "muon_decay": 0.3}, CONV, (0,)),
             ({**MEDIUM, "muon_rate": 0.02}, CONV, (0,)),
-            ({**LARGE, **MUON_LINEAR, "muon_decay": 0.1, "learning_rate": 0.1}, FULL, (0,)),
+            ({**LARGE, **MUON_LINEAR, "muon_decay": 0.1, "learning_rate": 0.1}, LINEAR, (0,)),
             (CHOSEN, RESIDUAL, (0,)),
             ({**CHOSEN, "batch_size": 512}, CONV + RESIDUAL, (0,)),
-            ({**MUON, "muon_linear": True, "batch_size": 512}, FULL, (0,)),
+            ({**MUON, "muon_linear": True, "batch_size": 512}, LINEAR, (0,)),
             # with and without, two networks, two seeds
             ({}, ("CNN7x7",), (0, 1)),
             (CHOSEN, SMALL, (0, 1)),
             ({**MEDIUM, "learning_rate": 0.1}, SMALL, (0, 1)),
             ({**CHOSEN, "label_smoothing": 0.1}, SMALL, (0, 1)),
             ({**CHOSEN, "label_smoothing": 0.1}, RESIDUAL, (0,)),
-            ({**CHOSEN, "muon_linear": True, "label_smoothing": 0.1}, FULL, (0,)),
+            ({**CHOSEN, "muon_linear": True, "label_smoothing": 0.1}, LINEAR, (0,)),
             ({**CHOSEN, "label_smoothing": 0.1, "crop_padding": 4}, RESIDUAL, (0,)),
             ({**CHOSEN, "label_smoothing": 0.2}, SMALL + RESIDUAL, (0,)),
             ({**CHOSEN, "average_decay": 0.98}, SMALL, (0, 1)),
             ({**CHOSEN, "alternating_flip": True}, SMALL, (0, 1)),
             # Muon between the layers alone: not on the one that meets the image
-            ({**INNER, "label_smoothing": 0.1}, FULL + SMALL, (0, 1)),
+            ({**INNER, "label_smoothing": 0.1}, LINEAR + SMALL, (0, 1)),
             # and with fewer steps to an orthogonal update
-            (FINAL, FULL + SMALL + RESIDUAL, (0,)),
-            ({**WHOLE, "muon_steps": 2}, FULL + SMALL, (0,)),
+            (FINAL, LINEAR + SMALL + RESIDUAL, (0,)),
+            ({**WHOLE, "muon_steps": 2}, LINEAR + SMALL, (0,)),
             (FINAL, SMALL, (1,)),
-            ({**WHOLE, "muon_steps": 1}, FULL + CONV, (0,)),
+            ({**WHOLE, "muon_steps": 1}, LINEAR + CONV, (0,)),
             # and beside that, what is left of the list
             ({**FINAL, "dirac": True}, RESIDUAL, (0,)),
             ({**FINAL, "norm_rate": 4.0}, RESIDUAL, (0,)),
@@ -129,12 +129,12 @@ SEARCHES = (
                     {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05},
                 )
             ),
-            (FINAL, FULL, (1,)),
-            ({**FINAL, "muon_rate": 0.0, "learning_rate": 0.05}, FULL, (0, 1)),
+            (FINAL, LINEAR, (1,)),
+            ({**FINAL, "muon_rate": 0.0, "learning_rate": 0.05}, LINEAR, (0, 1)),
             # large layers at a fraction of the cost: in blocks of rows, or not in every step
-            ({**FINAL, "muon_rows": 128}, FULL, (0, 1)),
-            ({**FINAL, "muon_rows": 256}, FULL, (0,)),
-            ({**FINAL, "muon_every": 8}, FULL, (0, 1)),
+            ({**FINAL, "muon_rows": 128}, LINEAR, (0, 1)),
+            ({**FINAL, "muon_rows": 256}, LINEAR, (0,)),
+            ({**FINAL, "muon_every": 8}, LINEAR, (0, 1)),
         ),
     ),
     Search(

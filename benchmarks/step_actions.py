@@ -17,8 +17,9 @@ from utils.batches import augmented_views, training_batches
 from utils.checkpoint import TrainingState
 from utils.data import Dataset
 from utils.experiment import Run
+from utils.optimizers import HiddenMuon, build_optimizers, steps_in_cycle
 from utils.progress import Progress
-from utils.training import Compute, initial_state, train_epoch, train_step
+from utils.training import Compute, build_network, initial_state, train_epoch, train_step
 
 
 def parts(views: Tensor, images: int) -> Iterator[slice]:
@@ -29,6 +30,20 @@ def parts(views: Tensor, images: int) -> Iterator[slice]:
     """
     stride = len(views) // images
     return itertools.cycle(slice(start, images * stride, stride) for start in range(stride))
+
+
+def cycle_of(run: Run) -> int:
+    """After how many steps the work of the run's optimisers begins anew."""
+    network = build_network(run, torch.device("cpu"))
+    return steps_in_cycle(build_optimizers(network, run.recipe, torch.float32))
+
+
+def whole_cycles(run: Run, batches: int) -> int:
+    """At most so many batches: segments of whole cycles have the same work, however dear some
+    steps are. ``batches`` where there are too few for one.
+    """
+    cycle = cycle_of(run)
+    return batches // cycle * cycle or batches
 
 
 def batch_making(run: Run, dataset: Dataset, views: Tensor, batches: int) -> Action:
@@ -97,9 +112,17 @@ def with_gradients(run: Run, dataset: Dataset, compute: Compute) -> TrainingStat
     return state
 
 
-def optimizer_step(run: Run, dataset: Dataset, compute: Compute) -> Action:
-    """The optimisers' steps alone."""
+def optimizer_step(
+    run: Run, dataset: Dataset, compute: Compute, always_orthogonal: bool = False
+) -> Action:
+    """The optimisers' steps alone.
+
+    With ``always_orthogonal`` Muon makes the update of a large layer orthogonal in each of them.
+    """
     state = with_gradients(run, dataset, compute)
+    for optimizer in state.optimizers:
+        if always_orthogonal and isinstance(optimizer, HiddenMuon):
+            optimizer.every = 1
 
     def step() -> None:
         for optimizer in state.optimizers:

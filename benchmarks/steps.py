@@ -24,9 +24,11 @@ from benchmarks.step_actions import (
     OurLoop,
     bare_step,
     batch_making,
+    cycle_of,
     matrix_product,
     optimizer_step,
     product_as_convolution,
+    whole_cycles,
     with_gradients,
 )
 from benchmarks.steps_report import claims, line, markdown
@@ -141,7 +143,7 @@ def facts(run: Run, setting: Setting) -> dict[str, Any]:
         "convolutional": any(isinstance(module, nn.Conv2d) for module in network.modules()),
         "step_flops_per_image": flops,
         "batch_size": size,
-        "batches": min(setting.effort.batches_of(size * flops), whole),
+        "batches": whole_cycles(run, min(setting.effort.batches_of(size * flops), whole)),
         "batches_per_epoch": steps_per_epoch(images, run.recipe),
         "epochs": run.recipe.epochs,
     }
@@ -164,7 +166,7 @@ def ratios(
     epochs = row["batches"] / row["batches_per_epoch"]  # in a segment
     once = seconds["checkpoint"] * epochs + seconds["views"] * epochs / row["epochs"]
     images = row["batches"] * row["batch_size"]
-    return {
+    found = {
         "images_per_second": spread(images / loop),
         "times_usual": ratio(seconds["usual"], loop),
         "without_optimizer": ratio(seconds["usual"], loop - optimizer),
@@ -174,6 +176,10 @@ def ratios(
         "norms": ratio(seconds["norms"], bare),
         "of_product": ratio(images * row["step_flops_per_image"] / bare, product_rates),
     }
+    if f"orthogonal {precision}" in seconds:  # an optimiser's step with an orthogonal update
+        always = row["batches"] * seconds[f"orthogonal {precision}"]
+        found["orthogonal_in_every_step"] = ratio(seconds["usual"], loop - optimizer + always)
+    return found
 
 
 def segments(
@@ -195,10 +201,15 @@ def segments(
     optimizers = {
         precision: optimizer_step(run, dataset, compute) for precision, compute in computes.items()
     }
+    orthogonal = {
+        f"orthogonal {precision}": optimizer_step(run, dataset, compute, always_orthogonal=True)
+        for precision, compute in computes.items()
+    }
     return {
         **{f"loop {precision}": loop for precision, loop in loops.items()},
         **{f"bare {precision}": repeated(step, batches) for precision, step in steps.items()},
         **{f"optimizer {each}": repeated(step, batches) for each, step in optimizers.items()},
+        **(orthogonal if cycle_of(run) > 1 else {}),
         "batches": batch_making(run, dataset, views, batches),
         "norms": repeated(lambda: gradient_norms(stepped.network), batches),
         "views": lambda: augmented_views(dataset.x_train, run.recipe),

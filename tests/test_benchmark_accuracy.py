@@ -30,6 +30,8 @@ from benchmarks.accuracy_training import (
     Data,
     Place,
     epoch_seconds,
+    resume_usual,
+    save_usual,
     train_ours,
     train_schedule,
     train_usual,
@@ -275,7 +277,10 @@ def parts(
             **declared(row, name, 10),
             "precision": "bfloat16" if name == "ours" else "float32",
             "device": "cpu",
-            "data": {"description": {"mnist": "MNIST", "cifar10": "CIFAR-10"}[row.run.dataset]},
+            "data": {
+                "description": {"mnist": "MNIST", "cifar10": "CIFAR-10"}[row.run.dataset],
+                "validation_images": 5_000,
+            },
             "tried": tried(*accuracies),
             "environments": [MACHINE],
         }
@@ -334,6 +339,24 @@ def test_rows_that_are_not_finished_are_named() -> None:
     assert draw(summarise([untimed]), Path("not written")) is None
 
 
+def test_what_the_ratios_are_made_of_stands_beside_the_goals() -> None:
+    # 2 epochs of 2 s and 1 s before them against 3 of 10 s; 1 of 2 s against 1 of 4 s
+    first = parts(ROW, seconds=([2.0] * 3, [10.0] * 3), views=[1.0] * 3)
+    second = parts(ROWS[0], [1.0], [1.0], seconds=([2.0] * 3, [4.0] * 3))
+    text = markdown(summarise([first, second]))
+    assert "more epochs has a factor of 1.2, and that each takes longer 2.8." in text
+    assert "Below 3×: FCNet, MNIST (1.0 times the epochs, each 2.0 times as long)." in text
+
+
+def test_a_side_that_has_passed_by_chance_is_named() -> None:
+    # 5,000 images: a standard error of 0.67 points
+    close, clear = ROW.target + 0.006, ROW.target + 0.007
+    text = markdown(summarise([parts(ROW, ours=[0.5, close], usual=[clear])]))
+    expected = "another seed may take an epoch more: CNN7x7, CIFAR-10 (this study)."
+    assert "Passed by less than a standard error of the validation accuracy" in text
+    assert expected in text
+
+
 def test_a_row_that_was_timed_beside_other_programs_is_named() -> None:
     text = markdown(summarise([parts(ROW, others_running=0.7), parts(ROWS[1])]))
     assert "Timed while other programs ran, and in doubt: CNN7x7, CIFAR-10." in text
@@ -355,6 +378,25 @@ def test_records_that_do_not_belong_together_are_refused(
     paths = [ROW.path(tmp_path, name) for name in (part, "ours")]
     expected = f"{paths[0]}: made with another {key} than {paths[1].name}; delete one of them"
     with pytest.raises(UserError, match=re.escape(expected)):
+        read_all([ROW], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "part, key, value",
+    [
+        ("ours", "tried", None),
+        ("usual", "tried", [{"epochs": 1}]),
+        ("ours", "environments", [{}]),
+        ("seconds", "views", []),
+        ("seconds", "usual", [1.0]),
+        ("seconds", "environment", {}),
+    ],
+)
+def test_a_damaged_record_is_named(part: str, key: str, value: object, tmp_path: Path) -> None:
+    for name, record in parts(ROW).items():
+        write_json(ROW.path(tmp_path, name), record | ({key: value} if name == part else {}))
+    path = ROW.path(tmp_path, part)
+    with pytest.raises(UserError, match=rf"^{re.escape(str(path))}: damaged \(.*made again$"):
         read_all([ROW], tmp_path)
 
 
@@ -404,18 +446,50 @@ def test_ours_goes_on_in_the_precision_that_is_on_record(tmp_path: Path) -> None
         assert chosen.compute.precision == expected
 
 
+def test_the_device_is_that_on_record_unless_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accuracy, "automatic_device", lambda: torch.device("cuda"))
+    flags = ["--quick", "--out-dir", str(tmp_path)]
+    begun, nothing = parts(ROW), dict.fromkeys(PARTS)
+    for more, records, expected in (
+        ([], [nothing], "cuda"),
+        ([], [nothing, begun], "cpu"),
+        (["--device", "cpu"], [nothing], "cpu"),
+    ):
+        chosen = make_place(accuracy.parse([*flags, *more]), records)
+        assert chosen.compute.device.type == expected
+
+
+@pytest.mark.parametrize("content", [b"half of", {"epochs": 1}, [1, 2]])
 def test_a_damaged_checkpoint_of_the_usual_loop_starts_anew(
-    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: Data,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    content: object,
 ) -> None:
     Trainings(monkeypatch, 0.5)
     with pytest.raises(IndexError):  # stands for Ctrl-C in the second epoch
         train_usual(ROW, data, place(tmp_path))
     checkpoint = ROW.path(tmp_path, "usual").with_suffix(".checkpoint.pt")
-    checkpoint.write_bytes(b"half of")
+    if isinstance(content, bytes):
+        checkpoint.write_bytes(content)
+    else:
+        torch.save(content, checkpoint)
     again = Trainings(monkeypatch, 0.5, 0.9)
     train_usual(ROW, data, place(tmp_path))
     assert again.made == [1, 2] and not checkpoint.exists()
     assert f"{checkpoint} cannot be read" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_network_is_refused(data: Data, tmp_path: Path) -> None:
+    path = tmp_path / "usual.checkpoint.pt"
+    run = replace(ROW.run, recipe=replace(ROW.run.recipe, batch_size=8))
+    save_usual(UsualLoop(run, data.held_out, CPU), path, 1)
+    other = UsualLoop(replace(run, model="CNN5x5"), data.held_out, CPU)
+    with pytest.raises(UserError, match=r"does not fit the network.*delete it to start anew"):
+        resume_usual(other, path, 1)
 
 
 def made_up() -> dict[str, Any]:
@@ -467,7 +541,7 @@ def test_the_readme_block_has_the_numbers_of_the_records(tmp_path: Path) -> None
 
 def test_the_page_of_all_benchmarks_takes_the_section_with_its_goals() -> None:
     record = made_up()
-    text = bench.page({accuracy_report: record})
+    text = bench.text_of(accuracy_report, record)
     assert "## Time to the report's accuracy" in text
     assert markdown(record) in text
     for claim in record["claims"]:
@@ -481,6 +555,9 @@ def test_the_page_of_all_benchmarks_takes_the_section_with_its_goals() -> None:
         (["--threads", "0"], "--threads 0: must be between 1 and 1024"),
         (["--measure", "--no-train"], "not allowed with argument"),
         (["--epochs", "3"], "unrecognized arguments: --epochs 3; see --help"),
+        (["--no-train", "--precision", "float32"], "--no-train renders the records at hand: leave"),
+        (["--no-train", "--device", "cpu"], "--no-train renders the records at hand: leave"),
+        (["--device", "gpu"], "--device 'gpu': must be auto, cpu, cuda"),
     ],
 )
 def test_a_bad_flag_costs_one_line(

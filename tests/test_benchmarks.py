@@ -5,6 +5,7 @@ No test here asserts how long anything takes.
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import bench, step_actions, steps, steps_report
-from benchmarks.step_actions import OurLoop, bare_step
+from benchmarks.step_actions import OurLoop, bare_step, whole_cycles
 from benchmarks.steps import distinct_runs, ratios, segments
 from benchmarks.time_shares import is_arithmetic, time_shares
 from benchmarks.timing import (
@@ -38,8 +39,10 @@ from benchmarks.usual_loop import (
     usual_dataset,
     usual_transform,
 )
+from tests.fake_records import ENVIRONMENT
 from tests.fakes import TINY_CIFAR10, TINY_MNIST, make_arrays
 from utils.batches import augmented_views, normalise
+from utils.cli import REPOSITORY
 from utils.data import Dataset, make_dataset
 from utils.errors import UserError
 from utils.experiment import Recipe, Run
@@ -151,6 +154,13 @@ def test_a_ratio_is_taken_round_by_round() -> None:
     assert geometric_mean([0.5, 2.0, 8.0]) == pytest.approx(2.0)
 
 
+def test_a_segment_has_the_dear_steps_of_a_large_layer_as_often_as_every_other() -> None:
+    runs = {run.model: run for run in distinct_runs()}
+    for batches, whole in ((50, 48), (38, 32), (8, 8), (7, 7)):
+        assert whole_cycles(runs["DeepFCNet"], batches) == whole
+    assert whole_cycles(runs["CNN3x3"], 19) == 19  # its steps are all alike
+
+
 @pytest.mark.parametrize("flops, batches", [(1.0, 50), (4e9, 25), (1e12, 10)])
 def test_a_dear_network_has_shorter_segments(flops: float, batches: int) -> None:
     assert Effort(5, 50, 10, 1e11).batches_of(flops) == batches
@@ -238,7 +248,7 @@ def test_the_page_holds_tables_reasons_and_goals() -> None:
             "python": "3",
         },
     }
-    text = bench.page({steps: json.loads(json.dumps(record))})
+    text = bench.text_of(steps, json.loads(json.dumps(record)))
     assert "| SimpleCNN = Twin | MNIST | 1,234 | 30 | 3.00 (0.00) |" in text
     assert "bfloat16 is left out: it takes twice as long." in text
     assert "| FCNet | MNIST | 37.5 (0.0) | 25 | 10 |" in text
@@ -246,10 +256,7 @@ def test_the_page_holds_tables_reasons_and_goals() -> None:
         "in float32: without its time the geometric mean would be 3.87× and the least 3.75×; of "
         "FCNet and SimpleCNN it takes 25% and 25% of the bare step, without it 3.75× and 4.00×."
     ) in text
-    assert (
-        "by themselves, as a part of the bare step: SimpleCNN on MNIST (batches 10.0%, norms 1.0%)."
-        in text
-    )
+    assert "not timed apart: SimpleCNN on MNIST (batches 10.0%, norms 1.0%, rest -1.0%)." in text
     assert (
         "as a 1 × 1 convolution, which another of torch's libraries computes, runs at 150%" in text
     )
@@ -259,10 +266,8 @@ def test_the_page_holds_tables_reasons_and_goals() -> None:
     )
     assert "- float32: all networks against the usual loop, geometric mean: 3.00× (goal" in text
     assert "- float32: FCNet, overhead: 37.5 % (goal ≤ 35.0 %): not reached" in text
-    assert "Measured on Abacus (1 thread), torch 2, Python 3.\n" in text
-    del record["product_size"]
-    with pytest.raises(UserError, match=r"^steps.json: a record without 'product_size', .* again$"):
-        bench.page({steps: record})
+    assert text.endswith("Measured on Abacus (1 thread), torch 2, Python 3.")
+    assert "orthogonal update" not in text  # no layer here is large
 
 
 def test_every_network_of_the_reports_tables_is_measured_once() -> None:
@@ -300,7 +305,7 @@ def test_each_precision_has_an_optimizer_of_its_own(
 ) -> None:
     stepped = []
     monkeypatch.setattr(
-        steps, "optimizer_step", lambda run, data, compute: lambda: stepped.append(compute)
+        steps, "optimizer_step", lambda run, data, compute, **_: lambda: stepped.append(compute)
     )
     run = Run("tiny", "FCNet", "mnist", replace(RECIPE, muon_rate=0.01), 0)
     computes = {precision: Compute(CPU, precision) for precision in ("float32", "bfloat16")}
@@ -338,6 +343,61 @@ def test_the_images_need_no_gradient_in_a_steps_flops() -> None:
     assert step_flops(network, (3, 8, 8)) == 2 * convolution + 3 * linear
 
 
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("growth", {"slopes": None}),
+        ("growth", {"rows": []}),
+        ("steps", {"rows": None}),
+        ("steps", {"rows": []}),
+        ("steps", {"environment": {}}),
+        ("layers", {"claims": [{"text": "odd"}]}),
+        ("accuracy", {"declared": "many"}),
+        ("steps_elsewhere", {"rows": [{}]}),
+    ],
+)
+def test_a_record_that_cannot_be_rendered_is_named(
+    name: str, change: dict[str, object], tmp_path: Path
+) -> None:
+    path = tmp_path / f"{name}.json"
+    record = json.loads((REPOSITORY / "results" / "benchmarks" / path.name).read_text())
+    write_json(path, record | change)
+    with pytest.raises(UserError, match=rf"^{re.escape(str(path))}: cannot be rendered \("):
+        bench.render(tmp_path, tmp_path / "plots")
+
+
+def test_a_section_that_was_measured_on_a_busy_machine_says_so() -> None:
+    machine = {**ENVIRONMENT, "torch": "2", "python": "3"}
+    record = {"environment": machine, "others_running": 1.23}
+    assert bench.machine(record).endswith(", while 1.2 threads of other programs ran: in doubt")
+    assert "in doubt" not in bench.machine(record | {"others_running": 0.1})
+
+
+def test_a_network_near_the_usual_loop_has_its_reason() -> None:
+    row = made_up_row("SimpleCNN", True, 2.0)
+    row["float32"]["times_usual"] = {"median": 1.3, "q1": 1.0, "q3": 2.0}
+    row["float32"]["orthogonal_in_every_step"] = {"median": 0.5, "q1": 0.4, "q3": 0.6}
+    text = steps_report.usual_reason([row, ROWS[0]], "float32")
+    # 1,234.5 images of 2 MFLOPs a second, of 2 GFLOP/s; ours has 40 or 20 images a second
+    assert text.endswith("is left to gain: SimpleCNN on MNIST (123% and 3%).")
+    assert steps_report.usual_reason(ROWS, "float32") == ""
+    text = steps_report.optimizer_reason([row], "float32")
+    assert "serves 8 steps; with one in every step SimpleCNN would be at 0.50×." in text
+
+
+def test_muon_is_timed_with_an_orthogonal_update_in_every_step_where_layers_are_large(
+    tmp_path: Path,
+) -> None:
+    data, progress, path = tiny(TINY_CIFAR10), Progress([1]), tmp_path / "checkpoint.pt"
+    computes = {"float32": Compute(CPU)}
+    names = {}
+    for run in distinct_runs():
+        if run.model in ("CNN7x7", "DeepFCNet"):
+            small = replace(run, recipe=replace(run.recipe, batch_size=8))
+            names[run.model] = set(segments(small, data, computes, 1, path, progress))
+    assert names["DeepFCNet"] - names["CNN7x7"] == {"orthogonal float32"}
+
+
 def test_a_section_that_is_not_there_costs_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["--only", "stepps"]) == 2
     error = capsys.readouterr().err
@@ -358,6 +418,11 @@ def test_a_damaged_record_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     assert bench.main(["--render", "--quick", "--out-dir", str(tmp_path)]) == 2
     expected = f"error: {path}: a record without quick, environment; delete it"
     assert capsys.readouterr().err.startswith(expected)
+
+
+def test_rendering_renders_all_sections(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--render", "--only", "layers"]) == 2
+    assert capsys.readouterr().err.startswith("error: --only chooses what is measured")
 
 
 @pytest.mark.parametrize("updates", [True, False])

@@ -19,7 +19,7 @@ from benchmarks.recipe_report import (
     seed_deviations,
     trial_rows,
 )
-from benchmarks.recipe_search import SEARCHES, check_trial, trial_path
+from benchmarks.recipe_search import RESULTS, SEARCHES, check_trial, declared_trials
 from benchmarks.trials import (
     BlockMuon,
     TrialRecipe,
@@ -296,16 +296,14 @@ def test_what_cannot_be_written_or_is_slow_is_said_before_training(
     assert "warning: cpu has no native bfloat16" in capsys.readouterr().err
 
 
-def test_every_candidate_is_a_recipe_and_has_a_file_of_its_own() -> None:
-    paths = [
-        trial_path(search.dataset, changes, model, seed)
-        for search in SEARCHES
-        for changes, names, seeds in search.candidates
-        for model in names
-        for seed in seeds
-        if replace(search.start, **changes) is not None and models.build(model) is not None
-    ]
-    assert len(set(paths)) == len(paths)
+def test_every_candidate_is_a_recipe_for_a_network_and_has_a_file_of_its_own() -> None:
+    trials = [trial for search in SEARCHES for trial in declared_trials(search)]
+    paths = [path for _, _, path in trials]
+    assert len(set(paths)) == len(paths) == len(list(RESULTS.glob("*/*.json")))
+    for changes, run, path in trials:
+        assert all(getattr(run.recipe, field) == value for field, value in changes.items())
+        assert path.exists()  # what is declared was tried
+    assert {run.model for _, run, _ in trials} <= set(models.MODELS)
 
 
 def test_a_record_of_another_recipe_is_refused(tmp_path: Path) -> None:

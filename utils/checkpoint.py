@@ -34,7 +34,16 @@ CONTENTS = (
 )
 
 # what torch.load raises for files that are not whole, or not its own
-UNREADABLE = (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError)
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    EOFError,
+    pickle.UnpicklingError,
+)
 
 
 @dataclass
@@ -90,7 +99,7 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
         for part in ("optimizers", "schedules"):
             for each, content in zip(getattr(state, part), kept[part], strict=True):
                 each.load_state_dict(content)
-    except (RuntimeError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise UserError(
             f"{path}: does not fit the network, which has changed since; delete it to start anew"
         ) from error

@@ -141,11 +141,7 @@ def add_where(group: argparse._ArgumentGroup) -> None:
     """Flags about folders and the machine."""
     add_data_dir(group)
     add_out_dir(group, "results/ and plots/", "the repository, whose README is then rendered")
-    group.add_argument(
-        "--device",
-        help="auto, cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU "
-        "(default: that of the records at hand, else auto)",
-    )
+    add_device(group)
     add_precision(group)
     add_threads(group)
 
@@ -170,6 +166,15 @@ def add_out_dir(group: argparse._ActionsContainer, holds: str, default: str) -> 
         default=REPOSITORY,
         metavar="DIR",
         help=f"holds {holds} (default: {default})",
+    )
+
+
+def add_device(group: argparse._ActionsContainer) -> None:
+    """``--device``."""
+    group.add_argument(
+        "--device",
+        help="auto, cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU "
+        "(default: that of the records at hand, else auto)",
     )
 
 
