@@ -245,7 +245,8 @@ def text_of(section: ModuleType, record: Mapping[str, Any]) -> str:
     parts = [f"## {section.TITLE}", section.markdown(record).strip()]
     if lines := claim_lines(record["claims"]):
         parts.append("Goals:\n\n" + "\n".join(f"- {line}" for line in lines))
-    parts.append(f"Measured on {machine(record)}.")
+    if "trained_on" not in record:  # what has it says it itself, of several machines
+        parts.append(f"Measured on {machine(record)}.")
     return "\n\n".join(parts)
 
 

@@ -11,6 +11,7 @@ case.
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -31,6 +32,7 @@ from utils.markdown import Column, markdown_table, percent
 from utils.memory import keep_freed_memory
 from utils.records import IDENTITY, SCHEMA, identity, read_json, run_path, write_json
 from utils.training import Compute, run_identity, train
+from utils.wording import listed
 
 NAME = "precision"
 TITLE = "Does bfloat16 change what the study finds?"
@@ -193,8 +195,23 @@ def is_within(row: Record) -> bool:
     return abs(row["difference"]) <= row["spread"]
 
 
+def changed_places(rows: Sequence[Record]) -> list[str]:
+    """Pairs of networks of one experiment of which another is the better one in each precision."""
+    return [
+        f"{first['model']} and {second['model']}"
+        for first, second in combinations(rows, 2)
+        if first["experiment"] == second["experiment"]
+        and len({is_better(first, second, precision) for precision in PRECISIONS}) > 1
+    ]
+
+
+def is_better(first: Record, second: Record, precision: str) -> bool:
+    """Whether the mean over the seeds of the first network is above the second's."""
+    return mean(first["accuracy"][precision]) > mean(second["accuracy"][precision])
+
+
 def verdict(rows: Sequence[Record]) -> str:
-    """One sentence with the numbers."""
+    """Two or three sentences with the numbers."""
     judged = [row for row in rows if row["spread"] is not None]
     within = [row for row in judged if is_within(row)]
     every = [difference for row in rows for difference in row["differences"]]
@@ -205,7 +222,12 @@ def verdict(rows: Sequence[Record]) -> str:
     return (
         f"Of {len(judged)} networks with several seeds the precisions differ by at most one "
         f"standard deviation over the seeds in {len(within)}. {pairs}; the largest of a network "
-        f"is {100 * largest['difference']:+.2f} ({largest['model']})."
+        f"is {100 * largest['difference']:+.2f} ({largest['model']}). "
+        + (
+            f"These change places: {listed(places)}."
+            if (places := changed_places(rows))
+            else "No two networks of an experiment change places."
+        )
     )
 
 

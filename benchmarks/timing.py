@@ -48,7 +48,7 @@ class Effort:
         return min(self.batches, max(self.least_batches, affordable))
 
 
-FULL = Effort(rounds=5, batches=50, least_batches=8, segment_flops=1.6e11)
+FULL = Effort(rounds=5, batches=50, least_batches=6, segment_flops=1.2e11)
 QUICK = Effort(rounds=2, batches=4, least_batches=2, segment_flops=5e9)
 
 

@@ -30,6 +30,7 @@ from utils.training import Compute, train_step
 Key = TypeVar("Key", bound=Hashable)
 Action = Callable[[], object]
 Timed = tuple[Action, int]  # what one call does, and with how many images
+Target = tuple[str, str, str]  # quantity, experiment, model
 
 LATENCY_BATCH, THROUGHPUT_BATCH = 1, 256  # images
 
@@ -67,7 +68,6 @@ def measure_speed(
     effort = QUICK if quick else FULL
     timed = _all_actions(entries, compute)
     seconds = time_in_turn({key: action for key, (action, _) in timed.items()}, effort)
-    rates = {key: spread(images / seconds[key]) for key, (_, images) in timed.items()}
     return {
         entry.experiment.name: {
             "schema": SCHEMA,
@@ -79,13 +79,7 @@ def measure_speed(
             "batch_sizes": batch_sizes(entry.experiment),
             "environment": environment(compute.device),
             "models": {
-                name: {
-                    "latency_seconds": spread(seconds["latency", entry.experiment.name, name]),
-                    **{
-                        f"{kind}_images_per_second": rates[kind, entry.experiment.name, name]
-                        for kind in ("throughput", "training")
-                    },
-                }
+                name: _speeds(entry.experiment.name, name, timed, seconds)
                 for name in entry.networks
             },
         }
@@ -102,10 +96,10 @@ def batch_sizes(experiment: Experiment) -> dict[str, int]:
     }
 
 
-def _all_actions(entries: Sequence[Entry], compute: Compute) -> dict[tuple[str, str, str], Timed]:
-    """(quantity, experiment, model) -> what is timed; the quantities one after the other."""
+def _all_actions(entries: Sequence[Entry], compute: Compute) -> dict[Target, Timed]:
+    """What is timed; the quantities one after the other."""
     views: dict[tuple[str, Recipe], Tensor] = {}  # one copy serves all networks of a dataset
-    actions: dict[tuple[str, str, str], Timed] = {}
+    actions: dict[Target, Timed] = {}
     for kind in ("latency", "throughput", "training"):
         for entry in entries:
             data, recipe = entry.dataset, entry.experiment.recipe
@@ -118,6 +112,22 @@ def _all_actions(entries: Sequence[Entry], compute: Compute) -> dict[tuple[str, 
                     else inference_action(network, data, batch_sizes(entry.experiment)[kind])
                 )
     return actions
+
+
+def _speeds(
+    experiment: str, model: str, timed: Mapping[Target, Timed], seconds: Mapping[Target, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """The record's numbers of one model, from the seconds per call in each round."""
+
+    def images_per_second(kind: str) -> dict[str, float]:
+        _, images = timed[kind, experiment, model]
+        return spread(images / seconds[kind, experiment, model])
+
+    return {
+        "latency_seconds": spread(seconds["latency", experiment, model]),
+        "throughput_images_per_second": images_per_second("throughput"),
+        "training_images_per_second": images_per_second("training"),
+    }
 
 
 def inference_action(network: nn.Module, dataset: Dataset, batch_size: int) -> Timed:
