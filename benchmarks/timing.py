@@ -5,6 +5,9 @@
 A computer is faster in one minute than in the next, so no absolute time is a claim. What two
 actions took in the same round can be compared: a slow minute falls on both, and the spread of the
 ratios over the rounds says how far they can be believed.
+
+``utils.measuring`` times calls of milliseconds, each again and again within its turn; here a turn
+is a whole segment of training, or what else takes seconds and is called once.
 """
 
 import contextlib
