@@ -57,7 +57,7 @@ EXPERIMENTS = (
     *homework_cnn_architecture_analysis.EXPERIMENTS,
     *homework_custom_layers_experiments.EXPERIMENTS,
 )
-FULL = Effort(rounds=5, batches=50, least_batches=50, segment_flops=0)  # 50 for every network
+FULL = Effort(rounds=5, batches=24, least_batches=24, segment_flops=0)  # 24 for every network
 QUICK_MODELS = ("FCNet", "CNN7x7")
 QUICK_TARGET = 0.2  # twice what guessing gets: two epochs on few images pass it, or nearly so
 

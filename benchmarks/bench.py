@@ -110,7 +110,7 @@ def add_what(parser: argparse.ArgumentParser) -> None:
         "--quick",
         action="store_true",
         help="two minutes, no dataset: shows that all of it runs, the numbers mean little; goes to "
-        "results/quick/benchmarks/ (default: the full measurement, 15 to 20 minutes)",
+        "results/quick/benchmarks/ (default: the full measurement, a quarter of an hour)",
     )
     parser.add_argument(
         "--only", nargs="+", metavar="SECTION", help=f"only these, of: {names} (default: all)"
@@ -255,7 +255,7 @@ INTRODUCTION = """# Benchmarks
 How fast the study trains, as ratios: an absolute time says as much about the computer and its
 minute as about the code. What is compared had its turn in the same rounds, and the
 ratio is the median over the rounds. `make bench` measures the training step, its alternatives, the
-custom layers and the growth of cost again, in 15 to 20 minutes on two cores. The time to the
+custom layers and the growth of cost again, in a quarter of an hour on two cores. The time to the
 report's accuracy takes hours of training (`make bench-accuracy`), and so does the comparison of
 precisions (`make bench-precision`). The page is written from the records in `results/benchmarks/`;
 each section says where it was measured."""
