@@ -111,15 +111,21 @@ def run_command(options: Options) -> None:
     kept = [part for part in PARTS if not (part == "seconds" and options.again)]
     # all fit, those too that are only rendered, before any work
     every_record = read_all(options.every_row, options.records, options.most_epochs, kept)
-    place = make_place(options, every_record)
     if options.trains or options.measures:
+        place = make_place(options, every_record)
         compute = place.compute
         check_compute(options.every_row, every_record, compute.precision, compute.device.type)
         tell_if_slower(compute.device, compute.precision)
+        make_records(options, place)
+    render(options)
+
+
+def make_records(options: Options, place: Place) -> None:
+    """Trains all rows, then times them: what of it was asked for."""
     loaded: dict[str, Data] = {}
     actions = [
         *([train_row] if options.trains else []),
-        *([measure_row] if options.measures else []),  # of all rows, once all are trained
+        *([measure_row] if options.measures else []),
     ]
     for action in actions:
         for row in options.rows:
@@ -127,14 +133,16 @@ def run_command(options: Options) -> None:
             if name not in loaded:
                 loaded[name] = load(name, options.data_dir, options.quick, place.compute.device)
             action(row, loaded[name], place)
-    render(options)
 
 
 def make_place(options: Options, records: Sequence[Mapping[str, Record | None]]) -> Place:
-    """Where and how all rows are made; ``records`` are those at hand."""
+    """Where and how all rows are made; ``records`` are those at hand.
+
+    Raises: UserError where these were made on a device that is not here.
+    """
     parts = [each.get(part) for each in records for part in ("ours", "seconds")]
     kept = next((record for record in parts if record), {})
-    device = torch.device(kept["device"]) if kept else automatic_device()
+    device = check_device(kept["device"]) if kept else automatic_device()
     precision = kept.get("precision", "float32")
     return Place(
         folder=options.records,

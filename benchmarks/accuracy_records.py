@@ -30,7 +30,15 @@ COMPUTE = ("precision", "device")  # on which seconds depend
 # what is in a record beside what is declared, by its part
 CONDITIONS = (*COMPUTE, "data")
 TRAINED = (*CONDITIONS, "tried", "environments")
-TIMED = (*CONDITIONS, "ours", "usual", "views", "others_running", "environment")
+TIMED = (
+    *CONDITIONS,
+    "ours",
+    "usual",
+    "views",
+    "segment_batches",
+    "others_running",
+    "environment",
+)
 MADE = {"ours": TRAINED, "usual": TRAINED, "seconds": TIMED}
 
 Record = Mapping[str, Any]
@@ -144,9 +152,10 @@ def check_contents(record: Record) -> None:
             machine_name(each)
         return
     machine_name(record["environment"])
+    float(record["others_running"])
     rounds = np.array([record[each] for each in ("ours", "usual", "views")], float)
-    if rounds.ndim != 2 or not rounds.size:
-        raise ValueError("no rounds")
+    if rounds.ndim != 2 or not rounds.size or not np.isfinite(rounds).all():
+        raise ValueError("no seconds of each round")
 
 
 def _short(found: object, wanted: object) -> str:

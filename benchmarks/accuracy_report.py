@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from benchmarks.accuracy_records import is_finished, passing
 from benchmarks.idleness import BUSY
+from benchmarks.steps import SAME_NETWORK
 from benchmarks.timing import Claim, as_records, geometric_mean, ratio
 from utils.canvas import BLUE, GREY, ORANGE, new_figure, save
 from utils.environment import machine_name
@@ -57,6 +58,7 @@ def summarise(rows: Sequence[Parts], quick: bool = False) -> dict[str, Any] | No
         "trained_on": trained_on,
         "measured_on": measured_on,
         "rounds": min((len(record["ours"]) for record in timed), default=0),
+        "batches": " or ".join(sorted({str(record["segment_batches"]) for record in timed})),
         "declared": len(rows),
         "rows": summaries,
         "claims": as_records(claims([row for row in summaries if row["ratio"]])),
@@ -74,7 +76,6 @@ def summarise_row(parts: Parts) -> dict[str, Any]:
         "data": ours["data"]["description"],
         "target": ours["target"],
         "precision": ours["precision"],
-        "validation_images": ours["data"]["validation_images"],
         "others_running": seconds["others_running"] if seconds else 0.0,
         **sides,
         "ratio": ratio(
@@ -92,8 +93,18 @@ def _side(record: Record, epoch_seconds: Sequence[float] | None) -> dict[str, An
     return {
         **(entry or record["tried"][-1]),
         "passed": entry is not None,
+        "is_close": is_close(record),
         "seconds_per_epoch": spread(np.array(epoch_seconds)) if epoch_seconds else None,
     }
+
+
+def is_close(record: Record) -> bool:
+    """Whether what was tried passed, or did not, by less than the standard error of an accuracy
+    that is measured on so many images: with others the number of epochs might be another.
+    """
+    target, images = record["target"], record["data"]["validation_images"]
+    error = (target * (1 - target) / images) ** 0.5
+    return any(abs(entry["validation_accuracy"] - target) < error for entry in record["tried"])
 
 
 def claims(rows: Sequence[Record]) -> list[Claim]:
@@ -198,7 +209,8 @@ def caption(record: Record) -> str:
     if record["measured_on"]:
         sentences.append(
             "Seconds per epoch are from segments of both loops in turn: medians of "
-            f"{record['rounds']} rounds, in brackets the quartiles of the ratio, on "
+            f"{record['rounds']} rounds of {record['batches']} of our batches, in brackets the "
+            "quartiles of the ratio, on "
             f"{machines(record['measured_on'])}."
         )
     return " ".join([*sentences, *_exceptions(record)])
@@ -217,8 +229,9 @@ def reasons(rows: Sequence[Record]) -> str:
         if row["ratio"]["median"] < GOAL_SMALLEST
     ]
     return (
-        "Of the geometric mean of the ratios, that the usual loop takes more epochs has a factor "
-        f"of {geometric_mean(epochs):.1f}, and that each takes longer {geometric_mean(speeds):.1f}."
+        "The geometric mean of the ratios is a product of two: the usual loop takes "
+        f"{'at least ' if any(map(is_lower_bound, timed)) else ''}{geometric_mean(epochs):.1f} "
+        f"times as many epochs, and each of them {geometric_mean(speeds):.1f} times as long."
         + (f" Below {GOAL_SMALLEST:.0f}×: {listed(below)}." if below else "")
     )
 
@@ -234,13 +247,6 @@ def times_speed(row: Record) -> float:
     return row["usual"]["seconds_per_epoch"]["median"] / each
 
 
-def is_close(row: Record, side: str) -> bool:
-    """Whether the last epoch passed by less than a standard error of the validation accuracy."""
-    accuracy = row[side]["validation_accuracy"]
-    error = (accuracy * (1 - accuracy) / row["validation_images"]) ** 0.5
-    return 0 < accuracy - row["target"] < error
-
-
 def _exceptions(record: Record) -> list[str]:
     """Sentences on the rows that have no ratio, or only a bound."""
     rows = record["rows"]
@@ -249,12 +255,22 @@ def _exceptions(record: Record) -> list[str]:
     untimed = [label(row) for row in rows if not row["ours"]["seconds_per_epoch"]]
     disturbed = [label(row) for row in rows if row["others_running"] >= BUSY]
     missing = record["declared"] - len(rows)
-    close = [
-        f"{label(row)} ({SIDES[side][0]})" for row in rows for side in SIDES if is_close(row, side)
-    ]
+    close = {
+        SIDES[side][0]: [
+            f"{row['model']} on {row['data']}" for row in rows if row[side]["is_close"]
+        ]
+        for side in SIDES
+    }
+    twice = [name for name in SAME_NETWORK if name in {row["model"] for row in rows}]
     found = {
-        "Passed by less than a standard error of the validation accuracy, so that another seed may "
-        f"take an epoch more: {listed(close)}.": close,
+        **{
+            f"With other validation images {side} might take more or fewer epochs, since one of "
+            "them passed, or did not, by less than the standard error of its accuracy: "
+            f"{listed(networks)}.": networks
+            for side, networks in close.items()
+        },
+        f"{listed([f'{name} is {SAME_NETWORK[name]}' for name in twice])}, with another accuracy "
+        "in the report.": twice,
         f"≥: the usual loop did not get there ({listed(bounds)}); all its epochs count, and the "
         "ratio is a lower bound.": bounds,
         f"No ratio, since ours did not get there: {listed(beaten)}.": beaten,
@@ -348,7 +364,11 @@ def readme(record: Record, plots: Path) -> dict[str, str]:
     mean, smallest = (claim["value"] for claim in record["claims"])
     bounds = sum(map(is_lower_bound, rows))
     kind = "a lower bound" if bounds == 1 else "lower bounds"
-    hedge = f", {bounds} of them {kind}, since it never got there," if bounds else ","
+    hedge = (
+        f", {bounds} of them {kind} (the usual loop was not there after its last epoch),"
+        if bounds
+        else ","
+    )
     timed = [row for row in record["rows"] if row["ours"]["seconds_per_epoch"]]
     rest = record["declared"] - len(timed)
     count = f"{len(rows)} ratios" + (f" ({rest} networks are still to come)" if rest else "")

@@ -29,10 +29,9 @@ from benchmarks.trials import held_out
 from benchmarks.usual_loop import PREFETCHED, UsualLoop
 from benchmarks.usual_process import UsualProcess
 from utils.batches import augmented_views, steps_per_epoch
-from utils.checkpoint import UNREADABLE, seed_everything
+from utils.checkpoint import UNREADABLE, misfit, seed_everything
 from utils.data import Dataset, load_dataset, load_quick_dataset
 from utils.environment import environment
-from utils.errors import UserError
 from utils.experiment import Run
 from utils.progress import Progress
 from utils.records import SCHEMA, write_atomically, write_json
@@ -168,9 +167,7 @@ def resume_usual(loop: UsualLoop, path: Path, epochs: int) -> bool:
         loop.optimizer.load_state_dict(kept["optimizer"])
         torch.set_rng_state(kept["random"].cpu())
     except UNREADABLE as error:
-        raise UserError(
-            f"{path}: does not fit the network, which has changed since; delete it to start anew"
-        ) from error
+        raise misfit(path) from error
     return True
 
 

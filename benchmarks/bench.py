@@ -51,11 +51,11 @@ from utils.render import render_readme
 # and, where it has a figure, draw(record, plots), where the README has a block of it,
 # readme(record, plots) -> {name: text}
 SECTIONS: tuple[ModuleType, ...] = (steps, alternatives, layers, growth)
-# these are not measured here: two take hours and are run apart, one is kept from elsewhere
-RENDERED = (steps, elsewhere, alternatives, layers, growth, accuracy_report, precision)
+TRAINED = (accuracy_report, precision)  # they take hours and are run apart, on several machines
+RENDERED = (steps, elsewhere, alternatives, layers, growth, *TRAINED)
 NEEDED = ("quick", "environment", "rows", "claims")  # of every section's record
 # what rendering raises for a record in which something is missing, or not what it should be
-UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ def text_of(section: ModuleType, record: Mapping[str, Any]) -> str:
     parts = [f"## {section.TITLE}", section.markdown(record).strip()]
     if lines := claim_lines(record["claims"]):
         parts.append("Goals:\n\n" + "\n".join(f"- {line}" for line in lines))
-    if "trained_on" not in record:  # what has it says it itself, of several machines
+    if section not in TRAINED:  # these say it themselves
         parts.append(f"Measured on {machine(record)}.")
     return "\n\n".join(parts)
 

@@ -195,19 +195,31 @@ def is_within(row: Record) -> bool:
     return abs(row["difference"]) <= row["spread"]
 
 
-def changed_places(rows: Sequence[Record]) -> list[str]:
-    """Pairs of networks of one experiment of which another is the better one in each precision."""
-    return [
-        f"{first['model']} and {second['model']}"
+def places(rows: Sequence[Record]) -> str:
+    """Which pairs of networks of one table change places; nothing where there is no pair."""
+    pairs = [
+        (first, second)
         for first, second in combinations(rows, 2)
         if first["experiment"] == second["experiment"]
-        and len({is_better(first, second, precision) for precision in PRECISIONS}) > 1
     ]
+    changed = []
+    for first, second in pairs:
+        gaps = [gap(first, second, precision) for precision in PRECISIONS]
+        if min(gaps) < 0 < max(gaps):
+            points = " and ".join(f"{100 * each:+.2f}" for each in gaps)
+            changed.append(f"{first['model']} and {second['model']} ({points} points)")
+    if not pairs:
+        return ""
+    if changed:
+        return f" Of {len(pairs)} pairs of networks of one table these change places: " + (
+            f"{listed(changed)}."
+        )
+    return f" Of {len(pairs)} pairs of networks of one table none changes places."
 
 
-def is_better(first: Record, second: Record, precision: str) -> bool:
-    """Whether the mean over the seeds of the first network is above the second's."""
-    return mean(first["accuracy"][precision]) > mean(second["accuracy"][precision])
+def gap(first: Record, second: Record, precision: str) -> float:
+    """The first network's mean accuracy over the seeds, less the second's."""
+    return mean(first["accuracy"][precision]) - mean(second["accuracy"][precision])
 
 
 def verdict(rows: Sequence[Record]) -> str:
@@ -222,12 +234,7 @@ def verdict(rows: Sequence[Record]) -> str:
     return (
         f"Of {len(judged)} networks with several seeds the precisions differ by at most one "
         f"standard deviation over the seeds in {len(within)}. {pairs}; the largest of a network "
-        f"is {100 * largest['difference']:+.2f} ({largest['model']}). "
-        + (
-            f"These change places: {listed(places)}."
-            if (places := changed_places(rows))
-            else "No two networks of an experiment change places."
-        )
+        f"is {100 * largest['difference']:+.2f} ({largest['model']}).{places(rows)}"
     )
 
 

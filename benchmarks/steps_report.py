@@ -224,26 +224,26 @@ def seldom_reason(rows: Sequence[Record], precision: str) -> str:
 
 
 def usual_reason(rows: Sequence[Record], precision: str) -> str:
-    """How near both loops are to the processor where ours is nearest to the usual one."""
-    near = [row for row in rows if median(row, precision, "times_usual") < GOAL_LEAST]
-    found = [
-        f"{row['model']} on {row['dataset']} ({of_product(row, row['usual_images_per_second']):.0%}"
-        f" and {of_product(row, row[precision]['images_per_second']):.0%})"
-        for row in near
-    ]
+    """What a step consists of beside arithmetic where ours is nearest to the usual loop."""
+    found = []
+    for row in rows:
+        if median(row, precision, "times_usual") < GOAL_LEAST:
+            shares = row[precision]["time_shares"]
+            parts = filter(None, [f"{shares['arithmetic']:.0%}", largest_others(shares, 2)])
+            found.append(f"{row['model']} on {row['dataset']} ({'; '.join(parts)})")
     return (
-        f"Below {GOAL_LEAST}× in {precision}, with the FLOP/s of the usual loop and of ours as "
-        "shares of the matrix product of the third table: the nearer the usual loop is to it "
-        f"already, the less is left to gain: {listed(found)}."
+        f"Below {GOAL_LEAST}× in {precision}, with the share of convolutions and matrix products "
+        "in our forward and backward, and the largest other operations, which the usual loop has "
+        f"as well: {listed(found)}."
         if found
         else ""
     )
 
 
-def of_product(row: Record, images_per_second: Mapping[str, float]) -> float:
-    """A whole loop's FLOP/s as a share of the matrix product's."""
-    rate = images_per_second["median"] * row["step_flops_per_image"]
-    return rate / row["product_flops_per_second"]["median"]
+def largest_others(shares: Mapping[str, Any], number: int | None = None) -> str:
+    """The operations that are not arithmetic, with their shares of the time, the largest first."""
+    others = list(shares["others"].items())[:number]
+    return listed([f"`{name}` {share:.0%}" for name, share in others if share >= 0.01])
 
 
 def overhead_reason(rows: Sequence[Record], precision: str) -> str:
@@ -272,11 +272,10 @@ def reason(rows: Sequence[Record], precision: str) -> str:
     worst = min(convolutional, key=lambda row: median(row, precision, "of_product"))
     achieved, shares = median(worst, precision, "of_product"), worst[precision]["time_shares"]
     optimizer, arithmetic = median(worst, precision, "optimizer"), shares["arithmetic"]
-    others = [f"`{name}` ({share:.0%})" for name, share in shares["others"].items()]
     return (
         f"Furthest from it in {precision}: {worst['model']} with {achieved:.0%}. The optimiser "
         f"takes {optimizer:.0%} of its step. Of forward and backward, convolutions and matrix "
         f"products have {arithmetic:.0%}, and while they run they reach "
         f"{achieved / ((1 - optimizer) * arithmetic):.0%} of the product. Most of the rest: "
-        f"{listed(others)}."
+        f"{largest_others(shares)}."
     )

@@ -100,9 +100,7 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
             for each, content in zip(getattr(state, part), kept[part], strict=True):
                 each.load_state_dict(content)
     except UNREADABLE as error:
-        raise UserError(
-            f"{path}: does not fit the network, which has changed since; delete it to start anew"
-        ) from error
+        raise misfit(path) from error
     set_random_states(kept["random"], state.generator, state.device)
     state.history, state.seconds = kept["history"], kept["seconds"]
     if kept["environments"][-1] != state.environments[0]:
@@ -110,6 +108,13 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
         kept["environments"].append(state.environments[0])
     state.environments = kept["environments"]
     log.info("continuing after epoch %d", len(state.history))
+
+
+def misfit(path: Path) -> UserError:
+    """The error for a checkpoint that can be read, but not be gone on from."""
+    return UserError(
+        f"{path}: does not fit the network, which has changed since; delete it to start anew"
+    )
 
 
 def seed_everything(seed: int) -> None:

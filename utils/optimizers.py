@@ -1,7 +1,8 @@
 """What steps on which parameter: Muon on the hidden weights, SGD or AdamW on all the rest.
 
-Muon makes the update of a weight matrix orthogonal: every direction that a layer can learn moves
-at the same speed, the weak ones as fast as the strong. In ten epochs that is worth more than any
+Muon brings the update of a weight matrix nearer to an orthogonal one, in which every direction that
+a layer can learn in would move at the same speed: the weak ones catch up with the strong. In ten
+epochs that is worth more than any
 other part of the recipe (``docs/recipes.md``). It is meant for weights between hidden layers; the
 classifier, biases and batch-norm keep the ordinary optimiser.
 
