@@ -160,7 +160,9 @@ def overview_markdown(rows: Sequence[Row]) -> str:
     """Every trained network, in the order of the experiments."""
     caption = (
         "Accuracies are those of the last epoch; latency: one image in float32, median "
-        "(inter-quartile range); *reported*: the report that this study repeats."
+        "(inter-quartile range), in turn with all networks of the same script; another script's "
+        "were timed at another time, when the machine may have been faster or slower; *reported*: "
+        "the report that this study repeats."
     )
     return f"{markdown_table(rows, COLUMNS)}\n\n{caption}"
 
