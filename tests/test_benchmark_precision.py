@@ -64,7 +64,7 @@ def test_a_single_pair_has_no_standard_error_and_what_is_missing_is_said(tmp_pat
     for used, accuracy in zip(PRECISIONS, (0.87, 0.875), strict=True):
         write(own_path(run, used, tmp_path), run, used, accuracy)
     text = markdown(summarise(tmp_path))
-    assert "Of 0 networks with several seeds" in text
+    assert "In 0 of 0 networks with several seeds" in text
     assert "The mean difference of all 1 pairs is +0.50 points; the largest of a network" in text
     assert "change" not in text  # there is no pair
     assert "Trained on Abacus (1 thread). Not trained yet: 8 of 9 networks." in text
@@ -118,5 +118,5 @@ def test_the_table_pairs_the_seeds_and_says_what_is_within_their_spread(tmp_path
     assert bench.machine(record).startswith("Abacus (1 thread)")
     text = markdown(record)
     assert "| CNN7x7 | 3 | 71.00 ± 1.00 | 71.50 ± 1.00 | +0.50 | yes |" in text
-    assert "differ by at most one standard deviation over the seeds in 1." in text
+    assert "In 1 of 1 networks with several seeds the precisions differ by at most one" in text
     assert "all 3 pairs is +0.50 points with a standard error of 0.00" in text
