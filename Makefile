@@ -43,7 +43,7 @@ bench-accuracy: .venv/run ## seconds to the report's accuracy, ours and the usua
 	  $(if $(PRECISION),--precision $(PRECISION)) $(FLAGS)
 	$(if $(filter --out-dir% --quick -h --help,$(FLAGS)),,$(bin)/python -m benchmarks.bench --render)
 
-bench-precision: .venv/run ## the same networks in float32 and bfloat16, three seeds: hours; goes on at will
+bench-precision: .venv/run ## the same networks in float32 and bfloat16, up to three seeds: hours; goes on at will
 	$(bin)/python -m benchmarks.precision --data-dir $(DATA_DIR) $(FLAGS)
 	$(bin)/python -m benchmarks.bench --render
 

@@ -204,12 +204,13 @@ def segments(
     orthogonal = {
         f"orthogonal {precision}": optimizer_step(run, dataset, compute, always_orthogonal=True)
         for precision, compute in computes.items()
+        if cycle_of(run) > 1  # else every step has it
     }
     return {
         **{f"loop {precision}": loop for precision, loop in loops.items()},
         **{f"bare {precision}": repeated(step, batches) for precision, step in steps.items()},
         **{f"optimizer {each}": repeated(step, batches) for each, step in optimizers.items()},
-        **(orthogonal if cycle_of(run) > 1 else {}),
+        **orthogonal,
         "batches": batch_making(run, dataset, views, batches),
         "norms": repeated(lambda: gradient_norms(stepped.network), batches),
         "views": lambda: augmented_views(dataset.x_train, run.recipe),
