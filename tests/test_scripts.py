@@ -149,11 +149,12 @@ def test_fresh_trains_again_in_another_precision(tmp_path: Path) -> None:
     flags = ("--quick", "--epochs", "1", "--out-dir", str(tmp_path), "--threads", "1")
     flags = (*flags, "--experiments", "kernel_size", "--models", "CNN7x7")
     folder = tmp_path / "results" / "quick" / "kernel_size"
-    for more in ((), ("--fresh", "--precision", "bfloat16")):
+    for more in ((), ("--fresh", "--precision", "bfloat16", "--weights")):
         done = run(script, *flags, *more)
         assert done.returncode == 0, done.stderr
     record = json.loads((folder / "runs" / "CNN7x7-seed0.json").read_text())
     assert record["precision"] == "bfloat16"
+    assert (folder / "runs" / "CNN7x7-seed0.safetensors").exists()
     assert json.loads((folder / "speed.json").read_text())["precision"] == "bfloat16"
 
 

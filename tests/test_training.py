@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -20,7 +21,7 @@ import models
 from tests.fakes import TINY_CIFAR10, make_arrays
 from utils import training
 from utils.batches import augmented_views
-from utils.checkpoint import random_states, seed_everything, set_random_states
+from utils.checkpoint import random_states, save_weights, seed_everything, set_random_states
 from utils.data import Dataset, make_dataset
 from utils.errors import UserError
 from utils.experiment import Recipe, Run
@@ -314,6 +315,18 @@ def test_a_checkpoint_of_a_network_that_has_changed_is_an_error(
     message = f"{checkpoint}: does not fit the network, which has changed since; delete it to start"
     with pytest.raises(UserError, match=f"^{re.escape(message)} anew$"):
         train(RUN, data, CPU, checkpoint, Silent())
+
+
+def test_weights_come_back_to_the_last_bit(data: Dataset, tmp_path: Path) -> None:
+    run = replace(RUN, model="CNNWithResidualReg")
+    trained, other = (build_network(run, CPU.device) for _ in range(2))
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, trained)
+    found = safetensors.torch.load_file(path)
+    assert {t.dtype for t in found.values() if t.is_floating_point()} == {torch.float32}
+    other.load_state_dict(found)
+    expected, *_ = evaluate(trained, data.x_test, data.y_test, data)
+    assert evaluate(other, data.x_test, data.y_test, data)[0] == expected
 
 
 def test_overrides_are_compared_as_a_record_gives_them_back() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -108,6 +109,16 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
         kept["environments"].append(state.environments[0])
     state.environments = kept["environments"]
     log.info("continuing after epoch %d", len(state.history))
+
+
+def save_weights(path: Path, network: nn.Module) -> None:
+    """Writes all parameters and buffers as safetensors, under their names in the state dict."""
+    tensors = {
+        # in the usual order of dimensions, whatever it is in memory while training
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    write_atomically(path, lambda temporary: safetensors.torch.save_file(tensors, temporary))
 
 
 def misfit(path: Path) -> UserError:

@@ -40,6 +40,7 @@ class Options:
     fresh: bool
     measure: bool
     train: bool
+    weights: bool = False
 
     @property
     def results(self) -> Path:
@@ -103,6 +104,12 @@ def add_what(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="only render tables, figures and README from the records (default: train what is "
         "missing first)",
+    )
+    group.add_argument(
+        "--weights",
+        action="store_true",
+        help="keep the final weights of each network that is trained now, as float32 safetensors "
+        "beside its record (default: the record alone)",
     )
 
 
@@ -209,6 +216,8 @@ def parse(
     arguments = build_parser(experiments, description).parse_args(argv)
     if arguments.no_train and (arguments.fresh or arguments.measure):
         raise UserError("--no-train renders from the records at hand: not with --fresh, --measure")
+    if arguments.weights and (arguments.no_train or arguments.measure):
+        raise UserError("--weights keeps those of what is trained: not with --no-train, --measure")
     if arguments.fresh and arguments.measure:
         raise UserError("--measure trains nothing, --fresh trains again: give one of them")
     selected = select_experiments(experiments, arguments.experiments)
@@ -225,6 +234,7 @@ def parse(
         fresh=arguments.fresh,
         measure=arguments.measure,
         train=not arguments.no_train and not arguments.measure,
+        weights=arguments.weights,
     )
     check_epochs(options)
     check_study_seeds(options)

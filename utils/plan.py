@@ -109,8 +109,8 @@ def short(found: object, wanted: object) -> str:
 
 
 def forget(runs: Sequence[Run], results: Path) -> None:
-    """Deletes the records, arrays and checkpoints of these runs."""
+    """Deletes the records, arrays, weights and checkpoints of these runs."""
     for run in runs:
         path = record_path(run, results)
-        for suffix in (".json", ".npz", ".checkpoint.pt"):
+        for suffix in (".json", ".npz", ".safetensors", ".checkpoint.pt"):
             path.with_suffix(suffix).unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import models
 from utils.batches import steps_per_epoch
+from utils.checkpoint import save_weights
 from utils.cli import REPOSITORY, Options, parse, warn_if_slower
 from utils.data import SHIPPED_FINGERPRINTS, Dataset, load_dataset, load_quick_dataset
 from utils.errors import UserError, exit_code
@@ -65,7 +66,7 @@ def run_script(options: Options) -> None:
             log.warning(warning)
         if options.fresh:
             forget(runs, options.results)
-        train_runs(runs, costs, options.results, compute, load)
+        train_runs(runs, costs, options, compute, load)
         for experiment in options.experiments:
             measure_layers(experiment, options, compute)
         measure_models(options, compute, load)
@@ -156,21 +157,24 @@ def cost(run: Run, dataset: Dataset) -> float:
 def train_runs(
     runs: Sequence[Run],
     costs: Sequence[float],
-    results: Path,
+    options: Options,
     compute: Compute,
     load: DatasetLoader,
 ) -> None:
-    """Trains each run and writes its record and arrays."""
+    """Trains each run and writes its record, its arrays and, where asked for, its weights."""
     progress = Progress(costs)
     for run, run_cost in zip(runs, costs, strict=True):
-        dataset, path = load(run.dataset), record_path(run, results)
+        dataset, path = load(run.dataset), record_path(run, options.results)
         steps = run.recipe.epochs * steps_per_epoch(len(dataset.x_train), run.recipe)
         progress.start(run, steps, run_cost)
         checkpoint = path.with_suffix(".checkpoint.pt")
         record, predictions, network = train(run, dataset, compute, checkpoint, progress)
         facts, arrays = probe(network, dataset)
         arrays["test_predictions"] = predictions.byte().cpu().numpy()
-        write_arrays(path.with_suffix(".npz"), arrays)  # before the record, which says "finished"
+        # before the record, which says "finished"
+        write_arrays(path.with_suffix(".npz"), arrays)
+        if options.weights:
+            save_weights(path.with_suffix(".safetensors"), network)
         write_json(path, record | facts)
         checkpoint.unlink(missing_ok=True)
     progress.close()
