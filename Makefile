@@ -21,6 +21,7 @@ quick: .venv/run ## set up, then all three scripts on shipped and synthetic imag
 test: .venv/dev ## set up, then lint and all tests: minutes
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
+	$(bin)/lint-imports --no-cache
 	$(bin)/python -m pytest
 
 full: .venv/run ## the reported study on full MNIST and CIFAR-10: hours; stops and goes on at will

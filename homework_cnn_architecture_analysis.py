@@ -10,11 +10,11 @@ All on CIFAR-10 under one recipe. Tables and figures: results/ and plots/.
 import sys
 from collections.abc import Mapping
 
-from utils.evidence import EXTREMES
 from utils.experiment import Experiment
 from utils.recipes import CIFAR10_RECIPE
+from utils.records.study import EXTREMES
+from utils.report.wording import Column, best, listed, more_or_less, percent, points, ranking
 from utils.runner import main
-from utils.wording import Column, best, listed, more_or_less, percent, points, ranking
 
 Table = Mapping[str, Column]  # column -> model -> number
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 from utils.experiment import Experiment
 from utils.recipes import CIFAR10_RECIPE, MNIST_RECIPE
+from utils.report.wording import Column, more_or_less, percent, points, ranking
 from utils.runner import main
-from utils.wording import Column, more_or_less, percent, points, ranking
 
 Table = Mapping[str, Column]  # column -> model -> number
 

@@ -24,8 +24,8 @@ from models import (
 )
 from utils.experiment import Experiment, LayerCase
 from utils.recipes import CIFAR10_RECIPE
+from utils.report.wording import Column, best, listed, more_or_less, ranking
 from utils.runner import main
-from utils.wording import Column, best, listed, more_or_less, ranking
 
 Table = Mapping[str, Column]  # column -> layer, block or model -> number
 

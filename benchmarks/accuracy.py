@@ -45,10 +45,10 @@ from utils.cli import (
     use_threads,
 )
 from utils.errors import UserError, exit_code
-from utils.memory import keep_freed_memory
+from utils.machine import keep_freed_memory
 from utils.recipes import QUICK_EPOCHS, quick
-from utils.records import write_json
-from utils.training import Compute
+from utils.records.files import write_json
+from utils.training.loop import Compute
 
 __all__ = ["NAME", "TITLE", "main", "markdown"]
 

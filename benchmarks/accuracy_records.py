@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.usual_loop import LEARNING_RATE, usual_batch_size
-from utils.environment import machine_name
 from utils.errors import UserError
 from utils.experiment import Experiment, Recipe, Run, declared_runs
-from utils.records import read_json
-from utils.tables import REPORTED
+from utils.records.environment import machine_name
+from utils.records.files import read_json
+from utils.report.rows import REPORTED
 
 MOST_EPOCHS = 10  # that either side may take
 PARTS = ("ours", "usual", "seconds")  # the records of a row

@@ -18,13 +18,13 @@ from benchmarks.accuracy_records import is_finished, passing
 from benchmarks.idleness import BUSY
 from benchmarks.steps import SAME_NETWORK
 from benchmarks.timing import Claim, as_records, geometric_mean, ratio
-from utils.canvas import BLUE, GREY, ORANGE, new_figure, save
-from utils.environment import machine_name
-from utils.figures_training import Picture
-from utils.markdown import Column, digits, markdown_table, percent, picture_markdown
-from utils.measuring import spread
-from utils.records import SCHEMA
-from utils.wording import listed
+from utils.measuring.speed import spread
+from utils.records.environment import machine_name
+from utils.records.files import SCHEMA
+from utils.report.figures.canvas import BLUE, GREY, ORANGE, new_figure, save
+from utils.report.figures.training import Picture
+from utils.report.markdown import Column, digits, markdown_table, percent, picture_markdown
+from utils.report.wording import listed
 
 Record = Mapping[str, Any]
 Parts = Mapping[str, Record | None]  # "ours", "usual" and "seconds" of one row

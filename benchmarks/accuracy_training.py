@@ -28,14 +28,14 @@ from benchmarks.timing import Effort, Staged, in_turn
 from benchmarks.trials import held_out
 from benchmarks.usual_loop import PREFETCHED, UsualLoop
 from benchmarks.usual_process import UsualProcess
-from utils.batches import augmented_views, steps_per_epoch
-from utils.checkpoint import UNREADABLE, misfit, seed_everything
-from utils.data import Dataset, load_dataset, load_quick_dataset
-from utils.environment import environment
+from utils.data.batches import augmented_views, steps_per_epoch
+from utils.data.dataset import Dataset, load_dataset, load_quick_dataset
 from utils.experiment import Run
-from utils.progress import Progress
-from utils.records import SCHEMA, write_atomically, write_json
-from utils.training import Compute, evaluate, train
+from utils.records.environment import environment
+from utils.records.files import SCHEMA, write_atomically, write_json
+from utils.training.checkpoint import UNREADABLE, misfit, seed_everything
+from utils.training.loop import Compute, evaluate, train
+from utils.training.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from benchmarks.steps import distinct_runs, facts
 from benchmarks.timing import Action, Setting, geometric_mean, in_turn, ratio, repeated
 from utils.cli import warn_if_slower
 from utils.experiment import Run
-from utils.markdown import Column, digits, markdown_table
-from utils.measuring import spread
-from utils.training import Compute, initial_state, train_step
+from utils.measuring.speed import spread
+from utils.report.markdown import Column, digits, markdown_table
+from utils.training.loop import Compute, initial_state, train_step
 
 NAME = "alternatives"
 TITLE = "Alternatives to our training step"

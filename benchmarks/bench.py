@@ -31,8 +31,8 @@ from benchmarks.command_line import new_parser
 from benchmarks.idleness import BUSY, others_running
 from benchmarks.timing import FULL, QUICK, Setting, claim_lines
 from models.registry import unknown
+from utils import REPOSITORY
 from utils.cli import (
-    REPOSITORY,
     add_data_dir,
     add_out_dir,
     add_threads,
@@ -40,12 +40,12 @@ from utils.cli import (
     check_writable,
     use_threads,
 )
-from utils.data import Dataset, load_dataset, load_quick_dataset
-from utils.environment import environment, machine_name
+from utils.data.dataset import Dataset, load_dataset, load_quick_dataset
 from utils.errors import UserError, exit_code
-from utils.memory import keep_freed_memory
-from utils.records import SCHEMA, read_json, write_json, write_text
-from utils.render import render_readme
+from utils.machine import keep_freed_memory
+from utils.records.environment import environment, machine_name
+from utils.records.files import SCHEMA, read_json, write_json, write_text
+from utils.report.render import render_readme
 
 # a section has NAME (of its record), TITLE, measure(setting) -> record, markdown(record) -> text,
 # and, where it has a figure, draw(record, plots), where the README has a block of it,

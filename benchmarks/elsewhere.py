@@ -14,7 +14,7 @@ from benchmarks.steps_report import (
     usual_columns,
     usual_reason,
 )
-from utils.markdown import markdown_table
+from utils.report.markdown import markdown_table
 
 NAME = "steps_elsewhere"
 TITLE = "A training step on another processor"

@@ -15,9 +15,9 @@ from typing import Any
 from benchmarks.accuracy_records import declared_rows
 from benchmarks.precision import EXPERIMENTS, planned_runs, record_of
 from utils.experiment import Run
-from utils.markdown import Column, markdown_table, percent
-from utils.records import read_json, run_path
-from utils.wording import listed
+from utils.records.files import read_json, run_path
+from utils.report.markdown import Column, markdown_table, percent
+from utils.report.wording import listed
 
 # per cent, for the last of ten epochs; meant to be out of reach of an ordinary recipe
 GOALS = {

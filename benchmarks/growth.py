@@ -3,7 +3,7 @@
     CNN3x3 with one thing varied --round by round, in turn--> seconds and peak memory --> slopes
 
 A slope is that of a straight line through the points on logarithmic axes: with 1 twice as much
-costs twice as much, with 0 nothing more. Float32, as ``utils.training`` trains it.
+costs twice as much, with 0 nothing more. Float32, as ``utils.training.loop`` trains it.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from benchmarks.peak_memory import peak_memory
 from benchmarks.step_actions import bare_step
 from benchmarks.timing import Action, Setting, in_turn, ratio, repeated
-from utils.batches import augmented_views, training_batches
-from utils.canvas import BLUE, GREY, VERMILLION, label_line_ends, new_figure, save
-from utils.data import Dataset
+from utils.data.batches import augmented_views, training_batches
+from utils.data.dataset import Dataset
 from utils.experiment import Run
-from utils.markdown import Column, count, digits, markdown_table
-from utils.measuring import spread
+from utils.measuring.speed import spread
 from utils.recipes import CIFAR10_RECIPE
-from utils.training import Compute, initial_state, train_step
+from utils.report.figures.canvas import BLUE, GREY, VERMILLION, label_line_ends, new_figure, save
+from utils.report.markdown import Column, count, digits, markdown_table
+from utils.training.loop import Compute, initial_state, train_step
 
 NAME = "growth"
 TITLE = "How cost grows"

@@ -17,8 +17,8 @@ from torchvision.ops import SqueezeExcitation
 from benchmarks.peak_memory import peak_memory
 from benchmarks.timing import Action, Claim, Setting, as_records, in_turn, ratio, repeated
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
-from utils.markdown import Column, digits, markdown_table
-from utils.measuring import spread
+from utils.measuring.speed import spread
+from utils.report.markdown import Column, digits, markdown_table
 
 NAME = "layers"
 TITLE = "Custom layers against their analogues"

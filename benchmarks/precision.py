@@ -23,16 +23,16 @@ import homework_cnn_vs_fc_comparison as task1
 from benchmarks.accuracy_report import distinct, machines
 from benchmarks.accuracy_training import Bar
 from benchmarks.command_line import check_before_training, parse_training
-from utils.batches import steps_per_epoch
-from utils.cli import REPOSITORY
-from utils.data import load_dataset
+from utils import REPOSITORY
+from utils.data.batches import steps_per_epoch
+from utils.data.dataset import load_dataset
 from utils.errors import UserError, exit_code
 from utils.experiment import Run, declared_runs
-from utils.markdown import Column, markdown_table, percent
-from utils.memory import keep_freed_memory
-from utils.records import IDENTITY, SCHEMA, identity, read_json, run_path, write_json
-from utils.training import Compute, run_identity, train
-from utils.wording import listed
+from utils.machine import keep_freed_memory
+from utils.records.files import IDENTITY, SCHEMA, identity, read_json, run_path, write_json
+from utils.report.markdown import Column, markdown_table, percent
+from utils.report.wording import listed
+from utils.training.loop import Compute, run_identity, train
 
 NAME = "precision"
 TITLE = "Does bfloat16 change what the study finds?"

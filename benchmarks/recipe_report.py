@@ -13,10 +13,10 @@ from typing import Any
 
 from benchmarks.goals import goal_rows, goals_markdown
 from benchmarks.trials import TrialRecipe
-from utils.markdown import Column, count, markdown_table, percent
-from utils.readme import replace_blocks
-from utils.records import read_json, write_text
-from utils.wording import listed
+from utils.records.files import read_json, write_text
+from utils.report.markdown import Column, count, markdown_table, percent
+from utils.report.readme import replace_blocks
+from utils.report.wording import listed
 
 Record = Mapping[str, Any]
 Row = Mapping[str, Any]

@@ -18,14 +18,14 @@ import torch
 from benchmarks.command_line import check_before_training, parse_training
 from benchmarks.recipe_report import TRIAL, render_recipes, settings
 from benchmarks.trials import TrialRecipe, held_out, run_trial
-from utils.cli import REPOSITORY
-from utils.data import Dataset, load_dataset
-from utils.environment import environment
+from utils import REPOSITORY
+from utils.data.dataset import Dataset, load_dataset
 from utils.errors import UserError, exit_code
 from utils.experiment import Run
-from utils.memory import keep_freed_memory
-from utils.records import SCHEMA, read_json, write_json
-from utils.training import Compute
+from utils.machine import keep_freed_memory
+from utils.records.environment import environment
+from utils.records.files import SCHEMA, read_json, write_json
+from utils.training.loop import Compute
 
 RESULTS = REPOSITORY / "results" / "recipe_search"
 PRECISION = "bfloat16"

@@ -1,6 +1,6 @@
 """What is timed of a training step: our loop, the bare step, their parts, the processor.
 
-Our loop is ``utils.training.train_epoch`` itself, over as many images as a segment has. The bare
+Our loop is ``train_epoch`` itself, over as many images as a segment has. The bare
 step is forward, loss, backward and optimiser on one batch that lies ready, again and again.
 """
 
@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from benchmarks.timing import Action
-from utils.batches import augmented_views, training_batches
-from utils.checkpoint import TrainingState
-from utils.data import Dataset
+from utils.data.batches import augmented_views, training_batches
+from utils.data.dataset import Dataset
 from utils.experiment import Run
-from utils.optimizers import HiddenMuon, build_optimizers, steps_in_cycle
-from utils.progress import Progress
-from utils.training import Compute, build_network, initial_state, train_epoch, train_step
+from utils.training.checkpoint import TrainingState
+from utils.training.loop import Compute, build_network, initial_state, train_epoch, train_step
+from utils.training.optimizers import HiddenMuon, build_optimizers, steps_in_cycle
+from utils.training.progress import Progress
 
 
 def parts(views: Tensor, images: int) -> Iterator[slice]:

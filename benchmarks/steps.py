@@ -36,16 +36,16 @@ from benchmarks.time_shares import time_shares
 from benchmarks.timing import Action, Setting, Spread, Staged, as_records, in_turn, ratio, repeated
 from benchmarks.usual_loop import PREFETCHED
 from benchmarks.usual_process import UsualProcess
-from utils.batches import augmented_views, steps_per_epoch
-from utils.checkpoint import save_checkpoint, seed_everything
 from utils.cli import warn_if_slower
-from utils.data import Dataset
+from utils.data.batches import augmented_views, steps_per_epoch
+from utils.data.dataset import Dataset
 from utils.experiment import Run, declared_runs
-from utils.flops import step_flops
-from utils.measuring import spread
-from utils.progress import Progress
+from utils.measuring.flops import step_flops
+from utils.measuring.speed import spread
 from utils.recipes import quick
-from utils.training import Compute, gradient_norms
+from utils.training.checkpoint import save_checkpoint, seed_everything
+from utils.training.loop import Compute, gradient_norms
+from utils.training.progress import Progress
 
 __all__ = ["NAME", "TITLE", "markdown", "measure"]
 

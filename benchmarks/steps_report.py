@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import Claim, geometric_mean
-from utils.markdown import Column, count, digits, markdown_table
-from utils.optimizers import MUON_EVERY
-from utils.wording import listed
+from utils.report.markdown import Column, count, digits, markdown_table
+from utils.report.wording import listed
+from utils.training.optimizers import MUON_EVERY
 
 Record = Mapping[str, Any]
 
@@ -160,7 +160,7 @@ def usual_caption(record: Record) -> str:
         "they are smaller); its workers are as busy at the first timed batch as in the "
         "middle of an epoch. Ours: the study's own loop with its optimisers and gradient norms. "
         "The usual one runs in a process of its own, with memory handled as it comes; ours keeps "
-        "what is freed (`utils/memory.py`)."
+        "what is freed (`utils/machine.py`)."
         + (f" bfloat16 is left out: {record['left_out']}." if record["left_out"] else "")
     )
 

@@ -1,7 +1,7 @@
 """Where the time of a training step goes, by torch's own profiler.
 
 A slow step has a reason only where it was looked for: the share of convolutions and matrix
-products says how much of the time does the arithmetic that ``utils.flops`` counts.
+products says how much of the time does the arithmetic that ``utils.measuring.flops`` counts.
 """
 
 import os

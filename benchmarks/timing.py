@@ -6,8 +6,8 @@ A computer is faster in one minute than in the next, so no absolute time is a cl
 actions took in the same round can be compared: a slow minute falls on both, and the spread of the
 ratios over the rounds says how far they can be believed.
 
-``utils.measuring`` times calls of milliseconds, each again and again within its turn; here a turn
-is a whole segment of training, or what else takes seconds and is called once.
+``utils.measuring.speed`` times calls of milliseconds, each again and again within its turn; here a
+turn is a whole segment of training, or what else takes seconds and is called once.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from utils.data import Dataset
-from utils.measuring import spread
+from utils.data.dataset import Dataset
+from utils.measuring.speed import spread
 
 Spread = dict[str, float]  # "median", "q1", "q3"
 Action = Callable[[], object]

@@ -2,8 +2,8 @@
 
     train split --5,000 images held out--> training with the parts on trial --> validation accuracy
 
-The loop is apart from ``utils.training``, so that a part which does not earn its place leaves no
-trace in the code that students read. The test split is never looked at: ``held_out`` drops it.
+The loop is apart from ``utils.training.loop``, so that a part which does not earn its place leaves
+no trace in the code that students read. The test split is never looked at: ``held_out`` drops it.
 """
 
 import time
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from utils.batches import augmented_views, normalise, steps_per_epoch
-from utils.checkpoint import seed_everything
-from utils.data import Dataset
+from utils.data.batches import augmented_views, normalise, steps_per_epoch
+from utils.data.dataset import Dataset
 from utils.experiment import Recipe, Run
-from utils.optimizers import HiddenMuon, ordinary_optimizer
-from utils.training import Compute, build_network, build_schedule, evaluate, train_step
+from utils.training.checkpoint import seed_everything
+from utils.training.loop import Compute, build_network, build_schedule, evaluate, train_step
+from utils.training.optimizers import HiddenMuon, ordinary_optimizer
 
 VALIDATION_IMAGES = 5_000
 VALIDATION_SEED = 0  # draws which images are held out; the same for every trial

@@ -19,7 +19,7 @@ from torchvision import transforms
 from torchvision.datasets import CIFAR10, MNIST, VisionDataset
 
 import models
-from utils.data import Dataset
+from utils.data.dataset import Dataset
 from utils.experiment import Recipe, Run
 
 WORKERS = 2

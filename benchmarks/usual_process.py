@@ -2,9 +2,9 @@
 
     this process --"so many batches"--> another one: the usual loop, its DataLoader's workers
 
-For two reasons. How memory is kept (``utils.memory``) is decided for a whole process, and the usual
-loop does without that. And a DataLoader forks its process: afterwards the first write to every
-page of memory costs extra, which whatever is timed next in the same process would pay for.
+For two reasons. How memory is kept (``utils.machine``) is decided for a whole process, and the
+usual loop does without that. And a DataLoader forks its process: afterwards the first write to
+every page of memory costs extra, which whatever is timed next in the same process would pay for.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from benchmarks.usual_loop import UsualLoop
-from utils.checkpoint import seed_everything
-from utils.data import Dataset
+from utils.data.dataset import Dataset
 from utils.experiment import Run
+from utils.training.checkpoint import seed_everything
 
 
 class UsualProcess:

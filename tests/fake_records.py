@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from utils.experiment import Experiment, Recipe
-from utils.records import run_path, speed_path, write_arrays, write_json
+from utils.records.files import run_path, speed_path, write_arrays, write_json
 
 RECIPE = Recipe(epochs=3, optimizer="adamw", learning_rate=2e-3, weight_decay=0.01)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

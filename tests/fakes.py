@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.sources import CIFAR10, KEYS, MNIST, Arrays, Official
+from utils.data.sources import CIFAR10, KEYS, MNIST, Arrays, Official
 
 TINY_MNIST = replace(MNIST, train_images=20, test_images=10)
 TINY_CIFAR10 = replace(CIFAR10, train_images=20, test_images=10)

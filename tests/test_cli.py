@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from utils import runner
-from utils.cli import REPOSITORY, build_parser, parse, warn_if_slower
+from utils import REPOSITORY, runner
+from utils.cli import build_parser, parse, warn_if_slower
 from utils.errors import UserError
 from utils.experiment import Experiment, Recipe, declared_runs
 

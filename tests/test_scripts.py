@@ -17,11 +17,10 @@ import homework_cnn_architecture_analysis as task2
 import homework_cnn_vs_fc_comparison as task1
 import homework_custom_layers_experiments as task3
 import models
-from utils import runner
-from utils.cli import REPOSITORY
-from utils.data import load_quick_dataset
+from utils import REPOSITORY, runner
+from utils.data.dataset import load_quick_dataset
 from utils.experiment import Experiment, declared_runs
-from utils.figures import FIGURES
+from utils.report.figures.registry import FIGURES
 
 SCRIPTS = {
     "homework_cnn_vs_fc_comparison": task1,

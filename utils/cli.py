@@ -13,12 +13,12 @@ from typing import NoReturn
 import torch
 
 import models
-from utils.environment import bfloat16_speed, has_native_bfloat16
+from utils import REPOSITORY
 from utils.errors import UserError
 from utils.experiment import Experiment
 from utils.recipes import QUICK_EPOCHS
+from utils.records.environment import bfloat16_speed, has_native_bfloat16
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 MAX_EPOCHS = 10
 MAX_THREADS = 1024
 SLOWER = 0.9  # times the speed of float32: from here on down it is not chance that is seen

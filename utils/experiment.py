@@ -47,7 +47,7 @@ class Experiment:
     varied: tuple[str, ...]  # what differs between the rows on purpose
     held: tuple[str, ...]  # what is equal for all of them
     not_tuned: tuple[str, ...]  # what may favour one of them by chance: a caveat on the conclusion
-    figures: tuple[str, ...]  # names of utils.figures, in the order in which the README shows them
+    figures: tuple[str, ...]  # names of utils.report.figures, in the order of the README
     # what is trained: models by their displayed names, see models.MODELS
     models: tuple[str, ...] = ()
     dataset: Literal["mnist", "cifar10"] | None = None

@@ -14,8 +14,8 @@ from utils.cli import Options, automatic_device
 from utils.errors import UserError
 from utils.experiment import Experiment, Recipe, Run, declared_runs
 from utils.recipes import quick
-from utils.records import IDENTITY, identity, read_json, read_runs, run_path
-from utils.training import Compute, run_identity
+from utils.records.files import IDENTITY, identity, read_json, read_runs, run_path
+from utils.training.loop import Compute, run_identity
 
 
 def settle_compute(options: Options) -> Compute:

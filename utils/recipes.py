@@ -1,9 +1,9 @@
 """How everything is trained: one recipe for each dataset, shared by all experiments on it.
 
 The rates rise in a straight line over the first fifth of the steps and fall to zero over the
-rest. Hidden weights are Muon's (``utils/optimizers.py``), all else has the named optimiser. The
-augmentation is the usual one: a random crop of the padded image, and on CIFAR-10 a mirror image
-half of the time; a mirrored digit is another sign.
+rest. Hidden weights are Muon's (``utils/training/optimizers.py``), all else has the named
+optimiser. The augmentation is the usual one: a random crop of the padded image, and on CIFAR-10 a
+mirror image half of the time; a mirrored digit is another sign.
 
 Chosen on 5,000 images held out from each train split; ``docs/recipes.md`` has what was tried and
 what each part buys.

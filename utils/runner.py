@@ -19,23 +19,24 @@ from torch import fx
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import models
-from utils.batches import steps_per_epoch
-from utils.checkpoint import save_weights
-from utils.cli import REPOSITORY, Options, parse, warn_if_slower
-from utils.data import SHIPPED_FINGERPRINTS, Dataset, load_dataset, load_quick_dataset
+from utils import REPOSITORY
+from utils.cli import Options, parse, warn_if_slower
+from utils.data.batches import steps_per_epoch
+from utils.data.dataset import SHIPPED_FINGERPRINTS, Dataset, load_dataset, load_quick_dataset
 from utils.errors import UserError, exit_code
 from utils.experiment import Experiment, Run, declared_runs
-from utils.flops import forward_flops
-from utils.layer_study import study_layers
-from utils.measuring import Entry, measure_speed
-from utils.memory import keep_freed_memory
+from utils.machine import keep_freed_memory
+from utils.measuring.flops import forward_flops
+from utils.measuring.layers import study_layers
+from utils.measuring.probes import probe
+from utils.measuring.receptive_field import trace
+from utils.measuring.speed import Entry, measure_speed
 from utils.plan import forget, recipe_of, record_path, runs_to_train, settle_compute
-from utils.probes import probe
-from utils.progress import Progress
-from utils.receptive_field import trace
-from utils.records import read_json, speed_path, write_arrays, write_json
-from utils.render import render_experiment, render_overview, render_readme
-from utils.training import Compute, build_network, train
+from utils.records.files import read_json, speed_path, write_arrays, write_json
+from utils.report.render import render_experiment, render_overview, render_readme
+from utils.training.checkpoint import save_weights
+from utils.training.loop import Compute, build_network, train
+from utils.training.progress import Progress
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.sources import KEYS, MNIST, read_idx
+from utils.data.sources import KEYS, MNIST, read_idx
 
 TRAIN_PER_DIGIT = 300
 TEST_PER_DIGIT = 100

@@ -1,0 +1,269 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+import models
+from models import BasicResidualBlock
+from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
+from utils.measuring.receptive_field import (
+    Field,
+    UnknownOperationError,
+    gradient_receptive_field,
+    receptive_fields,
+)
+
+# By hand: a k×k kernel adds (k - 1) · jump, a pooling or a stride of 2 doubles the jump behind it.
+TWO_LAYERS = ("features.0.0", "features.0.1", "features.1.0", "features.1.1")  # conv, P, conv, P
+RESIDUAL = {  # jump 1 up to blocks.0, 2 behind the stride of blocks.1.conv1
+    "blocks.0.conv1": 5,
+    "blocks.0.conv2": 7,
+    "blocks.0": 7,
+    "blocks.1.conv1": 9,
+    "blocks.1.conv2": 13,
+    "blocks.1.shortcut.0": 7,  # 1×1: the strided shortcut sees no further
+    "blocks.1": 13,  # the maximum over both paths
+    "blocks.2.conv1": 17,
+    "blocks.2.conv2": 21,
+    "blocks.2": 21,
+}
+BY_HAND = {
+    "FCNet": {},
+    "DeepFCNet": {},
+    "SimpleCNN": dict(zip(TWO_LAYERS, (3, 4, 8, 10), strict=True)),
+    "CNN3x3": dict(zip(TWO_LAYERS, (3, 4, 8, 10), strict=True)),
+    "ShallowCNN": dict(zip(TWO_LAYERS, (3, 4, 8, 10), strict=True)),
+    "CNN5x5": dict(zip(TWO_LAYERS, (5, 6, 14, 16), strict=True)),
+    "CNN7x7": dict(zip(TWO_LAYERS, (7, 8, 20, 22), strict=True)),
+    "CNN1x1+3x3": {
+        "features.0.0": 1,
+        "features.1.0": 3,
+        "features.1.1": 4,
+        "features.2.0": 4,
+        "features.3.0": 8,
+        "features.3.1": 10,
+    },
+    "MediumCNN": {
+        "features.0.0": 3,
+        "features.1.0": 5,
+        "features.1.1": 6,
+        "features.2.0": 10,
+        "features.3.0": 14,
+        "features.3.1": 16,
+    },
+    "DeepCNN": {
+        "features.0.0": 3,
+        "features.1.0": 5,
+        "features.1.1": 6,
+        "features.2.0": 10,
+        "features.3.0": 14,
+        "features.3.1": 16,
+        "features.4.0": 24,
+        "features.5.0": 32,
+    },
+    "CNNWithResidual": {"stem.0": 3, **RESIDUAL},
+    "ResNetLikeCNN": {"stem": 3, **RESIDUAL},
+    "CNNWithResidualReg": {
+        "stem.0": 3,
+        **RESIDUAL,
+        "blocks.2.conv1": 17,
+        "blocks.2.conv2": 25,
+        "blocks.2.shortcut.0": 13,
+        "blocks.2": 25,
+    },
+    "BasicBlockNet": {
+        "stem.0": 3,
+        "reduce": 4,
+        "block.conv1": 8,
+        "block.conv2": 12,
+        "block": 12,
+    },
+    "BottleneckBlockNet": {
+        "stem.0": 3,
+        "reduce": 4,
+        "block.conv1": 4,
+        "block.conv2": 8,
+        "block.conv3": 8,
+        "block": 8,
+    },
+    "WideBlockNet": {
+        "stem.0": 3,
+        "reduce": 4,
+        "block.conv1": 8,
+        "block.conv2": 12,
+        "block.shortcut.0": 4,
+        "block": 12,
+    },
+}
+
+
+def sizes(network: nn.Module) -> dict[str, int]:
+    return {name: field.size for name, field in receptive_fields(network).items()}
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_sizes_are_those_computed_by_hand(name: str) -> None:
+    assert sizes(models.build(name)) == BY_HAND[name.removesuffix("-60k")]
+
+
+@pytest.mark.parametrize("name", ["DeepCNN", "CNNWithResidual", "BottleneckBlockNet"])
+def test_layers_stand_in_the_order_of_the_forward_pass(name: str) -> None:
+    order = [layer for layer in BY_HAND[name] if "shortcut" not in layer]
+    found = [layer for layer in receptive_fields(models.build(name)) if "shortcut" not in layer]
+    assert found == order
+
+
+def test_jump_is_how_far_neighbouring_units_are_apart() -> None:
+    deep, residual = (receptive_fields(models.build(n)) for n in ("DeepCNN", "ResNetLikeCNN"))
+    assert [field.jump for field in deep.values()] == [1, 1, 2, 2, 2, 4, 4, 4]
+    assert residual["blocks.0"].jump == 1
+    assert residual["blocks.1.shortcut.0"].jump == residual["blocks.2"].jump == 2
+
+
+def test_window_of_a_unit() -> None:
+    last = receptive_fields(models.build("CNN3x3"))["features.1.1"]  # 8 units of 10 pixels, each 4
+    assert last == Field(size=10, jump=4, start=-3)
+    assert last.window(0) == (-3, 7)
+    assert last.window(4) == (13, 23)
+
+
+@pytest.mark.parametrize(
+    "layer, expected",
+    [
+        (nn.Conv2d(1, 1, 3, dilation=2), Field(5, 1, 0)),
+        (nn.Conv2d(1, 1, 5, stride=2, padding=1), Field(5, 2, -1)),
+        (nn.Conv2d(1, 1, 3, padding="same"), Field(3, 1, -1)),
+        (nn.Conv2d(1, 1, 3, padding="valid"), Field(3, 1, 0)),
+        (nn.Conv2d(1, 1, (3, 5), padding=(1, 2)), Field(3, 1, -1)),
+        (nn.MaxPool2d(3, stride=2, padding=1), Field(3, 2, -1)),
+        (nn.MaxPool2d(2, stride=1, dilation=3), Field(4, 1, 0)),
+        (nn.AvgPool2d(2), Field(2, 2, 0)),
+        (nn.LPPool2d(2, 2), Field(2, 2, 0)),
+        (L2Pooling(2), Field(2, 2, 0)),
+        (CustomConv(1, 1, 3, padding=1), Field(3, 1, -1)),
+    ],
+    ids=lambda value: str(value) if isinstance(value, nn.Module) else "",
+)
+def test_every_windowed_layer(layer: nn.Module, expected: Field) -> None:
+    assert receptive_fields(nn.Sequential(layer)) == {"0": expected}
+
+
+def test_axis_chooses_the_side_of_a_kernel_that_is_no_square() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, (3, 5), padding=(1, 2)))
+    assert receptive_fields(network, axis=1) == {"0": Field(5, 1, -2)}
+
+
+@pytest.mark.parametrize(
+    "end",
+    [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.GroupNorm(1, 2), ChannelAttention(2, 1)],
+    ids=lambda end: type(end).__name__,
+)
+def test_the_walk_ends_where_units_see_the_whole_image(end: nn.Module) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), Swish(), end, nn.Conv2d(2, 1, 3))
+    assert sizes(network) == {"0": 3}
+
+
+def test_an_operation_that_is_not_known_is_an_error_and_no_wrong_number() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.FractionalMaxPool2d(2, output_size=4))
+    with pytest.raises(UnknownOperationError, match=r"^FractionalMaxPool2d: not known what a unit"):
+        receptive_fields(network)
+
+
+def test_a_layer_that_is_called_twice_counts_twice() -> None:
+    class Tutorial(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1, self.conv2 = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5)
+            self.pool = nn.MaxPool2d(2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.pool(self.conv2(self.pool(self.conv1(x)))).flatten(1)
+
+    assert sizes(Tutorial()) == {"conv1": 5, "pool": 6, "conv2": 14, "pool_1": 16}
+    field = gradient_receptive_field(Tutorial(), torch.randn(4, 3, 32, 32))
+    assert (field > 0).any(0).sum() == 16
+
+
+class Forks(nn.Module):
+    """Two paths, one of which may see everything."""
+
+    def __init__(self, other: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.other = nn.Conv2d(2, 2, 3, padding=1), other
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.conv(x) + self.other(x))
+
+
+def test_a_join_sees_what_either_path_sees() -> None:
+    shifted = nn.Conv2d(2, 2, 3, padding=2)  # not centred: rows -2, -1, 0 beside -1, 0, 1
+    assert receptive_fields(Forks(shifted))["add"] == Field(4, 1, -2)
+    assert receptive_fields(Forks(nn.Conv2d(2, 2, 7, padding=3)))["add"] == Field(7, 1, -3)
+
+
+def test_a_join_with_a_path_that_sees_everything_ends_the_walk() -> None:
+    assert sizes(Forks(nn.AdaptiveAvgPool2d(1))) == {"conv": 3}
+
+
+def test_fields_are_what_the_gradient_reaches() -> None:
+    """All weights positive and nothing but sums: every pixel of the window counts."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 3, stride=2, padding=1),
+        BasicResidualBlock(2, 4, stride=2),
+        nn.AvgPool2d(2),
+    )
+    for parameter in network.parameters():
+        nn.init.constant_(parameter, 0.1)
+    heat = gradient_receptive_field(network, torch.rand(2, 1, 64, 64))
+    assert_fills_window(heat, receptive_fields(network)["2"], centre_unit=4)
+
+
+@pytest.mark.parametrize("name, centre_unit", [("CNN3x3", 4), ("CNN7x7", 4), ("DeepCNN", 4)])
+def test_gradient_field_fills_the_theoretical_window(name: str, centre_unit: int) -> None:
+    """With max-pooling a single image reaches a part of the window, many reach all of it."""
+    network = models.build(name)
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, 0.01, 0.1)  # no unit is cut off by ReLU
+    images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    field = list(receptive_fields(network).values())[-1]
+    assert_fills_window(gradient_receptive_field(network, images), field, centre_unit)
+
+
+def assert_fills_window(heat: Tensor, field: Field, centre_unit: int) -> None:
+    first, end = (min(max(0, pixel), len(heat)) for pixel in field.window(centre_unit))
+    inside = heat[first:end, first:end]
+    corners = [inside[0, 0], inside[0, -1], inside[-1, 0], inside[-1, -1]]
+    assert inside.numel() > 0
+    assert all(corner > 0 for corner in corners)
+    outside = heat.clone()
+    outside[first:end, first:end] = 0
+    assert outside.count_nonzero() == 0
+    assert heat.max() == 1
+
+
+def test_gradient_field_of_a_convolution_is_its_mean_absolute_kernel() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))
+    heat = gradient_receptive_field(network, torch.randn(8, 3, 9, 9), channels=4)
+    kernel = network[0].weight.detach().abs().mean(dim=(0, 1))
+    expected = torch.zeros(9, 9)
+    expected[3:6, 3:6] = kernel / kernel.max()
+    torch.testing.assert_close(heat, expected)
+
+
+def test_gradient_field_is_taken_in_eval_mode_and_leaves_no_gradient() -> None:
+    network = models.build("CNNWithResidualReg").eval()
+    images = torch.randn(4, 3, 32, 32)
+    heat = gradient_receptive_field(network, images)
+    assert torch.equal(heat, gradient_receptive_field(network, images))  # dropout draws nothing
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert images.grad is None and not images.requires_grad
+
+
+def test_gradient_field_of_a_dead_network_is_zero_not_nan() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU(), nn.MaxPool2d(2))
+    nn.init.constant_(network[0].bias, -1e6)
+    assert gradient_receptive_field(network, torch.randn(2, 1, 8, 8)).count_nonzero() == 0
+
+
+def test_a_network_without_feature_map_has_no_gradient_field() -> None:
+    with pytest.raises(ValueError, match=r"^FCNet has no feature map: no receptive field$"):
+        gradient_receptive_field(models.build("FCNet"), torch.randn(1, 1, 28, 28))

@@ -1,0 +1,167 @@
+"""Optimisers: the recipe's, and Muon on the filters themselves."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import models
+from utils.experiment import Recipe
+from utils.training.optimizers import (
+    MUON_LARGE,
+    MUON_STEPS,
+    HiddenMuon,
+    as_matrix,
+    build_optimizers,
+    orthogonal,
+)
+
+RECIPE = Recipe(1, "sgd", 0.1, 0.3, momentum=0.7)
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    return module.to(memory_format=torch.channels_last)
+
+
+def test_the_optimizer_is_the_recipe() -> None:
+    network = nn.Linear(2, 2)
+    (adamw,) = build_optimizers(network, replace(RECIPE, optimizer="adamw"), torch.float32)
+    (sgd,) = build_optimizers(network, RECIPE, torch.float32)
+    assert isinstance(adamw, torch.optim.AdamW)
+    assert isinstance(sgd, torch.optim.SGD)
+    for optimizer in (adamw, sgd):
+        (group,) = optimizer.param_groups
+        assert (group["lr"], group["weight_decay"], group["fused"]) == (0.1, 0.3, True)
+    assert (sgd.param_groups[0]["momentum"], sgd.param_groups[0]["nesterov"]) == (0.7, True)
+
+
+@pytest.mark.parametrize("model", ["CNNWithResidual", "SimpleCNN", "FCNet"])
+def test_muon_takes_the_hidden_weights_and_the_recipes_optimizer_all_the_rest(model: str) -> None:
+    network = channels_last(models.build(model))
+    recipe = replace(RECIPE, muon_rate=0.02, muon_decay=0.1)
+    ordinary, muon = build_optimizers(network, recipe, torch.bfloat16)
+    weights = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert isinstance(ordinary, torch.optim.SGD)
+    taken = set(muon.param_groups[0]["params"])
+    assert taken == set(weights[:-1])  # the last one is the classifier's
+    assert set(ordinary.param_groups[0]["params"]) == set(network.parameters()) - taken
+    assert muon.dtype == torch.bfloat16
+    assert (muon.param_groups[0]["lr"], muon.param_groups[0]["weight_decay"]) == (0.02, 0.1)
+
+
+def test_without_a_rate_or_a_hidden_layer_there_is_no_muon() -> None:
+    assert len(build_optimizers(models.build("FCNet"), RECIPE, torch.float32)) == 1
+    with_rate = replace(RECIPE, muon_rate=0.02)
+    assert len(build_optimizers(nn.Linear(2, 2), with_rate, torch.float32)) == 1
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (4, 1, 3, 3), (4, 8, 1, 1), (8, 2, 5, 5)])
+def test_muon_steps_on_the_filters_themselves_as_torchs_own_does(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    conv = channels_last(nn.Conv2d(shape[1], shape[0], shape[2:], bias=False))
+    twin = nn.Parameter(conv.weight.detach().permute(0, 2, 3, 1).flatten(1).clone())
+    recipe = replace(RECIPE, muon_rate=0.1, muon_decay=0.2)
+    muons = [
+        HiddenMuon([conv.weight], recipe, torch.bfloat16),
+        torch.optim.Muon([twin], 0.1, weight_decay=0.2, ns_steps=MUON_STEPS),
+    ]
+    for _ in range(2):
+        conv.zero_grad()
+        images = torch.randn(2, shape[1], 6, 6).to(memory_format=torch.channels_last)
+        conv(images).square().sum().backward()
+        twin.grad = conv.weight.grad.permute(0, 2, 3, 1).flatten(1).clone()
+        for muon in muons:
+            muon.step()
+        assert torch.equal(conv.weight.permute(0, 2, 3, 1).flatten(1), twin)
+
+
+def test_of_a_large_matrix_an_orthogonal_update_serves_several_steps() -> None:
+    torch.manual_seed(0)
+    size = MUON_LARGE + 1
+    large, other = (nn.Parameter(torch.zeros(size, size)) for _ in range(2))
+    small = nn.Parameter(torch.zeros(size, MUON_LARGE))
+    muon = HiddenMuon([large, small], replace(RECIPE, muon_rate=0.1), torch.float32, every=3)
+    whole = HiddenMuon([other], replace(RECIPE, muon_rate=0.1), torch.float32, every=1)
+    changes: dict[nn.Parameter, list[torch.Tensor]] = {large: [], small: [], other: []}
+    for _ in range(4):
+        before = {weight: weight.detach().clone() for weight in changes}
+        for weight in changes:
+            weight.grad = torch.randn_like(weight)
+        other.grad = large.grad.clone()
+        for each in (muon, whole):
+            each.step()
+        for weight, values in changes.items():
+            values.append(weight.detach() - before[weight])
+    close = {"rtol": 0, "atol": 1e-6}
+    first, second, third, fourth = changes[large]
+    for again in (second, third):
+        torch.testing.assert_close(again, first, **close)
+    assert (fourth - first).norm() > 0.1 * first.norm()
+    assert (changes[small][1] - changes[small][0]).norm() > 0.1 * changes[small][0].norm()
+    # its momentum is kept up in the steps between
+    torch.testing.assert_close(first, changes[other][0], **close)
+    torch.testing.assert_close(fourth, changes[other][3], **close)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
+def test_orthogonal_applies_the_polynomial_to_the_singular_values(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(shape, dtype=torch.float64)
+    u, s, vt = torch.linalg.svd(matrix, full_matrices=False)
+    s = s / s.norm()
+    for _ in range(3):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    torch.testing.assert_close(orthogonal(matrix, 3), u * s @ vt)
+
+
+def test_orthogonal_stays_in_its_precision_and_bears_a_gradient_of_zeros() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        assert orthogonal(torch.ones(3, 2, dtype=dtype), 5).dtype == dtype
+    assert torch.equal(orthogonal(torch.zeros(3, 2), 5), torch.zeros(3, 2))
+
+
+def test_in_float32_muon_steps_near_where_it_does_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    weights = [nn.Parameter(torch.zeros(20, 30)) for _ in range(2)]
+    gradient = torch.randn(20, 30)
+    for weight, dtype in zip(weights, (torch.float32, torch.bfloat16), strict=True):
+        weight.grad = gradient.clone()
+        HiddenMuon([weight], replace(RECIPE, muon_rate=0.1), dtype).step()
+    assert not torch.equal(*weights)
+    assert (weights[0] - weights[1]).norm() / weights[0].norm() < 0.03
+
+
+def test_filters_without_a_gradient_stay() -> None:
+    conv = channels_last(nn.Conv2d(3, 4, 3))
+    before = conv.weight.clone()
+    HiddenMuon([conv.weight], replace(RECIPE, muon_rate=0.1), torch.float32).step()
+    assert torch.equal(conv.weight, before)
+
+
+def test_filters_whose_channels_are_not_last_are_refused() -> None:
+    with pytest.raises(RuntimeError, match="view"):
+        as_matrix(torch.zeros(4, 3, 3, 3))
+
+
+def test_muon_goes_on_from_its_state_in_the_middle_of_an_update(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    recipe = replace(RECIPE, muon_rate=0.1)
+    first = nn.Parameter(torch.zeros(MUON_LARGE + 1, MUON_LARGE + 2))
+    gradients = torch.randn(5, *first.shape)
+
+    def steps(weight: nn.Parameter, muon: HiddenMuon, gradients: torch.Tensor) -> None:
+        for gradient in gradients:
+            weight.grad = gradient
+            muon.step()
+
+    muon = HiddenMuon([first], recipe, torch.bfloat16, every=4)
+    steps(first, muon, gradients[:2])
+    torch.save((first, muon.state_dict()), tmp_path / "state.pt")
+    steps(first, muon, gradients[2:])
+    second, state = torch.load(tmp_path / "state.pt", weights_only=False)
+    resumed = HiddenMuon([second], recipe, torch.bfloat16, every=4)
+    resumed.load_state_dict(state)
+    steps(second, resumed, gradients[2:])
+    assert torch.equal(first, second)

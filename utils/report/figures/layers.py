@@ -1,0 +1,110 @@
+"""Figures of single layers and blocks: activation functions, pooling, what they cost.
+
+Each function takes the evidence of an experiment and the folder of its plots, writes PNG files
+and returns them with their captions; without the records that it needs it returns none.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils.records.study import Evidence, Record
+from utils.report.figures.canvas import new_figure, new_panels, save
+from utils.report.figures.images import plot_image
+from utils.report.figures.plotting import plot_functions, plot_timings
+from utils.report.figures.training import Picture
+
+TIMED = {  # key of a layer or block -> title
+    "forward_seconds_100": "forward",
+    "forward_backward_seconds_100": "forward and backward",
+}
+
+
+def draw_activation_functions(evidence: Evidence, folder: Path) -> list[Picture]:
+    """The activations and their derivatives."""
+    arrays = evidence.layer_arrays
+    if not arrays:
+        return []
+    figure, axes = new_figure(1, 2, 3.8, "Activation functions")
+    names = [key.removesuffix("/value") for key in arrays if key.endswith("/value")]
+    for ax, kind in zip(axes.flat, ("value", "derivative"), strict=True):
+        plot_functions(arrays["x"], {name: arrays[f"{name}/{kind}"] for name in names}, ax)
+        ax.set_title(kind)
+    caption = (
+        f"Value and derivative of {', '.join(names)}; Swish with β = 1 and SiLU are the same "
+        "function, ReLU's derivative jumps at 0."
+    )
+    return [Picture(save(figure, folder / "activation_functions.png"), caption)]
+
+
+def draw_pooling(evidence: Evidence, folder: Path) -> list[Picture]:
+    """What each pooling makes of a real digit."""
+    arrays = evidence.layer_arrays or {}
+    images = {
+        key.removeprefix("pooling/"): image
+        for key, image in arrays.items()
+        if key.startswith("pooling/")
+    }
+    if not images:
+        return []
+    figure, panels = new_panels(list(images), 2.3, "Pooling of a digit", columns=len(images))
+    for ax, (name, image) in zip(panels, images.items(), strict=True):
+        plot_image(image, ax)
+        size = "x".join(map(str, image.shape))
+        ax.set_title(f"{name}\n{size}, at most {image.max():.3g}", fontsize=9)
+    names = [name for name in images if name != "input"]
+    caption = (
+        f"A digit of MNIST and what {', '.join(names)} make of it; each image on its own scale, "
+        "its largest value stands above it."
+    )
+    return [Picture(save(figure, folder / "pooling.png"), caption)]
+
+
+def draw_layer_timings(evidence: Evidence, folder: Path) -> list[Picture]:
+    """Time of the custom layers beside that of their analogues."""
+    if not evidence.layers:
+        return []
+    entries = evidence.layers["layers"]
+    custom = [entry["role"] == "custom" for entry in entries]
+    names = [
+        entry["layer"] if own else f"beside it: {entry['layer']}"
+        for entry, own in zip(entries, custom, strict=True)
+    ]
+    caption = (
+        "Seconds of 100 iterations, forward and forward with backward: custom layers (filled) "
+        "and, below each, its analogues (hollow); bars: inter-quartile range over the rounds."
+    )
+    title = "Custom layers and their analogues"
+    return [_draw_timings(entries, names, custom, title, caption, folder / "layer_timings.png")]
+
+
+def draw_block_timings(evidence: Evidence, folder: Path) -> list[Picture]:
+    """Time of each residual block."""
+    if not evidence.blocks:
+        return []
+    entries = evidence.blocks["blocks"]
+    names = [entry["block"] for entry in entries]
+    caption = (
+        "Seconds of 100 iterations of each residual block, forward and forward with backward; "
+        "bars: inter-quartile range over the rounds."
+    )
+    file = folder / "block_timings.png"
+    return [_draw_timings(entries, names, [True] * len(names), "Residual blocks", caption, file)]
+
+
+def _draw_timings(
+    entries: Sequence[Record],
+    names: Sequence[str],
+    emphasised: Sequence[bool],
+    title: str,
+    caption: str,
+    file: Path,
+) -> Picture:
+    figure, axes = new_figure(1, 2, 1.4 + 0.36 * len(names), title, share_y=True)
+    for ax, (key, heading) in zip(axes.flat, TIMED.items(), strict=True):
+        quartiles = [
+            tuple(entry[key][name] for name in ("q1", "median", "q3")) for entry in entries
+        ]
+        plot_timings(names, quartiles, emphasised, ax)
+        ax.set_title(heading)
+        ax.set_xlabel("seconds of 100 iterations")
+    return Picture(save(figure, file), caption)
