@@ -4,11 +4,18 @@ CPU ?=
 DATA_DIR ?= data
 # bfloat16 where the processor is faster with it; empty: that of the records at hand, else float32
 PRECISION ?=
+# networks that are trained at once, each with its share of the cores
+JOBS ?= 1
 FLAGS ?=
 
 bin := .venv/bin
 scripts := homework_cnn_vs_fc_comparison.py homework_cnn_architecture_analysis.py \
            homework_custom_layers_experiments.py
+
+training = --data-dir $(DATA_DIR) --jobs $(JOBS) $(if $(PRECISION),--precision $(PRECISION)) $(FLAGS)
+
+# into docs/benchmarks.md and the README, unless the records went elsewhere
+render-page = $(if $(filter --out-dir% --quick -h --help,$(FLAGS)),,$(bin)/python -m benchmarks.bench --render)
 
 .PHONY: help quick test full render bench bench-accuracy bench-precision search lint clean
 
@@ -25,31 +32,26 @@ test: .venv/dev ## set up, then lint and all tests: minutes
 	$(bin)/python -m pytest
 
 full: .venv/run ## the reported study on full MNIST and CIFAR-10: hours; stops and goes on at will
-	set -e; for script in $(scripts); do \
-	  $(bin)/python $$script --data-dir $(DATA_DIR) \
-	    $(if $(PRECISION),--precision $(PRECISION)) $(FLAGS); done
+	set -e; for script in $(scripts); do $(bin)/python $$script $(training); done
 
 render: .venv/run ## tables, figures and README again, from the records alone
 	set -e; for script in $(scripts); do $(bin)/python $$script --no-train; done
-	$(bin)/python -m benchmarks.precision --no-train
-	$(bin)/python -m benchmarks.accuracy --no-train
-	$(bin)/python -m benchmarks.recipe_search --no-train
+	$(bin)/python -m benchmarks.recipes --no-train
 	$(bin)/python -m benchmarks.bench --render
 
 bench: .venv/run ## ratios against the usual loop and the processor: minutes, on an idle machine
 	$(bin)/python -m benchmarks.bench --data-dir $(DATA_DIR) $(FLAGS)
 
 bench-accuracy: .venv/run ## seconds to the report's accuracy, ours and the usual loop's: hours; goes on at will
-	$(bin)/python -m benchmarks.accuracy --data-dir $(DATA_DIR) \
-	  $(if $(PRECISION),--precision $(PRECISION)) $(FLAGS)
-	$(if $(filter --out-dir% --quick -h --help,$(FLAGS)),,$(bin)/python -m benchmarks.bench --render)
+	$(bin)/python -m benchmarks.time_to_accuracy $(training)
+	$(render-page)
 
 bench-precision: .venv/run ## the same networks in float32 and bfloat16, up to three seeds: hours; goes on at will
-	$(bin)/python -m benchmarks.precision --data-dir $(DATA_DIR) $(FLAGS)
-	$(bin)/python -m benchmarks.bench --render
+	$(bin)/python -m benchmarks.precision $(training)
+	$(render-page)
 
 search: .venv/run ## train the candidates for a recipe that have no record, on held-out images: hours
-	$(bin)/python -m benchmarks.recipe_search --data-dir $(DATA_DIR) $(FLAGS)
+	$(bin)/python -m benchmarks.recipes $(training)
 
 lint: .venv/dev ## repair what the linter can repair
 	$(bin)/ruff check --fix .

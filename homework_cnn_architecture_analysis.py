@@ -10,13 +10,13 @@ All on CIFAR-10 under one recipe. Tables and figures: results/ and plots/.
 import sys
 from collections.abc import Mapping
 
-from utils.experiment import Experiment
+from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE
 from utils.records.study import EXTREMES
-from utils.report.wording import Column, best, listed, more_or_less, percent, points, ranking
+from utils.report.wording import Numbers, best, listed, more_or_less, percent, points, ranking
 from utils.runner import main
 
-Table = Mapping[str, Column]  # column -> model -> number
+Table = Mapping[str, Numbers]  # column -> model -> number
 
 
 def kernel_size_conclusions(table: Table) -> list[str]:
@@ -102,12 +102,13 @@ KERNEL_SIZE = Experiment(
     name="kernel_size",
     question="Which kernel size classifies best, where wider kernels come with fewer channels?",
     dataset="cifar10",
-    models=("CNN3x3", "CNN5x5", "CNN7x7", "CNN1x1+3x3"),
+    rows=(Row("CNN3x3"), Row("CNN5x5"), Row("CNN7x7"), Row("CNN1x1+3x3")),
     recipe=CIFAR10_RECIPE,
     varied=("kernel size", "number of parameters"),
     held=HELD,
     not_tuned=("learning rate per network",),
     figures=("curves", "cost", "receptive_field", "filters", "activations"),
+    columns=("receptive_field",),
     reported_table="2.1 kernel size (CIFAR-10)",
     conclusions=kernel_size_conclusions,
 )
@@ -116,12 +117,18 @@ KERNEL_SIZE_MATCHED = Experiment(
     name="kernel_size_matched",
     question="Which kernel size classifies best when each network has 60,362 parameters ± 1 %?",
     dataset="cifar10",
-    models=("CNN3x3-60k", "CNN5x5-60k", "CNN7x7-60k", "CNN1x1+3x3-60k"),
+    rows=(
+        Row("CNN3x3-60k", network="CNN3x3"),
+        Row("CNN5x5-60k"),
+        Row("CNN7x7-60k"),
+        Row("CNN1x1+3x3-60k"),
+    ),
     recipe=CIFAR10_RECIPE,
     varied=("kernel size", "channels, so that the parameters stay"),
     held=("number of parameters", *HELD),
     not_tuned=("learning rate per network", "FLOPs, which grow with the kernel"),
     figures=("curves", "cost", "receptive_field", "filters", "activations"),
+    columns=("receptive_field",),
     conclusions=matched_conclusions,
 )
 
@@ -129,12 +136,18 @@ DEPTH = Experiment(
     name="depth",
     question="What do more convolutions bring, and what do residual connections change?",
     dataset="cifar10",
-    models=("ShallowCNN", "MediumCNN", "DeepCNN", "ResNetLikeCNN"),
+    rows=(
+        Row("ShallowCNN", network="CNN3x3"),
+        Row("MediumCNN"),
+        Row("DeepCNN"),
+        Row("ResNetLikeCNN"),
+    ),
     recipe=CIFAR10_RECIPE,
     varied=("depth", "residual connections with batch-norm", "number of parameters"),
     held=HELD,
     not_tuned=("learning rate per network",),
     figures=("curves", "cost", "gradient_norms", "feature_maps"),
+    columns=("receptive_field",),
     reported_table="2.2 depth (CIFAR-10)",
     conclusions=depth_conclusions,
 )
@@ -142,4 +155,6 @@ DEPTH = Experiment(
 EXPERIMENTS = (KERNEL_SIZE, KERNEL_SIZE_MATCHED, DEPTH)
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENTS, __doc__))
+    from study import EXPERIMENTS as STUDY  # of all scripts, for the overview
+
+    sys.exit(main(EXPERIMENTS, __doc__, study=STUDY))

@@ -10,12 +10,12 @@ same recipe: they differ, nothing else does. Tables and figures: results/ and pl
 import sys
 from collections.abc import Mapping
 
-from utils.experiment import Experiment
+from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE, MNIST_RECIPE
-from utils.report.wording import Column, more_or_less, percent, points, ranking
+from utils.report.wording import Numbers, more_or_less, percent, points, ranking
 from utils.runner import main
 
-Table = Mapping[str, Column]  # column -> model -> number
+Table = Mapping[str, Numbers]  # column -> model -> number
 
 
 def mnist_conclusions(table: Table) -> list[str]:
@@ -71,7 +71,7 @@ MNIST_COMPARISON = Experiment(
     name="mnist_comparison",
     question="Does a convolutional network beat a fully connected one where that is good already?",
     dataset="mnist",
-    models=("FCNet", "SimpleCNN", "CNNWithResidual"),
+    rows=(Row("FCNet"), Row("SimpleCNN"), Row("CNNWithResidual")),
     recipe=MNIST_RECIPE,
     varied=("architecture",),
     held=("optimiser and schedule", "epochs", "augmentation", "data order"),
@@ -85,9 +85,12 @@ CIFAR_COMPARISON = Experiment(
     name="cifar_comparison",
     question="How far do fully connected networks fall behind on photographs? Does dropout help?",
     dataset="cifar10",
-    models=("DeepFCNet", "CNNWithResidual", "CNNWithResidualReg"),
+    rows=(
+        Row("DeepFCNet"),
+        Row("CNNWithResidual", overrides={"in_channels": 3}),
+        Row("CNNWithResidualReg"),
+    ),
     recipe=CIFAR10_RECIPE,
-    overrides={"CNNWithResidual": {"in_channels": 3}},
     varied=("architecture", "dropout"),
     held=("optimiser and schedule", "epochs", "augmentation", "data order"),
     not_tuned=("learning rate per network", "dropout rates", "number of parameters"),
@@ -99,4 +102,6 @@ CIFAR_COMPARISON = Experiment(
 EXPERIMENTS = (MNIST_COMPARISON, CIFAR_COMPARISON)
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENTS, __doc__))
+    from study import EXPERIMENTS as STUDY  # of all scripts, for the overview
+
+    sys.exit(main(EXPERIMENTS, __doc__, study=STUDY))

@@ -22,12 +22,12 @@ from models import (
     Swish,
     WideResidualBlock,
 )
-from utils.experiment import Experiment, LayerCase
+from utils.experiment import Experiment, LayerCase, Row
 from utils.recipes import CIFAR10_RECIPE
-from utils.report.wording import Column, best, listed, more_or_less, ranking
+from utils.report.wording import Numbers, best, listed, more_or_less, ranking
 from utils.runner import main
 
-Table = Mapping[str, Column]  # column -> layer, block or model -> number
+Table = Mapping[str, Numbers]  # column -> layer, block or model -> number
 
 IMAGES = (4, 3, 32, 32)  # the report's input of section 3.1
 MAPS = (4, 16, 32, 32)  # what CustomConv makes of it
@@ -119,7 +119,7 @@ CUSTOM_LAYERS = Experiment(
         LayerCase(BEHIND, conv_and_attention, IMAGES, weights_of="0"),
         LayerCase("Conv2d + SqueezeExcitation", conv_and_squeeze_excitation, IMAGES, BEHIND, "0"),
     ),
-    cases_are="layers",
+    cases_are="layer",
     varied=("layer",),
     held=("input", "initial weights of a layer and its analogue"),
     not_tuned=("implementation of the analogues, which are torch's own",),
@@ -131,22 +131,26 @@ RESIDUAL_BLOCKS = Experiment(
     name="residual_blocks",
     question="What do width and a bottleneck cost, and what do they bring inside a network?",
     dataset="cifar10",
-    models=("BasicBlockNet", "BottleneckBlockNet", "WideBlockNet"),
+    rows=(Row("BasicBlockNet"), Row("BottleneckBlockNet"), Row("WideBlockNet")),
     cases=(
         LayerCase("BasicResidualBlock", lambda: BasicResidualBlock(64, 64), BLOCK_INPUT),
         LayerCase("BottleneckBlock", lambda: BottleneckBlock(64, 64), BLOCK_INPUT),
         LayerCase("WideResidualBlock", lambda: WideResidualBlock(64, 128), BLOCK_INPUT),
     ),
-    cases_are="blocks",
+    cases_are="block",
     recipe=CIFAR10_RECIPE,
     varied=("residual block",),
     held=("stem", "pooling", "classifier", "optimiser and schedule", "epochs", "data order"),
     not_tuned=("learning rate per network", "number of parameters"),
     figures=("curves", "stability", "block_timings"),
+    columns=("stability",),
+    in_overview=False,  # they frame a single block
     conclusions=block_conclusions,
 )
 
 EXPERIMENTS = (CUSTOM_LAYERS, RESIDUAL_BLOCKS)
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENTS, __doc__))
+    from study import EXPERIMENTS as STUDY  # of all scripts, for the overview
+
+    sys.exit(main(EXPERIMENTS, __doc__, study=STUDY))

@@ -7,76 +7,59 @@ difference too: the simpler code wins a tie.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from benchmarks.step_actions import resident_batch
-from benchmarks.steps import distinct_runs, facts
-from benchmarks.timing import Action, Setting, geometric_mean, in_turn, ratio, repeated
-from utils.cli import warn_if_slower
+from benchmarks.setting import Record, Setting, between
+from benchmarks.step_actions import BareStep
+from benchmarks.steps import distinct_runs
 from utils.experiment import Run
-from utils.measuring.speed import spread
+from utils.machine import warn_if_slower
+from utils.measuring.timing import Effort, geometric_mean, in_turn, quartiles, ratio
+from utils.records.schema import Quartiles
 from utils.report.markdown import Column, digits, markdown_table
-from utils.training.loop import Compute, initial_state, train_step
 
 NAME = "alternatives"
 TITLE = "Alternatives to our training step"
 
-# without batch-norm, deeper without it, with it
-NETWORKS = (
-    ("kernel_size", "CNN3x3"),
-    ("depth", "DeepCNN"),
-    ("cifar_comparison", "CNNWithResidual"),
-)
+NETWORKS = ("CNN3x3", "DeepCNN", "CNNWithResidual")  # without batch-norm, deeper, with it
 OURS = "ours"
-
-Parts = tuple[nn.Module, Sequence[torch.optim.Optimizer], Tensor]  # network, optimisers, images
+SECONDS, QUICK_SECONDS = 1.0, 0.05  # of one turn
 
 log = logging.getLogger(__name__)
 
 
-def as_it_is(network: nn.Module, optimizers: Sequence[torch.optim.Optimizer], x: Tensor) -> Parts:
-    """Our step: channels last, ReLU out of place, fused optimiser, not compiled."""
-    return network, optimizers, x
-
-
-def channels_first(
-    network: nn.Module, optimizers: Sequence[torch.optim.Optimizer], x: Tensor
-) -> Parts:
+def channels_first(step: BareStep) -> None:
     """Filters and images as torch has them by default: ``[..., height, width]`` last in memory."""
-    network = network.to(memory_format=torch.contiguous_format)
-    return network, optimizers, x.contiguous(memory_format=torch.contiguous_format)
+    step.network = step.network.to(memory_format=torch.contiguous_format)
+    step.images = step.images.contiguous(memory_format=torch.contiguous_format)
 
 
-def relu_in_place(
-    network: nn.Module, optimizers: Sequence[torch.optim.Optimizer], x: Tensor
-) -> Parts:
+def relu_in_place(step: BareStep) -> None:
     """ReLU writes over its input."""
-    for module in network.modules():
+    for module in step.network.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = True
-    return network, optimizers, x
 
 
-def not_fused(network: nn.Module, optimizers: Sequence[torch.optim.Optimizer], x: Tensor) -> Parts:
+def not_fused(step: BareStep) -> None:
     """The optimiser as torch chooses it by default on a CPU: parameter by parameter."""
-    for optimizer in optimizers:
+    for optimizer in step.optimizers:
         for group in optimizer.param_groups:
             group["fused"] = False
-    return network, optimizers, x
 
 
-def compiled(network: nn.Module, optimizers: Sequence[torch.optim.Optimizer], x: Tensor) -> Parts:
+def compiled(step: BareStep) -> None:
     """Forward and backward compiled by ``torch.compile`` with its defaults."""
-    return torch.compile(network), optimizers, x
+    step.network = torch.compile(step.network)
 
 
-ALTERNATIVES: dict[str, Callable[..., Parts]] = {
-    OURS: as_it_is,
+ALTERNATIVES: dict[str, Callable[[BareStep], None]] = {
+    OURS: lambda step: None,
     "channels first": channels_first,
     "ReLU in place": relu_in_place,
     "optimiser not fused": not_fused,
@@ -86,87 +69,68 @@ ALTERNATIVES: dict[str, Callable[..., Parts]] = {
 
 def measure(setting: Setting) -> dict[str, Any]:
     """One row per network; ``--quick`` has the first alone and compiles nothing: it takes long."""
-    precision = worthwhile_precision(setting.device)
-    runs = [run for run in distinct_runs(setting.quick) if (run.experiment, run.model) in NETWORKS]
-    compute = Compute(setting.device, precision)
-    rows = [measure_network(run, compute, setting) for run in runs[: 1 if setting.quick else None]]
-    return {"precision": precision, "rounds": setting.effort.rounds, "rows": rows, "claims": []}
+    precision = "float32" if warn_if_slower(setting.device, "bfloat16") else "bfloat16"
+    chosen = [
+        (label, replace(run, compute=setting.compute(precision)))
+        for label, run in distinct_runs(setting)
+        if run.network in NETWORKS and run.dataset == "cifar10"
+    ]
+    rows = [
+        measure_network(label, run, setting) for label, run in chosen[: 1 if setting.quick else 3]
+    ]
+    return {"precision": precision, "rounds": setting.rounds, "rows": rows}
 
 
-def worthwhile_precision(device: torch.device) -> str:
-    """bfloat16, where nobody would be warned of it."""
-    return "float32" if warn_if_slower(device, "bfloat16") else "bfloat16"
-
-
-def measure_network(run: Run, compute: Compute, setting: Setting) -> dict[str, Any]:
+def measure_network(label: str, run: Run, setting: Setting) -> dict[str, Any]:
     """All alternatives in turn. Without Muon: it needs filters with their channels last."""
     run = replace(run, recipe=replace(run.recipe, muon_rate=0.0))
-    row = facts(run, setting)
-    names = [name for name in ALTERNATIVES if not (setting.quick and name == "torch.compile")]
-    actions = {name: step_with(ALTERNATIVES[name], run, compute, setting) for name in names}
-    if "torch.compile" in actions and not works(actions["torch.compile"]):
-        del actions["torch.compile"]
-    timed = {name: repeated(action, row["batches"]) for name, action in actions.items()}
-    seconds = in_turn(timed, setting.effort.rounds)
-    log.info("%s timed", run.model)
-    return row | {
-        "seconds_per_step": spread(seconds[OURS] / row["batches"]),
-        "times": {
-            name: ratio(each, seconds[OURS]) for name, each in seconds.items() if name != OURS
-        },
+    steps = {name: BareStep(run, setting.dataset(run.dataset)) for name in ALTERNATIVES}
+    for name, step in steps.items():
+        ALTERNATIVES[name](step)
+    if setting.quick or not works(steps["torch.compile"]):
+        del steps["torch.compile"]
+    seconds = in_turn(steps, Effort(setting.rounds, QUICK_SECONDS if setting.quick else SECONDS))
+    ours = seconds.pop(OURS)
+    log.info("%s timed", label)
+    return {
+        "label": label,
+        "seconds_per_step": quartiles(ours).model_dump(),
+        "times": {name: ratio(each, ours).model_dump() for name, each in seconds.items()},
     }
 
 
-def step_with(change: Callable[..., Parts], run: Run, compute: Compute, setting: Setting) -> Action:
-    """The training step on a batch that lies ready, with one thing changed."""
-    dataset = setting.dataset(run.dataset)
-    state = initial_state(run, dataset, compute)
-    images, labels = resident_batch(run, dataset, state.generator)
-    network, optimizers, images = change(state.network.train(), state.optimizers, images)
-    smoothing = run.recipe.label_smoothing
-    return lambda: train_step(network, images, labels, optimizers, compute, smoothing)
-
-
-def works(action: Action) -> bool:
+def works(step: BareStep) -> bool:
     """Whether it can be called: compiling needs a C++ compiler that is not on every machine."""
     try:
-        action()
+        step()
     except RuntimeError as error:
         log.warning("torch.compile left out: %s", str(error).strip().splitlines()[0])
         return False
     return True
 
 
-def markdown(record: Mapping[str, Any]) -> str:
-    """The table, how it was measured, and the mean of each alternative."""
+def markdown(record: Record) -> str:
+    """The table, the mean of each alternative, and how it was measured."""
     rows = record["rows"]
     names = [name for name in ALTERNATIVES if all(name in row["times"] for row in rows)]
-
-    def column(name: str) -> Column:
-        return (
-            f"{name}, ×",
-            lambda row: "{median:.2f} ({q1:.2f}–{q3:.2f})".format(**row["times"][name]),
-        )
-
-    means = [
+    means = ", ".join(
         f"{name} {geometric_mean([row['times'][name]['median'] for row in rows]):.2f}×"
         for name in names
-    ]
+    )
+
+    def column(name: str) -> Column:
+        return f"{name}, ×", lambda row: between(Quartiles(**row["times"][name]))
+
     columns: list[Column] = [
-        ("Model", lambda row: row["model"]),
+        ("Model", lambda row: row["label"]),
         ("Ours, ms", lambda row: digits(1000 * row["seconds_per_step"]["median"])),
         *map(column, names),
     ]
-    return "\n\n".join([markdown_table(rows, columns), caption(record, means)])
-
-
-def caption(record: Mapping[str, Any], means: Sequence[str]) -> str:
-    """How it was measured."""
     return (
+        f"{markdown_table(rows, columns)}\n\n"
         f"Time of a training step with one thing changed, divided by that of ours, in "
-        f"{record['precision']}: above 1 the change is slower. Medians over {record['rounds']} "
-        "rounds in turn, in brackets the quartiles. Ours: channels last, ReLU out of place, the "
-        "optimiser fused into one pass, nothing compiled; Muon is left out, which needs filters "
-        f"with their channels last. Geometric means: {', '.join(means)}. What compiling takes "
-        "before the first step is not counted."
+        f"{record['precision']}: above 1 the change is slower. Geometric means: {means}. With the "
+        "channels first the convolutions of a CPU rearrange them in every step. Medians over "
+        f"{record['rounds']} rounds in turn, in brackets the quartiles. Muon is left out, which "
+        "needs channels last; the time of compiling is not counted."
     )

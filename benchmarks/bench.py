@@ -1,280 +1,201 @@
-"""Ratios: our training against what most people use, against the bare step and the processor.
+"""Ratios: our training against what most people use, the bare step and a matrix product.
 
     sections --measure--> results/benchmarks/<section>.json --render--> docs/benchmarks.md
 
-Every pair is measured in turn in one run, and every goal stands beside what was reached. Nothing
-else should run on the machine meanwhile.
+What is compared has its turn in the same rounds. Nothing else should run on the machine meanwhile.
 """
 
 import argparse
 import logging
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from benchmarks import (
-    accuracy_report,
-    alternatives,
-    elsewhere,
-    growth,
-    layers,
-    precision,
-    steps,
-)
-from benchmarks.command_line import new_parser
-from benchmarks.idleness import BUSY, others_running
-from benchmarks.timing import FULL, QUICK, Setting, claim_lines
-from models.registry import unknown
+from benchmarks import alternatives, growth, jobs, layers, precision, steps, time_to_accuracy
+from benchmarks.setting import BUSY, Record, Setting, others_running
 from utils import REPOSITORY
-from utils.cli import (
-    add_data_dir,
-    add_out_dir,
-    add_threads,
-    check_device,
-    check_writable,
-    use_threads,
-)
+from utils.cli import PLACE, OneLineParser, check_writable
 from utils.data.dataset import Dataset, load_dataset, load_quick_dataset
 from utils.errors import UserError, exit_code
-from utils.machine import keep_freed_memory
-from utils.records.environment import environment, machine_name
-from utils.records.files import SCHEMA, read_json, write_json, write_text
+from utils.machine import check_device, check_threads, environment, keep_freed_memory
+from utils.records.environment import machine_name
+from utils.records.files import read_json, write_json, write_text
+from utils.records.schema import SCHEMA, Environment
 from utils.report.render import render_readme
 
-# a section has NAME (of its record), TITLE, measure(setting) -> record, markdown(record) -> text,
-# and, where it has a figure, draw(record, plots), where the README has a block of it,
-# readme(record, plots) -> {name: text}
-SECTIONS: tuple[ModuleType, ...] = (steps, alternatives, layers, growth)
-TRAINED = (accuracy_report, precision)  # they take hours and are run apart, on several machines
-RENDERED = (steps, elsewhere, alternatives, layers, growth, *TRAINED)
-NEEDED = ("quick", "environment", "rows", "claims")  # of every section's record
-# what rendering raises for a record in which something is missing, or not what it should be
-UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+# A section has NAME (of its record), TITLE, measure(setting) -> record, or None where it cannot be
+# measured, markdown(record) -> text and, where it has a figure, draw(record, plots).
+SECTIONS: dict[str, ModuleType] = {
+    each.NAME: each for each in (steps, alternatives, layers, growth, jobs)
+}
+# What takes hours of training is a command of its own, with TITLE, markdown(results) -> text
+# ("" without records) and readme(results, plots) -> the README's blocks, with their figures.
+TRAINED: tuple[ModuleType, ...] = (time_to_accuracy, precision)
+ROUNDS, QUICK_ROUNDS = 5, 2
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the user asked for, all of it valid."""
-
-    sections: tuple[ModuleType, ...]
-    data_dir: Path
-    out_dir: Path
-    device: torch.device
-    threads: int
-    quick: bool
-    measure: bool
-
-    @property
-    def records(self) -> Path:
-        """The folder of the records."""
-        results = self.out_dir / "results"
-        return (results / "quick" if self.quick else results) / "benchmarks"
-
-    @property
-    def plots(self) -> Path:
-        """The folder that has a folder of figures for us."""
-        plots = self.out_dir / "plots"
-        return plots / "quick" if self.quick else plots
-
-    @property
-    def page(self) -> Path:
-        """What is rendered from them; quick numbers never enter the documentation."""
-        return (self.records if self.quick else self.out_dir / "docs") / "benchmarks.md"
-
-
 def build_parser() -> argparse.ArgumentParser:
     """All flags with their help."""
-    parser = new_parser("bench", __doc__)
-    add_what(parser)
-    add_data_dir(parser)
-    add_out_dir(parser, "results/, plots/ and docs/", "the repository")
-    add_threads(parser)
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
+    parser = OneLineParser(
+        prog="python -m benchmarks.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    return parser
-
-
-def add_what(parser: argparse.ArgumentParser) -> None:
-    """Flags that choose between sections, and between measuring and rendering."""
-    names = ", ".join(section.NAME for section in SECTIONS)
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="two minutes, no dataset: shows that all of it runs, the numbers mean little; goes to "
-        "results/quick/benchmarks/ (default: the full measurement, a quarter of an hour)",
+        help="minutes, no dataset: shows that all of it runs; goes to results/quick/benchmarks/ "
+        "(default: the full measurement, about half an hour)",
     )
     parser.add_argument(
-        "--only", nargs="+", metavar="SECTION", help=f"only these, of: {names} (default: all)"
+        "--only",
+        nargs="+",
+        choices=SECTIONS,
+        metavar="SECTION",
+        help=f"only these, of: {', '.join(SECTIONS)} (default: all)",
     )
     parser.add_argument(
         "--render",
         action="store_true",
         help="measure nothing: print and write the tables of the records at hand",
     )
+    for flag in ("--data-dir", "--out-dir"):
+        parser.add_argument(flag, **PLACE[flag])
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
+    )
+    return parser
 
 
-def parse(argv: Sequence[str] | None) -> Options:
-    """Command line -> checked options; sets torch's thread count.
+def run(argv: Sequence[str] | None) -> None:
+    """Measures what was asked for, and renders all records at hand.
 
     Raises: UserError for the first bad value.
     """
     arguments = build_parser().parse_args(argv)
     if arguments.render and arguments.only:
         raise UserError("--only chooses what is measured; with --render nothing is: leave it out")
-    use_threads(arguments.threads)
-    options = Options(
-        sections=select_sections(arguments.only),
-        data_dir=arguments.data_dir,
-        out_dir=arguments.out_dir.resolve(),
-        device=check_device(arguments.device),
-        threads=arguments.threads,
-        quick=arguments.quick,
-        measure=not arguments.render,
-    )
-    check_writable(options.records)
-    check_writable(options.page.parent)
-    return options
-
-
-def select_sections(names: Sequence[str] | None) -> tuple[ModuleType, ...]:
-    """The named sections, in the usual order; all of them without names."""
-    known = [section.NAME for section in SECTIONS]
-    for name in names or ():
-        if name not in known:
-            raise UserError(f"--only: {unknown('section', name, known)}")
-    return tuple(section for section in SECTIONS if names is None or section.NAME in names)
-
-
-def run(options: Options) -> None:
-    """Measures what was asked for, and renders all records at hand."""
-    if options.measure:
+    if arguments.threads is not None:
+        torch.set_num_threads(check_threads(arguments.threads))
+    device, below = check_device(arguments.device), "quick" if arguments.quick else ""
+    out = arguments.out_dir.resolve()
+    results, plots = out / "results" / below, out / "plots" / below
+    # quick numbers never enter the documentation
+    page = (results / "benchmarks" if arguments.quick else out / "docs") / "benchmarks.md"
+    check_writable(results / "benchmarks")
+    check_writable(page.parent)
+    if not arguments.render:
         keep_freed_memory()
         log.info("measuring; nothing else should run on this machine meanwhile")
-        for section in options.sections:
-            measure_section(section, options)
-    text, blocks = render(options.records, options.plots)
-    if options.out_dir == REPOSITORY and not options.quick:
+
+        @cache
+        def load(name: str) -> Dataset:
+            full = not arguments.quick
+            data = load_dataset(name, arguments.data_dir) if full else load_quick_dataset(name)
+            return data.to(device)
+
+        rounds = QUICK_ROUNDS if arguments.quick else ROUNDS
+        setting = Setting(arguments.quick, rounds, device, load)
+        for name in [name for name in SECTIONS if name in (arguments.only or SECTIONS)]:
+            measure_section(SECTIONS[name], setting, results / "benchmarks")
+    text = render(results, plots)
+    write_text(page, text)
+    blocks: dict[str, str] = {}
+    for section in TRAINED:
+        blocks |= section.readme(results, plots)
+    if out == REPOSITORY and not arguments.quick:
         render_readme(REPOSITORY / "README.md", blocks)
-    write_text(options.page, text)
     print(text)
-    log.info("written: %s", options.page)
+    log.info("written: %s", page)
 
 
-def measure_section(section: ModuleType, options: Options) -> None:
+def measure_section(section: ModuleType, setting: Setting, folder: Path) -> None:
     """Measures one section and writes its record, which names what else was running before."""
     others = others_running()
     if others >= BUSY:
         log.warning("%.1f threads of other programs are running: wait until they are not", others)
-    setting = Setting(
-        quick=options.quick,
-        effort=QUICK if options.quick else FULL,
-        threads=options.threads,
-        device=options.device,
-        dataset=DatasetLoader(options),
-    )
-    log.info("measuring: %s", section.TITLE)
-    record = section.measure(setting)
     facts = {
         "schema": SCHEMA,
-        "quick": options.quick,
+        "quick": setting.quick,
         "others_running": others,
-        "environment": environment(options.device),
+        "environment": environment(setting.device).model_dump(mode="json"),
     }
-    write_json(options.records / f"{section.NAME}.json", facts | record)
+    log.info("measuring: %s", section.TITLE)
+    if record := section.measure(setting):
+        write_json(folder / f"{section.NAME}.json", facts | record)
 
 
-class DatasetLoader:
-    """Loads each dataset when it is first asked for, onto the device."""
+def render(results: Path, plots: Path) -> str:
+    """Draws the figures of the records below ``results``; returns the page.
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
-        self.loaded: dict[str, Dataset] = {}
-
-    def __call__(self, name: str) -> Dataset:
-        """The dataset ``"mnist"`` or ``"cifar10"``, or what ``--quick`` has in its place."""
-        if name not in self.loaded:
-            options = self.options
-            full = not options.quick
-            data = load_dataset(name, options.data_dir) if full else load_quick_dataset(name)
-            self.loaded[name] = data.to(options.device)
-        return self.loaded[name]
-
-
-def render(folder: Path, plots: Path) -> tuple[str, dict[str, str]]:
-    """Draws the figures of the records in ``folder``; returns the page and the README's blocks.
-
-    Raises: UserError where there is no record.
+    Raises: UserError where there is no record, or one that cannot be rendered.
     """
-    paths = {section: folder / f"{section.NAME}.json" for section in RENDERED}
-    records = {section: read_json(path, NEEDED) for section, path in paths.items() if path.exists()}
-    if not records:
+    folder, parts = results / "benchmarks", []
+    for name, section in SECTIONS.items():
+        path = folder / f"{name}.json"
+        if path.exists():
+            record = read_json(path)
+            try:
+                parts.append(text_of(section, record))
+                if hasattr(section, "draw"):
+                    section.draw(record, plots)
+            except (LookupError, TypeError, ValueError) as error:
+                raise UserError(
+                    f"{path}: cannot be rendered ({type(error).__name__}: {error}), perhaps of "
+                    "an earlier version; measure it again, or delete it"
+                ) from error
+    for section in TRAINED:
+        if text := section.markdown(results):
+            parts.append(f"## {section.TITLE}\n\n{text.strip()}")
+    if not parts:
         raise UserError(f"no records in {folder}; measure first, without --render")
-    parts, blocks = [introduction(records.values())], {}
-    for section, record in records.items():
-        try:
-            parts.append(text_of(section, record))
-            if hasattr(section, "draw"):
-                section.draw(record, plots)
-            if hasattr(section, "readme"):
-                blocks |= section.readme(record, plots)
-        except UNFIT as error:
-            raise UserError(
-                f"{paths[section]}: cannot be rendered ({type(error).__name__}: {error}), perhaps "
-                "of an earlier version; make it again, or delete it"
-            ) from error
-    return "\n\n".join(parts) + "\n", blocks
+    return "\n\n".join([INTRODUCTION, *parts]) + "\n"
 
 
-def introduction(records: Iterable[Mapping[str, Any]]) -> str:
-    """What the page is; of quick numbers that they mean little."""
-    quick = any(record["quick"] for record in records)
-    return INTRODUCTION + ("\n\n" + QUICK_WARNING if quick else "")
+def text_of(section: ModuleType, record: Record) -> str:
+    """A section of the page, and where it was measured."""
+    if record["schema"] != SCHEMA:
+        raise ValueError(f"schema {record['schema']}, this version reads {SCHEMA}")
+    found, others = Environment.model_validate(record["environment"]), record["others_running"]
+    doubts = ["on other images and with hardly any rounds: a quick run"] if record["quick"] else []
+    doubts += [f"beside {others:.1f} threads of other programs"] if others >= BUSY else []
+    return (
+        f"## {section.TITLE}\n\n{section.markdown(record).strip()}\n\nMeasured on "
+        f"{machine_name(found)}, torch {found.torch}, Python {found.python}"
+        f"{''.join(f', {doubt}' for doubt in doubts)}{': in doubt' if doubts else ''}."
+    )
 
 
-def text_of(section: ModuleType, record: Mapping[str, Any]) -> str:
-    """A section of the page: tables, claims beside their goals, and where it was measured."""
-    parts = [f"## {section.TITLE}", section.markdown(record).strip()]
-    if lines := claim_lines(record["claims"]):
-        parts.append("Goals:\n\n" + "\n".join(f"- {line}" for line in lines))
-    if section not in TRAINED:  # these say it themselves
-        parts.append(f"Measured on {machine(record)}.")
-    return "\n\n".join(parts)
+INTRODUCTION = """\
+# Benchmarks
 
+How fast the study trains, and why. The numbers are ratios wherever that is possible: an absolute
+time says as much about the computer and its minute as about the code. What is compared had its
+turn in the same rounds, one after the other, so that a slow minute falls on both; a first round
+does not count, the ratio is taken within each of the others, and the tables have its median with
+the quartiles in brackets. Differences within the quartiles mean nothing.
 
-INTRODUCTION = """# Benchmarks
-
-How fast the study trains, as ratios: an absolute time says as much about the computer and its
-minute as about the code. What is compared had its turn in the same rounds, and the
-ratio is the median over the rounds. `make bench` measures the training step, its alternatives, the
-custom layers and the growth of cost again, in a quarter of an hour on two cores. The time to the
-report's accuracy takes hours of training (`make bench-accuracy`), and so does the comparison of
-precisions (`make bench-precision`). The page is written from the records in `results/benchmarks/`;
-each section says where it was measured."""
-QUICK_WARNING = """**A quick run**, on other images and with hardly any rounds: it shows that all of
-it runs. Its numbers mean little, and so do the goals and the reasons beside them."""
-
-
-def machine(record: Mapping[str, Any]) -> str:
-    """Processor, threads, versions."""
-    found, others = record["environment"], record.get("others_running", 0.0)
-    busy = f", while {others:.1f} threads of other programs ran: in doubt" if others >= BUSY else ""
-    return f"{machine_name(found)}, torch {found['torch']}, Python {found['python']}{busy}"
+`make bench` measures again all that needs no long training, in about half an hour on two idle
+cores. The page is written from the records in `results/benchmarks/`; each section says where it
+was measured."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the benchmarks; returns its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with logging_redirect_tqdm():
-        return exit_code(lambda: run(parse(argv)), "finished sections are on record")
+        return exit_code(lambda: run(argv), "finished sections are on record")
 
 
 if __name__ == "__main__":

@@ -5,75 +5,28 @@
 Both get the same input, float32, channels first, and the same direction of the gradient.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
-from benchmarks.peak_memory import peak_memory
-from benchmarks.timing import Action, Claim, Setting, as_records, in_turn, ratio, repeated
+from benchmarks.profiling import peak_memory
+from benchmarks.setting import Record, Setting, between
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
-from utils.measuring.speed import spread
+from utils.measuring.timing import Action, Effort, in_turn, quartiles, ratio
+from utils.records.schema import Quartiles
 from utils.report.markdown import Column, digits, markdown_table
 
 NAME = "layers"
 TITLE = "Custom layers against their analogues"
 
-Shape = tuple[int, int, int, int]
-LARGE: Shape = (128, 64, 32, 32)  # the goals are about this one
-SMALL: Shape = (4, 3, 32, 32)
-SEED = 0
-# seconds in which the analogue is called again and again, and rounds for each of the effort's:
-# the segments are short, so there can be many
-SEGMENT, QUICK_SEGMENT, ROUNDS = 0.05, 0.005, 3
-DIRECTIONS = {"forward": "forward", "forward_backward": "forward and backward"}
+SHAPES = ((128, 64, 32, 32), (4, 3, 32, 32))  # [batch, channels, height, width]
+SECONDS, QUICK_SECONDS = 0.05, 0.005  # of one turn
+ROUNDS = 3  # for each of the setting's: the turns are short, so there can be many
 
 Build = Callable[[int], nn.Module]  # from the number of channels
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A layer of torch or torchvision, and what of ours stands beside it."""
-
-    analogue: str
-    build: Build
-    ours: Mapping[str, Build]
-
-
-COMPARISONS = (
-    Comparison(
-        "SiLU",
-        lambda channels: nn.SiLU(),
-        {
-            "Swish": lambda channels: Swish(),
-            "Swish(beta=2)": lambda channels: Swish(beta=2.0),
-            "Swish, trained beta": lambda channels: Swish(trainable=True),
-        },
-    ),
-    Comparison(
-        "LPPool2d", lambda channels: nn.LPPool2d(2, 2), {"L2Pooling": lambda channels: L2Pooling(2)}
-    ),
-    Comparison(
-        "Conv2d",
-        lambda channels: nn.Conv2d(channels, channels, 3, padding=1),
-        {"CustomConv": lambda channels: CustomConv(channels, channels, 3, padding=1)},
-    ),
-    Comparison(
-        "SqueezeExcitation",
-        lambda channels: SqueezeExcitation(channels, hidden(channels)),
-        {
-            "ChannelAttention": lambda channels: ChannelAttention(
-                channels, channels // hidden(channels)
-            )
-        },
-    ),
-)
-KERNELS = {"Swish": " (β = 1, by SiLU's kernels)"}
-GOALS = {"Swish": 1.05, "L2Pooling": 1.05, "CustomConv": 1.15, "ChannelAttention": 1.1}
 
 
 def hidden(channels: int) -> int:
@@ -81,130 +34,80 @@ def hidden(channels: int) -> int:
     return max(channels // 4, 1)
 
 
+SILU: Build = lambda c: nn.SiLU()  # noqa: E731
+PAIRS: tuple[tuple[str, Build, str, Build], ...] = (  # ours, its analogue
+    ("Swish", lambda c: Swish(), "SiLU", SILU),
+    ("Swish(beta=2)", lambda c: Swish(beta=2.0), "SiLU", SILU),
+    ("Swish, trained beta", lambda c: Swish(trainable=True), "SiLU", SILU),
+    ("L2Pooling", lambda c: L2Pooling(2), "LPPool2d", lambda c: nn.LPPool2d(2, 2)),
+    (
+        "CustomConv",
+        lambda c: CustomConv(c, c, 3, padding=1),
+        "Conv2d",
+        lambda c: nn.Conv2d(c, c, 3, padding=1),
+    ),
+    (
+        "ChannelAttention",
+        lambda c: ChannelAttention(c, c // hidden(c)),
+        "SqueezeExcitation",
+        lambda c: SqueezeExcitation(c, hidden(c)),
+    ),
+)
+
+
 def measure(setting: Setting) -> dict[str, Any]:
-    """One row per layer and size, and the claims about the large one."""
-    rounds = ROUNDS * setting.effort.rounds
+    """One row per layer and size."""
+    effort = Effort(ROUNDS * setting.rounds, QUICK_SECONDS if setting.quick else SECONDS)
     rows = [
-        row
-        for shape in (LARGE, SMALL)
-        for comparison in COMPARISONS
-        for row in compare(comparison, shape, rounds, setting)
+        {"layer": layer, "analogue": analogue, "shape": list(shape)}
+        | compare(build(shape[1]), build_analogue(shape[1]), shape, effort, setting.device)
+        for shape in SHAPES
+        for layer, build, analogue, build_analogue in PAIRS
     ]
-    return {"rounds": rounds, "rows": rows, "claims": as_records(claims(rows))}
+    return {"rounds": effort.rounds, "rows": rows}
 
 
 def compare(
-    comparison: Comparison, shape: Shape, rounds: int, setting: Setting
-) -> list[dict[str, Any]]:
-    """The rows of one analogue's layers at one size."""
-    builds = {comparison.analogue: comparison.build, **comparison.ours}
-    layers = {name: build(shape[1]).to(setting.device) for name, build in builds.items()}
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(SEED)).to(setting.device)
-    segment = QUICK_SEGMENT if setting.quick else SEGMENT
-    rows = [
-        {"layer": name, "analogue": comparison.analogue, "shape": list(shape)}
-        for name in comparison.ours
-    ]
-    for direction in DIRECTIONS:
-        make = forward if direction == "forward" else forward_backward
-        actions = {name: make(layer, x) for name, layer in layers.items()}
-        calls = calls_in(segment, actions[comparison.analogue])
-        seconds = in_turn(
-            {name: repeated(action, calls) for name, action in actions.items()}, rounds
-        )
-        memory = {name: peak_memory(action, setting.device) for name, action in actions.items()}
-        theirs = comparison.analogue
-        for row in rows:
-            row[direction] = {
-                "time": ratio(seconds[row["layer"]], seconds[theirs]),
-                "memory": memory[row["layer"]] / memory[theirs],
-                "analogue_seconds": spread(seconds[theirs] / calls),
-                "analogue_bytes": memory[theirs],
-            }
-    return rows
+    layer: nn.Module,
+    analogue: nn.Module,
+    shape: tuple[int, ...],
+    effort: Effort,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Ratios of time and memory at one size, forward and with the backward."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    found = {}
+    for direction, make in (("forward", forward), ("forward_backward", forward_backward)):
+        actions = {"ours": make(layer.to(device), x), "theirs": make(analogue.to(device), x)}
+        seconds = in_turn(actions, effort)
+        memory = {side: peak_memory(action, device) for side, action in actions.items()}
+        found[direction] = {
+            "time": ratio(seconds["ours"], seconds["theirs"]).model_dump(),
+            "memory": memory["ours"] / memory["theirs"],
+            "analogue_seconds": quartiles(seconds["theirs"]).model_dump(),
+            "analogue_bytes": memory["theirs"],
+        }
+    return found
 
 
 def forward(layer: nn.Module, x: Tensor) -> Action:
     """The layer's output, with nothing kept for a backward."""
-
-    def run() -> Tensor:
-        with torch.no_grad():
-            return layer(x)
-
-    return run
+    return torch.no_grad()(lambda: layer(x))
 
 
 def forward_backward(layer: nn.Module, x: Tensor) -> Action:
     """The output and all gradients, of the input as well."""
     x = x.detach().requires_grad_()
-    sources = [x, *layer.parameters()]
-    with torch.no_grad():
-        direction = torch.ones_like(layer(x))
-
-    def run() -> tuple[Tensor, ...]:
-        return torch.autograd.grad(layer(x), sources, direction)
-
-    return run
-
-
-def calls_in(seconds: float, action: Action) -> int:
-    """How many calls of the action take about this long; at least 1."""
-    start, calls = time.perf_counter(), 0
-    while calls == 0 or time.perf_counter() < start + seconds:
-        action()
-        calls += 1
-    return calls
-
-
-def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
-    """Each layer's times at the large size beside its goal."""
-    return [
-        Claim(
-            f"{row['layer']}{KERNELS.get(row['layer'], '')} against {row['analogue']}, {words}",
-            row[direction]["time"]["median"],
-            GOALS[row["layer"]],
-            at_least=False,
-        )
-        for row in rows
-        if row["layer"] in GOALS and row["shape"] == list(LARGE)
-        for direction, words in DIRECTIONS.items()
-    ]
-
-
-def markdown(record: Mapping[str, Any]) -> str:
-    """A table for each size, and how they were measured."""
-    parts = []
-    for shape in (LARGE, SMALL):
-        rows = [row for row in record["rows"] if row["shape"] == list(shape)]
-        parts += [f"Input {list(shape)}:", markdown_table(rows, COLUMNS)]
-    reasons = [
-        f"Here is why {layer} is not at its goal: {reason}"
-        for layer, reason in REASONS.items()
-        if any(
-            not Claim(**claim).reached
-            for claim in record["claims"]
-            if claim["text"].startswith(f"{layer} ")
-        )
-    ]
-    return "\n\n".join([*parts, caption(record), *reasons])
-
-
-def times(direction: str) -> Callable[[Mapping[str, Any]], str]:
-    """A row's text: median and quartiles of the ratio of times."""
-
-    def text(row: Mapping[str, Any]) -> str:
-        found = row[direction]["time"]
-        return f"{found['median']:.2f} ({found['q1']:.2f}–{found['q3']:.2f})"
-
-    return text
+    sources, direction = [x, *layer.parameters()], torch.ones_like(layer(x))
+    return lambda: torch.autograd.grad(layer(x), sources, direction)
 
 
 COLUMNS: list[Column] = [
     ("Layer", lambda row: row["layer"]),
     ("Analogue", lambda row: row["analogue"]),
-    ("Forward, ×", times("forward")),
+    ("Forward, ×", lambda row: between(Quartiles(**row["forward"]["time"]))),
     ("its peak memory, ×", lambda row: f"{row['forward']['memory']:.2f}"),
-    ("Forward and backward, ×", times("forward_backward")),
+    ("Forward and backward, ×", lambda row: between(Quartiles(**row["forward_backward"]["time"]))),
     ("their peak memory, ×", lambda row: f"{row['forward_backward']['memory']:.2f}"),
     (
         "The analogue's, ms",
@@ -214,27 +117,23 @@ COLUMNS: list[Column] = [
 ]
 
 
-def caption(record: Mapping[str, Any]) -> str:
-    """How it was measured."""
-    return (
-        "Layer divided by analogue, time and peak memory: below 1 ours is cheaper. Both have "
-        f"their turn in each of {record['rounds']} rounds, in brackets are the quartiles of the "
-        "rounds; float32, channels first. Forward keeps nothing for a backward; backward computes "
-        "the gradients of the input and of all parameters. Peak memory is on top of the input, the "
-        "parameters and the direction of the gradient; the analogue's own time and memory are "
-        "those of forward and backward together. "
-        "At the small size it is calls that are timed, not arithmetic: a backward in Python costs "
-        "its microseconds whatever the size. Swish with β = 1 has both of SiLU's kernels, of one "
-        "pass each. For another or a trained β its backward needs two passes at least, written out "
-        "in torch's operations: from g to g σ(βx), and from there with y and g to the gradient. "
-        "They read 5 tensors and write 2, where SiLU's reads 2 and writes 1. The product βy is a "
-        "third, and the gradient of a trained β takes four more."
-    )
+def markdown(record: Record) -> str:
+    """A table for each size, what makes the difference, and how it was measured."""
+    parts = []
+    for shape in SHAPES:
+        rows = [row for row in record["rows"] if row["shape"] == list(shape)]
+        parts += [f"Input {list(shape)}:", markdown_table(rows, COLUMNS)]
+    return "\n\n".join([*parts, CAPTION.format(rounds=record["rounds"])])
 
 
-REASONS = {
-    "Swish": "the kernels are SiLU's own; what is on top of them is the call of a Function that is "
-    "written in Python.",
-    "ChannelAttention": "it reads its input once more than SqueezeExcitation in each direction: "
-    "for the maximum, and for where it is.",
-}
+CAPTION = """\
+A small layer is timed by its calls, not its arithmetic: a backward in Python costs its microseconds
+whatever the size. A large one is timed by its passes over memory: Swish with β = 1 has SiLU's own
+kernels, of one pass each, with another or a trained β its backward needs several, in torch's
+operations; ChannelAttention reads its input once more than SqueezeExcitation, for the maximum.
+
+Layer divided by analogue, time and peak memory: below 1 ours is cheaper. Both have their turn in
+each of {rounds} rounds, in brackets are the quartiles; float32, channels first. Forward keeps
+nothing for a backward; backward computes the gradients of the input and of all parameters. Peak
+memory is on top of the input, the parameters and the direction of the gradient; the analogue's own
+time and memory are those of forward and backward together."""

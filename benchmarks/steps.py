@@ -1,223 +1,338 @@
-"""A training step: against the usual loop, the bare step and the processor, all in turn.
+"""A training step: against the usual loop, the bare step and a matrix product, all in turn.
 
     for each network, round by round:
-        usual loop, our loop, bare step, their parts, matrix products, checkpoint --> ratios
+        usual loop, our loop, bare step, their parts, matrix product, checkpoint --> seconds
 
-What is timed stands in ``step_actions``. What our loop and the bare step have in them is timed by
-itself too: the optimiser, the making of batches, the gradient norms. One set of segments serves
-all three comparisons, so that a round has them all within seconds.
+What is timed stands in ``step_actions``. One set of segments serves all three comparisons, so that
+a round has them all within seconds. The record holds seconds; the ratios are taken on rendering.
 """
 
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
-import homework_cnn_architecture_analysis as task2
-import homework_cnn_vs_fc_comparison as task1
-import models
+from benchmarks.profiling import time_shares
+from benchmarks.setting import Record, Setting, between
 from benchmarks.step_actions import (
-    OurLoop,
-    bare_step,
+    BareStep,
     batch_making,
     cycle_of,
     matrix_product,
     optimizer_step,
-    product_as_convolution,
+    our_loop,
+    step_flops,
     whole_cycles,
-    with_gradients,
 )
-from benchmarks.steps_report import claims, line, markdown
-from benchmarks.time_shares import time_shares
-from benchmarks.timing import Action, Setting, Spread, Staged, as_records, in_turn, ratio, repeated
-from benchmarks.usual_loop import PREFETCHED
-from benchmarks.usual_process import UsualProcess
-from utils.cli import warn_if_slower
+from benchmarks.usual_loop import PREFETCHED, UsualProcess
+from study import EXPERIMENTS
 from utils.data.batches import augmented_views, steps_per_epoch
 from utils.data.dataset import Dataset
-from utils.experiment import Run, declared_runs
-from utils.measuring.flops import step_flops
-from utils.measuring.speed import spread
+from utils.experiment import Precision, Run, declared_runs
+from utils.machine import warn_if_slower
+from utils.measuring.timing import (
+    Action,
+    Effort,
+    Staged,
+    geometric_mean,
+    in_turn,
+    quartiles,
+    ratio,
+    repeated,
+)
 from utils.recipes import quick
+from utils.records.schema import Quartiles
+from utils.report.markdown import Column, count, digits, markdown_table
 from utils.training.checkpoint import save_checkpoint, seed_everything
-from utils.training.loop import Compute, gradient_norms
-from utils.training.progress import Progress
-
-__all__ = ["NAME", "TITLE", "markdown", "measure"]
+from utils.training.loop import build_network, gradient_norms
 
 NAME = "steps"
 TITLE = "A training step"
 
-SAME_NETWORK = {"ShallowCNN": "CNN3x3"}  # one network under two names: measured once
-PRODUCT_SIZE, QUICK_PRODUCT_SIZE = 3072, 512
+PRODUCT_SIZE, QUICK_PRODUCT_SIZE = 3072, 512  # the side of the square matrices
+# A segment has at most and at least so many batches, and between them as many as cost these FLOPs.
+SEGMENT, QUICK_SEGMENT = (50, 6, 1.2e11), (4, 2, 5e9)
 
 log = logging.getLogger(__name__)
 
 
 def measure(setting: Setting) -> dict[str, Any]:
-    """Every distinct network of the report's tables -> its ratios, and the claims about them."""
-    precisions, warning = ["float32"], warn_if_slower(setting.device, "bfloat16")
+    """One row per distinct network of the report's tables: facts, and seconds of each segment.
+
+    ``--quick`` has the first three alone.
+    """
+    warning = warn_if_slower(setting.device, "bfloat16")
     if warning:
         log.warning("bfloat16 left out: %s", warning)
-    else:
-        precisions.append("bfloat16")
-    runs, rows = distinct_runs(setting.quick), []
-    progress = Progress([1] * len(runs))
-    with UsualProcess(setting.threads, setting.device) as usual:
-        for run in runs:
-            rows.append(measure_network(run, precisions, setting, usual, progress))
-            log.info(line(rows[-1], precisions))
-    progress.close()
+    precisions: list[Precision] = ["float32"] if warning else ["float32", "bfloat16"]
+    rows, size = [], QUICK_PRODUCT_SIZE if setting.quick else PRODUCT_SIZE
+    with UsualProcess() as usual:
+        for label, run in distinct_runs(setting)[: 3 if setting.quick else None]:
+            runs = {each: replace(run, compute=setting.compute(each)) for each in precisions}
+            row = {"label": label, **facts(run, setting)}
+            rows.append(row | measure_network(runs, row["batches"], size, setting, usual))
+            found = ratios(rows[-1], "float32", size)["times_usual"]
+            log.info("%s: %s times the usual loop in float32", label, between(found))
     return {
         "precisions": precisions,
         "left_out": warning,  # why bfloat16 is not among them, if it is not
-        "rounds": setting.effort.rounds,
-        "product_size": product_size(setting),
+        "rounds": setting.rounds,
+        "product_size": size,
         "rows": rows,
-        "claims": as_records(claims(rows, precisions)),
     }
 
 
-def distinct_runs(with_quick_recipe: bool = False) -> list[Run]:
-    """The networks of the report's tables, each once, as the study declares them."""
-    tables = [each for each in (*task1.EXPERIMENTS, *task2.EXPERIMENTS) if each.reported_table]
-    return [
-        run
-        for table in tables
-        for run in declared_runs(
-            table,
-            seeds=table.seeds[:1],
-            recipe=quick(table.recipe) if with_quick_recipe else None,
-        )
-        if run.model not in SAME_NETWORK
-    ]
+def distinct_runs(setting: Setting) -> list[tuple[str, Run]]:
+    """The networks of the report's tables, each once with its label, as the study declares them.
 
-
-def measure_network(
-    run: Run, precisions: Sequence[str], setting: Setting, usual: UsualProcess, progress: Progress
-) -> dict[str, Any]:
-    """All segments of one network in turn -> its row."""
-    dataset, row = setting.dataset(run.dataset), facts(run, setting)
-    batches, rounds = row["batches"], setting.effort.rounds
-    images = batches * row["batch_size"]
-    progress.start(run, (1 + rounds) * batches * len(precisions), cost=1)
-    seed_everything(run.seed)
-    usual.take(run, dataset)
-    computes = {precision: Compute(setting.device, precision) for precision in precisions}
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder) / "checkpoint.pt"
-        actions = {
-            "usual": Staged(lambda: usual.running(images)),
-            **segments(run, dataset, computes, batches, checkpoint, progress),
-            "product": matrix_product(product_size(setting), setting.device),
-            "convolution": product_as_convolution(product_size(setting), setting.device),
-        }
-        seconds = in_turn(actions, rounds)
-    product_rates = 2 * product_size(setting) ** 3 / seconds["product"]
-    row |= {
-        "seconds": {name: values.tolist() for name, values in seconds.items()},
-        "usual_images_per_second": spread(images / seconds["usual"]),
-        "product_flops_per_second": spread(product_rates),
-        "convolution_of_product": ratio(seconds["product"], seconds["convolution"]),
-    }
-    for precision, compute in computes.items():
-        row[precision] = ratios(row, seconds, precision, product_rates)
-        row[precision]["time_shares"] = time_shares(bare_step(run, dataset, compute, updates=False))
-    return row
+    What stands in two tables has both labels, as in "CNN3x3 = ShallowCNN".
+    """
+    runs: dict[tuple[str, str], tuple[str, Run]] = {}
+    for table in EXPERIMENTS:
+        if table.reported_table and table.rows:
+            recipe = quick(table.recipe) if setting.quick else table.recipe
+            found = declared_runs(table, None, table.seeds[:1], recipe, setting.compute())
+            for (label, _), run in found.items():
+                key = run.dataset, run.name
+                runs[key] = (f"{runs[key][0]} = {label}" if key in runs else label, run)
+    return list(runs.values())
 
 
 def facts(run: Run, setting: Setting) -> dict[str, Any]:
     """What a row says about its network before anything is measured."""
     dataset, size = setting.dataset(run.dataset), run.recipe.batch_size
-    network, images = models.build(run.model, **run.overrides), len(dataset.x_train)
-    flops = step_flops(network, dataset.x_train.shape[1:])
+    images = len(dataset.x_train)
+    flops = step_flops(build_network(run), dataset.x_train.shape[1:])
+    most, least, segment_flops = QUICK_SEGMENT if setting.quick else SEGMENT
+    affordable = max(least, round(segment_flops / (size * flops)))
     whole = images // size - PREFETCHED  # what an epoch of the usual loop has for a segment
     return {
-        "model": run.model,
-        "also": [name for name, same in SAME_NETWORK.items() if same == run.model],
         "dataset": dataset.description,
-        "convolutional": any(isinstance(module, nn.Conv2d) for module in network.modules()),
         "step_flops_per_image": flops,
         "batch_size": size,
-        "batches": whole_cycles(run, min(setting.effort.batches_of(size * flops), whole)),
+        "batches": whole_cycles(run, min(most, affordable, whole)),
         "batches_per_epoch": steps_per_epoch(images, run.recipe),
         "epochs": run.recipe.epochs,
     }
 
 
-def ratios(
-    row: Mapping[str, Any],
-    seconds: Mapping[str, np.ndarray],
-    precision: str,
-    product_rates: np.ndarray,
-) -> dict[str, Spread]:
-    """What is compared, of one network in one precision, from the seconds in each round.
-
-    ``product_rates`` are the matrix product's FLOP/s, ``[rounds]``. A checkpoint is written once
-    per epoch, and the padded and mirrored images are made once per training: a segment's share of
-    both is added to our loop where the overhead is meant.
-    """
-    loop, bare = seconds[f"loop {precision}"], seconds[f"bare {precision}"]
-    optimizer = seconds[f"optimizer {precision}"]
-    epochs = row["batches"] / row["batches_per_epoch"]  # in a segment
-    once = seconds["checkpoint"] * epochs + seconds["views"] * epochs / row["epochs"]
-    images = row["batches"] * row["batch_size"]
-    found = {
-        "images_per_second": spread(images / loop),
-        "times_usual": ratio(seconds["usual"], loop),
-        "without_optimizer": ratio(seconds["usual"], loop - optimizer),
-        "overhead": spread((loop + once) / bare - 1),
-        "optimizer": ratio(optimizer, bare),
-        "batches": ratio(seconds["batches"], bare),
-        "norms": ratio(seconds["norms"], bare),
-        "of_product": ratio(images * row["step_flops_per_image"] / bare, product_rates),
-    }
-    if f"orthogonal {precision}" in seconds:  # an optimiser's step with an orthogonal update
-        always = row["batches"] * seconds[f"orthogonal {precision}"]
-        found["orthogonal_in_every_step"] = ratio(seconds["usual"], loop - optimizer + always)
-    return found
+def measure_network(
+    runs: Mapping[Precision, Run],
+    batches: int,
+    product_size: int,
+    setting: Setting,
+    usual: UsualProcess,
+) -> dict[str, Any]:
+    """Seconds of all segments of one network in turn, ``[rounds]`` each, and the time's shares."""
+    run = runs["float32"]
+    dataset, images = setting.dataset(run.dataset), batches * run.recipe.batch_size
+    seed_everything(run.seed)
+    usual.take(run, dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        actions: dict[str, Action | Staged] = {
+            "usual": Staged(lambda: usual.running(images)),
+            **segments(runs, dataset, batches, Path(folder) / "checkpoint.pt"),
+            "product": matrix_product(product_size, setting.device),
+        }
+        seconds = in_turn(actions, Effort(setting.rounds))
+    shares = {}
+    for precision, each in runs.items():
+        step = BareStep(each, dataset)
+        step.optimizers = []
+        shares[precision] = time_shares(step)
+    return {"seconds": {k: v.tolist() for k, v in seconds.items()}, "time_shares": shares}
 
 
 def segments(
-    run: Run,
-    dataset: Dataset,
-    computes: Mapping[str, Compute],
-    batches: int,
-    checkpoint: Path,
-    progress: Progress,
+    runs: Mapping[Precision, Run], dataset: Dataset, batches: int, checkpoint: Path
 ) -> dict[str, Action]:
-    """Our loops and steps that are timed in turn; ``checkpoint`` is where one is written."""
-    views = augmented_views(dataset.x_train, run.recipe)
-    loops = {
-        precision: OurLoop(run, dataset, views, compute, batches, progress)
-        for precision, compute in computes.items()
-    }
-    steps = {precision: bare_step(run, dataset, compute) for precision, compute in computes.items()}
-    stepped = with_gradients(run, dataset, computes["float32"])
-    optimizers = {
-        precision: optimizer_step(run, dataset, compute) for precision, compute in computes.items()
-    }
-    orthogonal = {
-        f"orthogonal {precision}": optimizer_step(run, dataset, compute, always_orthogonal=True)
-        for precision, compute in computes.items()
-        if cycle_of(run) > 1  # else every step has it
-    }
-    return {
-        **{f"loop {precision}": loop for precision, loop in loops.items()},
-        **{f"bare {precision}": repeated(step, batches) for precision, step in steps.items()},
-        **{f"optimizer {each}": repeated(step, batches) for each, step in optimizers.items()},
-        **orthogonal,
-        "batches": batch_making(run, dataset, views, batches),
+    """What is timed of a network's run in each precision; ``checkpoint`` is where one is written.
+
+    "orthogonal …" is one step of the optimisers, with the work that the study's do in some.
+    """
+    actions: dict[str, Action] = {}
+    first = runs["float32"]
+    views, stepped = augmented_views(dataset.x_train, first.recipe), BareStep(first, dataset)
+    stepped()
+    for precision, run in runs.items():
+        optimize = optimizer_step(BareStep(run, dataset))
+        actions |= {
+            f"loop {precision}": our_loop(run, dataset, views, batches),
+            f"bare {precision}": repeated(BareStep(run, dataset), batches),
+            f"optimizer {precision}": repeated(optimize, batches),
+        }
+        if cycle_of(run) > 1:
+            actions[f"orthogonal {precision}"] = optimizer_step(BareStep(run, dataset), True)
+    return actions | {
+        "batches": batch_making(first, dataset, views, batches),
         "norms": repeated(lambda: gradient_norms(stepped.network), batches),
-        "views": lambda: augmented_views(dataset.x_train, run.recipe),
-        "checkpoint": lambda: save_checkpoint(checkpoint, loops["float32"].state),
+        "views": lambda: augmented_views(dataset.x_train, first.recipe),
+        "checkpoint": lambda: save_checkpoint(checkpoint, stepped.state),
     }
 
 
-def product_size(setting: Setting) -> int:
-    """The side of the square matrices that are multiplied."""
-    return QUICK_PRODUCT_SIZE if setting.quick else PRODUCT_SIZE
+def ratios(row: Record, precision: str, product_size: int) -> dict[str, Quartiles]:
+    """What is compared, of one network in one precision, from the seconds in each round.
+
+    A checkpoint is written once per epoch, and the padded and mirrored images are made once per
+    training: a segment's share of both is added to our loop where the overhead is meant.
+    """
+    seconds = {name: np.array(values) for name, values in row["seconds"].items()}
+    kinds = ("loop", "bare", "optimizer")
+    loop, bare, optimizer = (seconds[f"{kind} {precision}"] for kind in kinds)
+    images, epochs = row["batches"] * row["batch_size"], row["batches"] / row["batches_per_epoch"]
+    once = seconds["checkpoint"] * epochs + seconds["views"] * epochs / row["epochs"]
+    flops_per_second = images * row["step_flops_per_image"] / bare
+    found = {
+        "usual_images_per_second": quartiles(images / seconds["usual"]),
+        "images_per_second": quartiles(images / loop),
+        "times_usual": ratio(seconds["usual"], loop),
+        "without_optimizer": ratio(seconds["usual"], loop - optimizer),
+        "overhead": quartiles((loop + once) / bare - 1),
+        "optimizer": ratio(optimizer, bare),
+        "batches": ratio(seconds["batches"], bare),
+        "norms": ratio(seconds["norms"], bare),
+        "of_product": ratio(flops_per_second, 2 * product_size**3 / seconds["product"]),
+    }
+    if f"orthogonal {precision}" in seconds:
+        always = row["batches"] * seconds[f"orthogonal {precision}"]
+        found["always_orthogonal"] = ratio(seconds["usual"], loop - optimizer + always)
+    return found
+
+
+Quantities = Mapping[str, tuple[str, int, int]]  # heading -> what of ``ratios``, decimals, scale
+
+USUAL: Quantities = {
+    "Ours, images/s": ("images_per_second", 0, 1),
+    "Times the usual": ("times_usual", 2, 1),
+    "Without the optimiser": ("without_optimizer", 2, 1),
+    "With every update orthogonal": ("always_orthogonal", 2, 1),
+}
+OVERHEAD: Quantities = {
+    "Overhead, %": ("overhead", 1, 100),
+    "Batches, %": ("batches", 1, 100),
+    "Gradient norms, %": ("norms", 1, 100),
+    "Optimiser, %": ("optimizer", 0, 100),
+}
+PRODUCT: Quantities = {"Of the product, %": ("of_product", 1, 100)}
+
+
+def markdown(record: Record) -> str:
+    """Three tables, each with what it says and how it was measured."""
+    precisions, size = record["precisions"], record["product_size"]
+    rows = [row | {each: ratios(row, each, size) for each in precisions} for row in record["rows"]]
+    names: list[Column] = [("Model", itemgetter("label")), ("Dataset", itemgetter("dataset"))]
+    usual = column("Usual, images/s", "float32", "usual_images_per_second", 0)
+    batches = ("Batches in a segment", lambda row: count(row["batches"]))
+    flops = ("MFLOPs per image", lambda row: digits(row["step_flops_per_image"] / 1e6))
+    shares = [each for precision in precisions for each in share_columns(precision)]
+    parts = [
+        "### Against the usual loop",
+        markdown_table(rows, [*names, usual, *columns(USUAL, precisions)]),
+        *(usual_summary(rows, each) for each in precisions),
+        usual_caption(record),
+        "### Against the bare step",
+        markdown_table(rows, [*names, *columns(OVERHEAD, precisions), batches]),
+        OVERHEAD_CAPTION,
+        "### Against a matrix product",
+        markdown_table(rows, [*names, flops, *columns(PRODUCT, precisions), *shares]),
+        product_caption(record),
+    ]
+    return "\n\n".join(parts)
+
+
+def columns(quantities: Quantities, precisions: Sequence[str]) -> list[Column]:
+    """Those of one table, for each precision."""
+    several = len(precisions) > 1
+    return [
+        column(f"{precision}: {heading}" if several else heading, precision, *quantity)
+        for precision in precisions
+        for heading, quantity in quantities.items()
+    ]
+
+
+def column(
+    heading: str, precision: str, quantity: str, decimals: int, scale: float = 1.0
+) -> Column:
+    """A median, with its quartiles where it has decimals; empty in rows that do not have it."""
+
+    def text(row: Record) -> str:
+        found = row[precision].get(quantity)
+        if found is None:
+            return ""
+        return between(found, decimals, scale) if decimals else count(scale * found.median)
+
+    return heading, text
+
+
+def share_columns(precision: str) -> list[Column]:
+    """What the time of forward and backward goes to."""
+
+    def arithmetic(row: Record) -> str:
+        return f"{100 * row['time_shares'][precision]['arithmetic']:.0f}"
+
+    def largest(row: Record) -> str:
+        return "{} {:.0%}".format(*next(iter(row["time_shares"][precision]["others"].items())))
+
+    return [("Arithmetic, % of time", arithmetic), ("Largest other operation", largest)]
+
+
+def usual_summary(rows: Sequence[Record], precision: str) -> str:
+    """The mean, the ends of the range, and what makes them."""
+    times = [row[precision]["times_usual"].median for row in rows]
+    least, most = (
+        f"{times[number]:.2f} times with {rows[number]['label']} on {rows[number]['dataset']}"
+        for number in (np.argmin(times), np.argmax(times))
+    )
+    return (
+        f"In {precision} ours trains on {geometric_mean(times):.2f} times as many images per "
+        f"second, the geometric mean over the networks: {most}, {least}. A small network waits for "
+        "its images: the usual loop cuts, mirrors and converts them one by one, ours a whole batch "
+        "with a few operations on tensors in memory. A large one spends its time in convolutions, "
+        "which both loops have."
+    )
+
+
+def usual_caption(record: Record) -> str:
+    """How the first table was measured, and what all three have in common."""
+    size = max(row["batch_size"] for row in record["rows"])
+    left_out = f" bfloat16 is left out: {record['left_out']}." if record["left_out"] else ""
+    return (
+        f"Medians over {record['rounds']} rounds, in brackets the quartiles, at batch size {size}; "
+        "in a round each loop trains on a segment of as many images. The usual loop: torchvision's "
+        "dataset, ToTensor and Normalize with crop and mirror image as in our recipe, a DataLoader "
+        "with 2 workers, as busy as in the middle of an epoch, float32 with the channels first, "
+        "Adam, the loss read in every step, batches of at most the usual 128, in a process of its "
+        "own with memory handled as it comes. Ours: the study's own loop with its optimisers and "
+        "gradient norms, which keeps the memory that it frees (`utils/machine.py`). Without the "
+        "optimiser: had its steps cost nothing. With every update orthogonal: had each step made "
+        f"its own for the large layers (`utils/training/optimizers.py`).{left_out}"
+    )
+
+
+OVERHEAD_CAPTION = """\
+What our loop takes on top of forward, loss, backward and optimiser on one batch that lies ready, in
+% of that step: the dearer the network, the less it weighs. It is the making of batches and the
+gradient norms, which the next columns have by themselves, the schedule, and a segment's share of a
+checkpoint and of the padded and mirrored images; below zero is chance. Optimiser: its part of the
+bare step."""
+
+
+def product_caption(record: Record) -> str:
+    """How the third table was measured."""
+    size, seconds = record["product_size"], np.array(record["rows"][0]["seconds"]["product"])
+    return (
+        f"FLOP/s of the bare step, as a share of a float32 product of two {size:,} × {size:,} "
+        "matrices on the same threads in the same rounds "
+        f"({quartiles(2 * size**3 / seconds).median / 1e9:,.0f} GFLOP/s in the first row's). What "
+        "is missing goes to batch-norm, pooling and ReLU, which do little with each number that "
+        "they read, and to layers too narrow to keep the processor busy. Convolutions have another "
+        "library than matrices and may be above 100 %. FLOPs are those of the convolutions and "
+        "matrix products of forward and backward; arithmetic: their share of its time, by torch's "
+        "profiler."
+    )

@@ -6,11 +6,20 @@ What is ours in it are the arrays: they are set as the dataset's ``data`` and ``
 both loops train on the same images, augmented as in our recipe. Its batches are of the usual 128:
 a large batch of ours must not slow down its learning. The crop is padded with black as usual, which
 is cheaper here than the reflected border of ours.
+
+It is timed in a process of its own (``UsualProcess``), as people run it. How memory is kept
+(``utils.machine``) is decided for a whole process, and the usual loop does without that. And a
+DataLoader forks its process: afterwards the first write to every page of memory costs extra, which
+whatever is timed next in the same process would pay for.
 """
 
 import contextlib
 import itertools
+import multiprocessing
+import pickle
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 import torch
 from torch import Tensor, nn
@@ -21,28 +30,12 @@ from torchvision.datasets import CIFAR10, MNIST, VisionDataset
 import models
 from utils.data.dataset import Dataset
 from utils.experiment import Recipe, Run
+from utils.training.checkpoint import seed_everything
 
 WORKERS = 2
 PREFETCHED = 2 * WORKERS  # batches; the DataLoader's own choice of 2 for each worker
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 128  # or our recipe's, where that is smaller still
-
-
-class MNISTInMemory(MNIST):
-    """torchvision's MNIST with the given images in place of its files; ``__getitem__`` is its."""
-
-    def __init__(self, images: Tensor, labels: Tensor, transform: nn.Module) -> None:
-        VisionDataset.__init__(self, transform=transform)  # MNIST's own would look for files
-        self.data, self.targets = images.squeeze(1), labels  # [images, 28, 28], as it keeps them
-
-
-class CIFAR10InMemory(CIFAR10):
-    """torchvision's CIFAR10 with the given images in place of its files, likewise."""
-
-    def __init__(self, images: Tensor, labels: Tensor, transform: nn.Module) -> None:
-        VisionDataset.__init__(self, transform=transform)
-        self.data = images.permute(0, 2, 3, 1).contiguous().numpy()  # [images, 32, 32, 3]
-        self.targets = labels.tolist()
 
 
 def usual_batch_size(recipe: Recipe) -> int:
@@ -64,26 +57,36 @@ def usual_transform(dataset: Dataset, recipe: Recipe) -> transforms.Compose:
 
 
 def usual_dataset(dataset: Dataset, recipe: Recipe) -> VisionDataset:
-    """The train split as torchvision's dataset: item -> ``[channels, height, width]``, label."""
-    kind = {"mnist": MNISTInMemory, "cifar10": CIFAR10InMemory}[dataset.name]
-    transform = usual_transform(dataset, recipe)
-    return kind(dataset.x_train.cpu(), dataset.y_train.cpu(), transform)
+    """The train split as torchvision's dataset, with our images in place of its files.
+
+    An item is ``[channels, height, width]`` and a label, by its own ``__getitem__``.
+    """
+    images, labels = dataset.x_train.cpu(), dataset.y_train.cpu()
+    kind = {"mnist": MNIST, "cifar10": CIFAR10}[dataset.name]
+    usual = kind.__new__(kind)
+    VisionDataset.__init__(usual, transform=usual_transform(dataset, recipe))
+    if kind is MNIST:  # as each keeps them
+        usual.data, usual.targets = images.squeeze(1), labels
+    else:
+        usual.data = images.permute(0, 2, 3, 1).contiguous().numpy()
+        usual.targets = labels.tolist()
+    return usual
 
 
 class UsualLoop:
-    """A network of the study with everything that the usual loop trains it with."""
+    """A network of the study with everything that the usual loop trains it with, on its device."""
 
-    def __init__(self, run: Run, dataset: Dataset, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, run: Run, dataset: Dataset) -> None:
+        self.device = torch.device(run.compute.device)
         self.batch_size = usual_batch_size(run.recipe)
-        self.network = models.build(run.model, **run.overrides).to(device)
+        self.network = models.build(run.network, **run.overrides).to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=LEARNING_RATE)
         self.loader = DataLoader(
             usual_dataset(dataset, run.recipe),
             batch_size=self.batch_size,
             shuffle=True,
             num_workers=WORKERS,
-            pin_memory=device.type == "cuda",
+            pin_memory=self.device.type == "cuda",
         )
         self.loaded: Iterator[Sequence[Tensor]] | None = None  # of a segment: images and labels
 
@@ -104,19 +107,62 @@ class UsualLoop:
             running_loss += loss.item()
         return running_loss
 
-    @contextlib.contextmanager
-    def running(self, images: int) -> Iterator[Callable[[], float]]:
-        """Gives what trains on this many images, as in the middle of an epoch.
+    def start(self) -> None:
+        """Comes to the middle of an epoch.
 
-        ``images`` is a multiple of the batch size.
-
-        What the workers make ready before the first step is trained on before this is entered, so
-        that a network which waits for its images does not find some waiting. On leaving, the
-        workers are gone: none works on while another loop is timed.
+        What the workers make ready before the first step is trained on, so that a network which
+        waits for its images does not find some waiting.
         """
-        self.loaded, batches = iter(self.loader), images // self.batch_size
+        self.loaded = iter(self.loader)
+        self.train_on(itertools.islice(self.loaded, PREFETCHED))
+
+    def go_on(self, images: int) -> None:
+        """Trains on the next ``images``, a multiple of the batch size."""
+        self.train_on(itertools.islice(self.loaded, images // self.batch_size))
+
+    def stop(self) -> None:
+        """Ends the workers and waits for them: none works on while another loop is timed."""
+        self.loaded = None  # the only reference
+
+
+class UsualProcess(ProcessPoolExecutor):
+    """Trains with the usual loop elsewhere, one network after the other; to be used in ``with``."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would inherit our memory
+        super().__init__(1, context, _prepare, (multiprocessing.get_start_method(),))
+
+    def take(self, run: Run, dataset: Dataset) -> None:
+        """Makes the loop for this network; the one before it is forgotten."""
+        # as bytes: tensors would be moved into shared memory, of which a container has little
+        self.submit(_take, run, pickle.dumps(dataset.to("cpu"))).result()
+
+    @contextlib.contextmanager
+    def running(self, images: int) -> Iterator[Callable[[], None]]:
+        """Gives what trains on this many images, as in the middle of an epoch."""
+        self.submit(_call, "start").result()
         try:
-            self.train_on(itertools.islice(self.loaded, PREFETCHED))
-            yield lambda: self.train_on(itertools.islice(self.loaded, batches))
+            yield lambda: self.submit(_call, "go_on", images).result()
         finally:
-            self.loaded = None  # the only reference: the workers end with it, and are waited for
+            self.submit(_call, "stop").result()
+
+
+# what follows runs in the other process
+
+_loops: list[UsualLoop] = []  # the one that was taken last
+
+
+def _prepare(start_method: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that gives the work
+    # a spawned process would spawn the DataLoader's workers too, which takes seconds
+    multiprocessing.set_start_method(start_method, force=True)
+
+
+def _take(run: Run, dataset: bytes) -> None:
+    torch.set_num_threads(run.compute.threads)
+    seed_everything(run.seed)
+    _loops[:] = [UsualLoop(run, pickle.loads(dataset))]
+
+
+def _call(method: str, *arguments: int) -> None:
+    getattr(_loops[0], method)(*arguments)

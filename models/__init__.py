@@ -12,7 +12,7 @@ from models.convolutional import (
 )
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from models.fully_connected import DeepFCNet, FCNet
-from models.registry import MODELS, UnknownModelError, build, unknown
+from models.registry import MODELS, UnknownModelError, build, unknown_message
 from models.residual import (
     BasicResidualBlock,
     BlockNet,
@@ -48,5 +48,5 @@ __all__ = [
     "UnknownModelError",
     "WideResidualBlock",
     "build",
-    "unknown",
+    "unknown_message",
 ]

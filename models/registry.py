@@ -1,12 +1,13 @@
-"""Displayed name -> network: the one list of what the tables can hold.
+"""Name -> network, its family and its colour: the one list of what the tables can hold.
 
-To add a network of your own: write its class in this folder, add a line to ``MODELS``, name it
-in an experiment of one of the scripts.
+To add a network of your own: write its class in this folder, add a line to ``MODELS``, give it a
+row in an experiment of one of the scripts.
 """
 
 import difflib
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from torch import nn
 
@@ -17,7 +18,6 @@ from models.convolutional import (
     CNN7x7,
     DeepCNN,
     MediumCNN,
-    ShallowCNN,
     SimpleCNN,
 )
 from models.fully_connected import DeepFCNet, FCNet
@@ -31,34 +31,47 @@ from models.residual import (
     WideResidualBlock,
 )
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "FCNet": FCNet,
-    "SimpleCNN": SimpleCNN,
-    "CNNWithResidual": CNNWithResidual,
-    "DeepFCNet": DeepFCNet,
-    "CNNWithResidualReg": CNNWithResidualReg,
-    "CNN3x3": CNN3x3,
-    "CNN5x5": CNN5x5,
-    "CNN7x7": CNN7x7,
-    "CNN1x1+3x3": CNN1x1_3x3,
-    # the same four shapes at 60,362 parameters, give or take 1 %
-    "CNN3x3-60k": CNN3x3,
-    "CNN5x5-60k": partial(CNN5x5, widths=(24, 47)),
-    "CNN7x7-60k": partial(CNN7x7, widths=(21, 34)),
-    "CNN1x1+3x3-60k": partial(CNN1x1_3x3, widths=(16, 32, 32, 59)),
-    "ShallowCNN": ShallowCNN,
-    "MediumCNN": MediumCNN,
-    "DeepCNN": DeepCNN,
-    "ResNetLikeCNN": ResNetLikeCNN,
+# Okabe and Ito, Color Universal Design (2008): told apart by the common kinds of colour blindness
+BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
+ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
+
+CONNECTED, PLAIN, RESIDUAL = "fully connected", "plain convolutional", "residual"
+
+
+class Network(NamedTuple):
+    """A network that the tables can hold."""
+
+    build: Callable[..., nn.Module]
+    family: str
+    colour: str  # in every figure; networks that share a figure differ in it
+
+
+MODELS = {
+    "FCNet": Network(FCNet, CONNECTED, BLACK),
+    "SimpleCNN": Network(SimpleCNN, PLAIN, BLUE),
+    "CNNWithResidual": Network(CNNWithResidual, RESIDUAL, VERMILLION),
+    "DeepFCNet": Network(DeepFCNet, CONNECTED, BLACK),
+    "CNNWithResidualReg": Network(CNNWithResidualReg, RESIDUAL, PURPLE),
+    "CNN3x3": Network(CNN3x3, PLAIN, BLUE),
+    "CNN5x5": Network(CNN5x5, PLAIN, ORANGE),
+    "CNN7x7": Network(CNN7x7, PLAIN, GREEN),
+    "CNN1x1+3x3": Network(CNN1x1_3x3, PLAIN, PURPLE),
+    # three of these shapes at CNN3x3's 60,362 parameters, give or take 1 %
+    "CNN5x5-60k": Network(partial(CNN5x5, widths=(24, 47)), PLAIN, ORANGE),
+    "CNN7x7-60k": Network(partial(CNN7x7, widths=(21, 34)), PLAIN, GREEN),
+    "CNN1x1+3x3-60k": Network(partial(CNN1x1_3x3, widths=(16, 32, 32, 59)), PLAIN, PURPLE),
+    "MediumCNN": Network(MediumCNN, PLAIN, GREEN),
+    "DeepCNN": Network(DeepCNN, PLAIN, ORANGE),
+    "ResNetLikeCNN": Network(ResNetLikeCNN, RESIDUAL, VERMILLION),
     # each residual block inside the same small network
-    "BasicBlockNet": partial(BlockNet, BasicResidualBlock, 64),
-    "BottleneckBlockNet": partial(BlockNet, BottleneckBlock, 64),
-    "WideBlockNet": partial(BlockNet, WideResidualBlock, 128),
+    "BasicBlockNet": Network(partial(BlockNet, BasicResidualBlock, 64), RESIDUAL, BLUE),
+    "BottleneckBlockNet": Network(partial(BlockNet, BottleneckBlock, 64), RESIDUAL, ORANGE),
+    "WideBlockNet": Network(partial(BlockNet, WideResidualBlock, 128), RESIDUAL, PURPLE),
 }
 
 
-def unknown(kind: str, name: str, known: list[str]) -> str:
-    """The message for a name that is not in a list: the closest match, then the whole list."""
+def unknown_message(kind: str, name: str, known: list[str]) -> str:
+    """For a name that is not in a list: the closest match, then the whole list."""
     lowered = {entry.lower(): entry for entry in known}
     close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
     hint = f"did you mean {lowered[close[0]]!r}? Known: " if close else "known: "
@@ -73,7 +86,7 @@ class UnknownModelError(KeyError):
 
 
 def build(name: str, **overrides: object) -> nn.Module:
-    """Builds the network with this displayed name: ``build("CNNWithResidual", in_channels=3)``.
+    """Builds the network with this name: ``build("CNNWithResidual", in_channels=3)``.
 
     ``overrides`` go to the network's constructor. Weights are drawn from torch's global
     generator: seed it first.
@@ -81,5 +94,5 @@ def build(name: str, **overrides: object) -> nn.Module:
     TypeError for an argument that the network does not take.
     """
     if name not in MODELS:
-        raise UnknownModelError(unknown("model", name, list(MODELS)))
-    return MODELS[name](**overrides)
+        raise UnknownModelError(unknown_message("model", name, list(MODELS)))
+    return MODELS[name].build(**overrides)

@@ -1,14 +1,19 @@
-"""Tiny fakes of the datasets, in every layout that the sources read."""
+"""Tiny fakes of the datasets, in every layout that the sources read; how tests compare them."""
 
 import gzip
 import hashlib
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
+from utils.data.dataset import Dataset, make_dataset
 from utils.data.sources import CIFAR10, KEYS, MNIST, Arrays, Official
+from utils.errors import UserError
 
 TINY_MNIST = replace(MNIST, train_images=20, test_images=10)
 TINY_CIFAR10 = replace(CIFAR10, train_images=20, test_images=10)
@@ -24,6 +29,11 @@ def make_arrays(official: Official, seed: int = 0) -> Arrays:
         arrays[f"x_{split}"] = rng.integers(0, 256, shape, dtype=np.uint8)
         arrays[f"y_{split}"] = rng.integers(0, 10, images, dtype=np.uint8)
     return arrays
+
+
+def make_tiny(official: Official, seed: int = 0) -> Dataset:
+    """The dataset of these random arrays."""
+    return make_dataset(make_arrays(official, seed), official.name, "tiny", official.classes)
 
 
 def write_npz(data_dir: Path, official: Official, arrays: Arrays) -> Path:
@@ -66,3 +76,18 @@ def write_pickles(data_dir: Path, official: Official, arrays: Arrays) -> Officia
 
 def md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def assert_same(a: Dataset, b: Dataset) -> None:
+    assert a.fingerprint == b.fingerprint
+    for name in ("x_train", "y_train", "x_test", "y_test"):
+        assert torch.equal(getattr(a, name), getattr(b, name)), name
+    assert (a.mean, a.std) == (b.mean, b.std)
+
+
+def error_of(action: Callable[[], object]) -> str:
+    """What the action says is wrong, in one line."""
+    with pytest.raises(UserError) as caught:
+        action()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -5,29 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.fake_records import make_experiment
 from utils import REPOSITORY, runner
-from utils.cli import build_parser, parse, warn_if_slower
+from utils.cli import build_parser, parse
 from utils.errors import UserError
-from utils.experiment import Experiment, Recipe, declared_runs
+from utils.experiment import Recipe, Row
 
 RECIPE = Recipe(epochs=10, optimizer="sgd", learning_rate=0.1, weight_decay=0.0)
-
-
-def experiment(name: str, *names: str) -> Experiment:
-    return Experiment(
-        name=name,
-        question="?",
-        dataset="cifar10",
-        models=names,
-        recipe=RECIPE,
-        varied=(),
-        held=(),
-        not_tuned=(),
-        figures=(),
-    )
-
-
-EXPERIMENTS = (experiment("kernel_size", "CNN3x3", "CNN5x5"), experiment("depth", "ShallowCNN"))
+EXPERIMENTS = (
+    make_experiment(recipe=RECIPE),
+    make_experiment([Row("ShallowCNN", "CNN3x3", seeds=(0, 3))], name="depth", recipe=RECIPE),
+)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +33,7 @@ EXPERIMENTS = (experiment("kernel_size", "CNN3x3", "CNN5x5"), experiment("depth"
         ("--threads 0", "--threads 0: must be between 1 and 1024"),
         ("--threads 99999999999", "--threads 99999999999: must be between 1 and 1024"),
         (
-            "--seeds 0 1 2",
+            "--seeds 0 1 3 2",
             "--seeds 1 2: not declared in kernel_size, depth, and such runs never enter the "
             "reported study; give an --out-dir of their own",
         ),
@@ -71,6 +59,12 @@ EXPERIMENTS = (experiment("kernel_size", "CNN3x3", "CNN5x5"), experiment("depth"
             "--no-train --fresh",
             "--no-train renders from the records at hand: not with --fresh, --measure",
         ),
+        (
+            "--weights --no-train",
+            "--weights keeps those of what is trained: not with --no-train, --measure",
+        ),
+        ("--jobs 0", "--jobs 0: must be between 1 and 256"),
+        ("--jobs 257", "--jobs 257: must be between 1 and 256"),
         ("--measure --fresh", "--measure trains nothing, --fresh trains again: give one of them"),
     ],
 )
@@ -119,7 +113,7 @@ def test_defaults_are_the_declared_study() -> None:
     assert options.experiments == EXPERIMENTS
     assert options.is_study
     assert options.train
-    assert (options.models, options.seeds, options.epochs) == (None, None, None)
+    assert (options.labels, options.seeds, options.epochs) == (None, None, None)
     assert options.results == REPOSITORY / "results"
 
 
@@ -130,13 +124,14 @@ def test_quick_output_stays_apart() -> None:
     assert not options.is_study
 
 
-def test_threads_are_set(tmp_path: Path) -> None:
-    before = torch.get_num_threads()
-    try:
-        parse(EXPERIMENTS, "", ["--threads", "1", "--out-dir", str(tmp_path)])
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
+@pytest.mark.parametrize(
+    "flags, threads", [("--threads 3 --jobs 2", 3), ("--jobs 2", 4), ("--jobs 64", 1), ("", 8)]
+)
+def test_runs_at_once_share_the_threads_that_were_not_asked_for(
+    flags: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert parse(EXPERIMENTS, "", flags.split()).threads == threads
 
 
 def test_help_explains_each_flag_with_its_default() -> None:
@@ -144,32 +139,3 @@ def test_help_explains_each_flag_with_its_default() -> None:
     for action in parser._actions[1:]:
         assert "default:" in action.help, action.option_strings
     assert "what it is" in parser.format_help()
-
-
-def test_runs_keep_the_declared_order_and_share_the_recipe() -> None:
-    runs = declared_runs(EXPERIMENTS[0], models=("CNN5x5", "CNN3x3"), seeds=(1, 0))
-    found = [(run.model, run.seed) for run in runs]
-    assert found == [("CNN3x3", 1), ("CNN5x5", 1), ("CNN3x3", 0), ("CNN5x5", 0)]
-    assert {run.recipe for run in declared_runs(EXPERIMENTS[0])} == {RECIPE}
-
-
-@pytest.mark.parametrize(
-    "precision, native, speed, warning",
-    [
-        ("float32", False, 0.1, None),
-        ("bfloat16", True, 0.95, None),  # a tie
-        ("bfloat16", True, 0.85, "cpu has bfloat16, but a convolution takes 1.2 times as long as"),
-        ("bfloat16", True, 0.5, "cpu has bfloat16, but a convolution takes 2.0 times as long as"),
-        ("bfloat16", False, 1.9, "cpu has no native bfloat16: it is emulated, many times slower"),
-    ],
-)
-def test_a_precision_that_is_slower_is_warned_of(
-    precision: str, native: bool, speed: float, warning: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("utils.cli.has_native_bfloat16", lambda device: native)
-    monkeypatch.setattr("utils.cli.bfloat16_speed", lambda device: speed)
-    found = warn_if_slower(torch.device("cpu"), precision)
-    if warning is None:
-        assert found is None
-    else:
-        assert found.startswith(warning) and found.endswith("--precision float32")

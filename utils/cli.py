@@ -8,20 +8,19 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
 import models
 from utils import REPOSITORY
 from utils.errors import UserError
-from utils.experiment import Experiment
+from utils.experiment import Experiment, Precision
+from utils.machine import check_device, check_threads
 from utils.recipes import QUICK_EPOCHS
-from utils.records.environment import bfloat16_speed, has_native_bfloat16
 
 MAX_EPOCHS = 10
-MAX_THREADS = 1024
-SLOWER = 0.9  # times the speed of float32: from here on down it is not chance that is seen
+MAX_JOBS = 256
 
 
 @dataclass(frozen=True)
@@ -29,28 +28,39 @@ class Options:
     """What the user asked for, all of it valid."""
 
     experiments: tuple[Experiment, ...]
-    models: tuple[str, ...] | None  # None: all of each experiment
+    labels: tuple[str, ...] | None  # of rows; None: all of each experiment
     seeds: tuple[int, ...] | None  # None: the declared ones
     epochs: int | None  # None: the declared ones
     data_dir: Path
     out_dir: Path
     device: torch.device | None  # None: that of the records at hand, else automatic
-    precision: str | None  # None: that of the records at hand, else float32
+    precision: Precision | None  # None: that of the records at hand, else float32
     quick: bool
     fresh: bool
     measure: bool
     train: bool
-    weights: bool = False
+    weights: bool
+    threads: int  # of each run
+    jobs: int  # runs at once
+    folder: str = ""  # below results/ and plots/, of what is not the study itself
 
     @property
     def results(self) -> Path:
         """Where records and tables go."""
-        return self.out_dir / "results" / "quick" if self.quick else self.out_dir / "results"
+        return self._below("results") / self.folder
+
+    @property
+    def also(self) -> Path | None:
+        """Where the study's own records are, which serve others too; None for itself."""
+        return self._below("results") if self.folder else None
 
     @property
     def plots(self) -> Path:
         """Where figures go."""
-        return self.out_dir / "plots" / "quick" if self.quick else self.out_dir / "plots"
+        return self._below("plots") / self.folder
+
+    def _below(self, name: str) -> Path:
+        return self.out_dir / name / "quick" if self.quick else self.out_dir / name
 
     @property
     def is_study(self) -> bool:
@@ -66,150 +76,121 @@ class OneLineParser(argparse.ArgumentParser):
         raise UserError(f"{message}; see --help")
 
 
-def build_parser(experiments: Sequence[Experiment], description: str) -> argparse.ArgumentParser:
+def flags(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Group -> flag -> what argparse takes; ``names`` are the script's experiments."""
+    return {
+        "what is done": {
+            "--quick": switch(
+                "minutes instead of hours, no dataset and no network: real digits and a synthetic "
+                f"stand-in for CIFAR-10, {QUICK_EPOCHS} epochs; goes to results/quick/ and "
+                "plots/quick/ (default: the full study)"
+            ),
+            "--fresh": switch(
+                "forget the records of the selected runs and train them again; to go on after an "
+                "interruption, leave it out (default: keep them)"
+            ),
+            "--measure": switch(
+                "measure speed again and train nothing (default: measure what was not measured yet)"
+            ),
+            "--no-train": switch(
+                "only render tables, figures and README from the records (default: train what is "
+                "missing first)"
+            ),
+            "--weights": switch(
+                "keep the final weights of each network that is trained now, as float32 "
+                "safetensors beside its record (default: the record alone)"
+            ),
+        },
+        "which runs": {
+            "--experiments": several(f"only these, of: {', '.join(names)} (default: all)"),
+            "--models": several("only these rows, by their names in the tables (default: all)"),
+            "--seeds": several(
+                "train each model once with each of these seeds; others than the declared ones "
+                "need an --out-dir of their own (default: the declared ones)",
+                int,
+            ),
+            "--epochs": number(
+                f"1 to {MAX_EPOCHS}; another number than the declared one needs an --out-dir of "
+                f"its own (default: the declared number, {QUICK_EPOCHS} with --quick)"
+            ),
+        },
+        "where and how": PLACE,
+    }
+
+
+def switch(text: str) -> dict[str, Any]:
+    """A flag without a value."""
+    return {"action": "store_true", "help": text}
+
+
+def several(text: str, kind: type = str) -> dict[str, Any]:
+    """A flag with one value or more."""
+    return {"nargs": "+", "type": kind, "metavar": "N" if kind is int else "NAME", "help": text}
+
+
+def number(text: str, default: int | None = None) -> dict[str, Any]:
+    """A flag with a whole number."""
+    return {"type": int, "metavar": "N", "default": default, "help": text}
+
+
+def folder(text: str, default: Path) -> dict[str, Any]:
+    """A flag with a folder."""
+    return {"type": Path, "metavar": "DIR", "default": default, "help": text}
+
+
+# flags about folders and the machine, which the benchmarks have too
+PLACE: dict[str, dict[str, Any]] = {
+    "--data-dir": folder(
+        "where mnist.npz and cifar10.npz or torchvision's files are, or are downloaded to "
+        "(default: data/ of the repository)",
+        REPOSITORY / "data",
+    ),
+    "--out-dir": folder(
+        "holds results/ and plots/ (default: the repository, whose README is then rendered)",
+        REPOSITORY,
+    ),
+    "--device": {
+        "help": "auto, cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU "
+        "(default: that of the records at hand, else auto)"
+    },
+    "--precision": {
+        "choices": ("float32", "bfloat16"),
+        "help": "bfloat16 trains under autocast, faster on many processors and slower on others; "
+        "one for all rows of a table (default: that of the records at hand, else float32)",
+    },
+    "--threads": number(
+        f"CPU threads of each run (default: torch's own choice, here {torch.get_num_threads()}, "
+        "divided by --jobs)"
+    ),
+    "--jobs": number(
+        "train N networks at once, each in a process of its own, the longest first; the records "
+        "are those of as many threads one after another (default: 1)",
+        default=1,
+    ),
+}
+
+
+def build_parser(experiments: Sequence[Experiment], description: str | None) -> OneLineParser:
     """All flags with their help; ``description`` is the script's docstring."""
     parser = OneLineParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add_what(parser.add_argument_group("what is done"))
-    add_which(parser.add_argument_group("which runs"), [each.name for each in experiments])
-    add_where(parser.add_argument_group("where and how"))
+    for title, group in flags([each.name for each in experiments]).items():
+        added = parser.add_argument_group(title)
+        for flag, settings in group.items():
+            added.add_argument(flag, **settings)
     return parser
 
 
-def add_what(group: argparse._ArgumentGroup) -> None:
-    """Flags that choose between training, measuring and rendering."""
-    group.add_argument(
-        "--quick",
-        action="store_true",
-        help="minutes instead of hours, no dataset and no network: real digits and a synthetic "
-        f"stand-in for CIFAR-10, {QUICK_EPOCHS} epochs; goes to results/quick/ and plots/quick/ "
-        "(default: the full study)",
-    )
-    group.add_argument(
-        "--fresh",
-        action="store_true",
-        help="forget the records of the selected runs and train them again; to go on after an "
-        "interruption, leave it out (default: keep them)",
-    )
-    group.add_argument(
-        "--measure",
-        action="store_true",
-        help="measure speed again and train nothing (default: measure what was not measured yet)",
-    )
-    group.add_argument(
-        "--no-train",
-        action="store_true",
-        help="only render tables, figures and README from the records (default: train what is "
-        "missing first)",
-    )
-    group.add_argument(
-        "--weights",
-        action="store_true",
-        help="keep the final weights of each network that is trained now, as float32 safetensors "
-        "beside its record (default: the record alone)",
-    )
-
-
-def add_which(group: argparse._ArgumentGroup, names: Sequence[str]) -> None:
-    """Flags that select runs; ``names`` are the script's experiments."""
-    group.add_argument(
-        "--experiments",
-        nargs="+",
-        metavar="NAME",
-        help=f"only these, of: {', '.join(names)} (default: all)",
-    )
-    group.add_argument(
-        "--models",
-        nargs="+",
-        metavar="NAME",
-        help="only these models, by the names in the tables (default: all)",
-    )
-    group.add_argument(
-        "--seeds",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="train each model once with each of these seeds; others than the declared ones need "
-        "an --out-dir of their own (default: the declared ones)",
-    )
-    group.add_argument(
-        "--epochs",
-        type=int,
-        metavar="N",
-        help=f"1 to {MAX_EPOCHS}; another number than the declared one needs an --out-dir of its "
-        f"own (default: the declared number, {QUICK_EPOCHS} with --quick)",
-    )
-
-
-def add_where(group: argparse._ArgumentGroup) -> None:
-    """Flags about folders and the machine."""
-    add_data_dir(group)
-    add_out_dir(group, "results/ and plots/", "the repository, whose README is then rendered")
-    add_device(group)
-    add_precision(group)
-    add_threads(group)
-
-
-def add_data_dir(group: argparse._ActionsContainer) -> None:
-    """``--data-dir``."""
-    group.add_argument(
-        "--data-dir",
-        type=Path,
-        default=REPOSITORY / "data",
-        metavar="DIR",
-        help="where mnist.npz and cifar10.npz or torchvision's files are, or are downloaded to "
-        "(default: data/ of the repository)",
-    )
-
-
-def add_out_dir(group: argparse._ActionsContainer, holds: str, default: str) -> None:
-    """``--out-dir``; the help says what it holds, and what it is by default."""
-    group.add_argument(
-        "--out-dir",
-        type=Path,
-        default=REPOSITORY,
-        metavar="DIR",
-        help=f"holds {holds} (default: {default})",
-    )
-
-
-def add_device(group: argparse._ActionsContainer) -> None:
-    """``--device``."""
-    group.add_argument(
-        "--device",
-        help="auto, cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU "
-        "(default: that of the records at hand, else auto)",
-    )
-
-
-def add_precision(group: argparse._ActionsContainer) -> None:
-    """``--precision``."""
-    group.add_argument(
-        "--precision",
-        choices=("float32", "bfloat16"),
-        help="bfloat16 trains under autocast, faster on many processors and slower on others; one "
-        "for all rows of a table (default: that of the records at hand, else float32)",
-    )
-
-
-def add_threads(group: argparse._ActionsContainer) -> None:
-    """``--threads``."""
-    group.add_argument(
-        "--threads",
-        type=int,
-        metavar="N",
-        default=torch.get_num_threads(),
-        help="CPU threads (default: torch's own choice, here %(default)s)",
-    )
-
-
 def parse(
-    experiments: Sequence[Experiment], description: str, argv: Sequence[str] | None = None
+    experiments: Sequence[Experiment],
+    description: str,
+    argv: Sequence[str] | None = None,
+    folder: str = "",
 ) -> Options:
-    """Command line -> checked options; sets torch's thread count.
+    """Command line -> checked options.
 
     Raises: UserError for the first bad value.
     """
@@ -223,7 +204,7 @@ def parse(
     selected = select_experiments(experiments, arguments.experiments)
     options = Options(
         experiments=selected,
-        models=check_models(selected, arguments.models),
+        labels=check_labels(selected, arguments.models),
         seeds=check_seeds(arguments.seeds),
         epochs=arguments.epochs,
         data_dir=arguments.data_dir,
@@ -235,23 +216,15 @@ def parse(
         measure=arguments.measure,
         train=not arguments.no_train and not arguments.measure,
         weights=arguments.weights,
+        threads=threads_of_a_run(arguments.threads, arguments.jobs),
+        jobs=arguments.jobs,
+        folder=folder,
     )
     check_epochs(options)
     check_study_seeds(options)
-    use_threads(arguments.threads)
     check_writable(options.results)
     check_writable(options.plots)
     return options
-
-
-def use_threads(number: int) -> None:
-    """Sets torch's thread count.
-
-    Raises: UserError for a number that cannot be meant.
-    """
-    if not 1 <= number <= MAX_THREADS:
-        raise UserError(f"--threads {number}: must be between 1 and {MAX_THREADS}")
-    torch.set_num_threads(number)
 
 
 def select_experiments(
@@ -261,18 +234,25 @@ def select_experiments(
     known = [experiment.name for experiment in experiments]
     for name in names or ():
         if name not in known:
-            raise UserError(f"--experiments: {models.unknown('experiment', name, known)}")
+            raise UserError(f"--experiments: {models.unknown_message('experiment', name, known)}")
     return tuple(each for each in experiments if names is None or each.name in names)
 
 
-def check_models(
+def threads_of_a_run(threads: int | None, jobs: int) -> int:
+    """As asked for, else torch's own choice, divided among the runs that share the machine."""
+    if not 1 <= jobs <= MAX_JOBS:
+        raise UserError(f"--jobs {jobs}: must be between 1 and {MAX_JOBS}")
+    return check_threads(max(1, torch.get_num_threads() // jobs) if threads is None else threads)
+
+
+def check_labels(
     experiments: Sequence[Experiment], names: Sequence[str] | None
 ) -> tuple[str, ...] | None:
     """The named models, all of which the selected experiments hold."""
-    known = list(dict.fromkeys(model for each in experiments for model in each.models))
+    known = list(dict.fromkeys(label for each in experiments for label in each.labels))
     for name in names or ():
         if name not in known:
-            raise UserError(f"--models: {models.unknown('model', name, known)}")
+            raise UserError(f"--models: {models.unknown_message('model', name, known)}")
     return tuple(names) if names else None
 
 
@@ -282,33 +262,6 @@ def check_seeds(seeds: Sequence[int] | None) -> tuple[int, ...] | None:
         if not 0 <= seed < 2**32:
             raise UserError(f"--seeds {seed}: must be between 0 and {2**32 - 1}")
     return tuple(dict.fromkeys(seeds)) if seeds else None
-
-
-def automatic_device() -> torch.device:
-    """CUDA where there is one, else the CPU. MPS is never chosen by itself: its gradients have
-    been silently wrong (pytorch#107214).
-    """
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def check_device(name: str | None) -> torch.device | None:
-    """The device of that name, which is there."""
-    if name in (None, "auto"):
-        return automatic_device() if name else None
-    allowed = "must be auto, cpu, cuda, cuda:N or mps"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device {name!r}: {allowed}") from error
-    if device.type not in ("cpu", "cuda", "mps") or name.startswith("cpu:"):
-        raise UserError(f"--device {name!r}: {allowed}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; use cpu"
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("--device mps: torch sees no MPS device here; use cpu")
-    return device
 
 
 def check_epochs(options: Options) -> None:
@@ -330,7 +283,12 @@ def check_epochs(options: Options) -> None:
 
 def check_study_seeds(options: Options) -> None:
     """Seeds that were not declared never enter the reported study."""
-    declared = {seed for each in options.experiments for seed in each.seeds}
+    declared = {
+        seed
+        for each in options.experiments
+        for seeds in (each.seeds, *(row.seeds or () for row in each.rows))
+        for seed in seeds
+    }
     names = [each.name for each in options.experiments]
     others = [str(seed) for seed in options.seeds or () if seed not in declared]
     if options.is_study and others:
@@ -351,21 +309,3 @@ def check_writable(folder: Path, remedy: str = "give another --out-dir") -> None
             pass
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror}); {remedy}") from error
-
-
-def warn_if_slower(device: torch.device, precision: str) -> str | None:
-    """A sentence where the precision is slower than float32 on this device."""
-    if precision == "float32":
-        return None
-    if not has_native_bfloat16(device):
-        return (
-            f"{device.type} has no native bfloat16: it is emulated, many times slower than "
-            "--precision float32"
-        )
-    speed = bfloat16_speed(device)
-    if speed > SLOWER:
-        return None
-    return (
-        f"{device.type} has bfloat16, but a convolution takes {1 / speed:.1f} times as long as "
-        "with --precision float32"
-    )

@@ -1,5 +1,6 @@
 """The one exception whose message is written for the person at the terminal, and exit codes."""
 
+import gc
 import sys
 from collections.abc import Callable
 
@@ -12,8 +13,12 @@ class UserError(Exception):
     """
 
 
+class SomeFailed(Exception):
+    """Some runs of a command failed, which has told of each; the others are finished."""
+
+
 def exit_code(command: Callable[[], object], if_interrupted: str) -> int:
-    """Runs a command; returns 0, 2 for a mistake of the user's, 130 for Ctrl-C.
+    """Runs a command; returns 0, 1 where a run failed, 2 for a user's mistake, 130 for Ctrl-C.
 
     ``if_interrupted`` says what the same command does next time.
     """
@@ -22,7 +27,11 @@ def exit_code(command: Callable[[], object], if_interrupted: str) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except SomeFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"interrupted; {if_interrupted}", file=sys.stderr)
+        gc.freeze()  # or the interpreter looks through all that torch has before it ends: seconds
         return 130
     return 0

@@ -1,17 +1,24 @@
-"""What an experiment is, as data: the scripts declare it, everything else reads it.
+"""What is trained and why, as data: the scripts declare it, everything else reads it.
 
-Experiment = question + models + recipe + seeds
-Run        = one model of it, trained once with one seed -> one record on disk
+    Experiment = question + rows + recipe + seeds
+    Row        = what the table calls it, and the network, data, recipe and precision behind it
+    Run        = a row's network trained once with one seed -> one record on disk
+
+Two rows with the same run behind them, in one experiment or in two, share its record: it is
+trained, stored and measured once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+Precision = Literal["float32", "bfloat16"]
+Part = Literal["train", "train minus validation"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; one recipe serves all models of an experiment."""
+    """How a network is trained; one recipe serves all rows of an experiment."""
 
     epochs: int
     optimizer: Literal["adamw", "sgd"]
@@ -28,6 +35,83 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Compute:
+    """Where and how precisely a run is trained: its result depends on it, down to the last bit."""
+
+    device: str = "cpu"  # as torch calls it: cpu, cuda, cuda:1, mps
+    precision: Precision = "float32"  # bfloat16 is autocast: the parameters stay float32
+    threads: int = 1  # of torch's, on the processor
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network, trained once; what a row makes of it is in ``Row.run``."""
+
+    network: str  # a name of models.MODELS
+    dataset: str  # mnist or cifar10
+    recipe: Recipe
+    seed: int  # drives the initial weights, the data order, the augmentation and the dropout
+    overrides: Mapping[str, object] = field(default_factory=dict)  # for models.build
+    part: Part = "train"  # of the train split; what is left out of it is for validation
+    name: str = ""  # of its files, without the seed, see ``Row.run_name``
+    compute: Compute = Compute()
+
+    @property
+    def title(self) -> str:
+        """What messages call it, as in "cifar10 CNN3x3 seed 0"; no two runs share it."""
+        return f"{self.dataset} {self.name} seed {self.seed}"
+
+
+class Styled(Protocol):
+    """How a network is drawn: what ``models.MODELS`` says of each."""
+
+    family: str  # fully connected, plain convolutional or residual
+    colour: str  # as in "#0072B2"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: its label, and in what its run differs from the experiment's others."""
+
+    label: str
+    network: str = ""  # a name of models.MODELS; empty: the label is one
+    overrides: Mapping[str, object] = field(default_factory=dict)  # for models.build
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # the fields of the recipe that differ
+    part: Part = "train"  # of the train split that is trained on
+    precision: Precision | None = None  # None: that of the command
+    seeds: tuple[int, ...] | None = None  # None: the experiment's
+
+    @property
+    def run_name(self) -> str:
+        """What its runs' files are called: the network, and what it does not share with others.
+
+        As in "CNN3x3" or "CNN3x3-epochs=2-train_minus_validation".
+        """
+        varied = {**self.overrides, **self.recipe}
+        parts = [self.network or self.label, *(f"{k}={_plain(v)}" for k, v in varied.items())]
+        parts += [] if self.part == "train" else [self.part.replace(" ", "_")]
+        return "-".join([*parts, *([self.precision] if self.precision else [])])
+
+    def run(self, dataset: str, recipe: Recipe, seed: int, compute: Compute) -> Run:
+        """Its run with this seed; ``recipe`` and ``compute`` are those that all rows share."""
+        return Run(
+            network=self.network or self.label,
+            dataset=dataset,
+            recipe=replace(recipe, **self.recipe),
+            seed=seed,
+            overrides=self.overrides,
+            part=self.part,
+            name=self.run_name,
+            compute=replace(compute, precision=self.precision or compute.precision),
+        )
+
+
+def _plain(value: object) -> str:
+    """A value as it stands in a file's name."""
+    return "x".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+@dataclass(frozen=True)
 class LayerCase:
     """A layer or block to be measured by itself, beside what it is compared with."""
 
@@ -40,61 +124,53 @@ class LayerCase:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A question, the networks that answer it, and what is held equal between them."""
+    """A question, the rows that answer it, and what is held equal between them."""
 
     name: str  # the folder below results/ and plots/
     question: str  # stands above the table
     varied: tuple[str, ...]  # what differs between the rows on purpose
     held: tuple[str, ...]  # what is equal for all of them
     not_tuned: tuple[str, ...]  # what may favour one of them by chance: a caveat on the conclusion
-    figures: tuple[str, ...]  # names of utils.report.figures, in the order of the README
-    # what is trained: models by their displayed names, see models.MODELS
-    models: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()  # names of utils.report.figures, in the order of the README
+    # what is trained
+    rows: tuple[Row, ...] = ()
     dataset: Literal["mnist", "cifar10"] | None = None
     recipe: Recipe | None = None
     seeds: tuple[int, ...] = (0,)
-    overrides: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by model name
+    timed: bool = True  # whether the speed of its networks is measured
     # what is measured by itself, untrained
     cases: tuple[LayerCase, ...] = ()
-    cases_are: Literal["layers", "blocks"] = "layers"  # and the name of their record
+    cases_are: Literal["layer", "block"] = "layer"  # what heads their column
     # what is written about it
+    columns: tuple[Literal["receptive_field", "stability"], ...] = ()  # beside the usual ones
+    in_overview: bool = True  # whether its rows stand in the figure over all experiments
     reported_table: str | None = None  # the "table" in data/reported/results.csv
     conclusions: Callable[..., Sequence[str]] | None = None  # table -> sentences with its numbers
 
-
-@dataclass(frozen=True)
-class Run:
-    """One network, trained once."""
-
-    experiment: str
-    model: str
-    dataset: str
-    recipe: Recipe
-    seed: int  # drives the initial weights, the data order, the augmentation and the dropout
-    overrides: Mapping[str, object] = field(default_factory=dict)  # for models.build
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the tables call its rows."""
+        return tuple(row.label for row in self.rows)
 
 
 def declared_runs(
     experiment: Experiment,
-    models: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     recipe: Recipe | None = None,
-) -> list[Run]:
-    """The runs of an experiment, cheap to list: nothing is built or loaded.
+    compute: Compute = Compute(),
+) -> dict[tuple[str, int], Run]:
+    """``{(label, seed): run}`` of an experiment, cheap to list: nothing is built or loaded.
 
-    ``models`` keeps only those named (in the experiment's own order), ``seeds`` and ``recipe``
-    replace the declared ones.
+    ``labels`` keeps only those rows (in the experiment's own order); ``seeds`` and ``recipe``
+    replace the declared ones. The runs of one seed come before those of the next.
     """
-    return [
-        Run(
-            experiment.name,
-            model,
-            experiment.dataset,
-            recipe or experiment.recipe,
-            seed,
-            experiment.overrides.get(model, {}),
-        )
-        for seed in (seeds or experiment.seeds)
-        for model in experiment.models
-        if models is None or model in models
-    ]
+    rows = [row for row in experiment.rows if labels is None or row.label in labels]
+    seeds_of = {row.label: seeds or row.seeds or experiment.seeds for row in rows}
+    every_seed = dict.fromkeys(seed for each in seeds_of.values() for seed in each)
+    return {
+        (row.label, seed): row.run(experiment.dataset, recipe or experiment.recipe, seed, compute)
+        for seed in every_seed
+        for row in rows
+        if seed in seeds_of[row.label]
+    }

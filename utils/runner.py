@@ -9,8 +9,10 @@ finished is on disk at once, and the same command goes on where an earlier one s
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import filelock
@@ -20,58 +22,91 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import models
 from utils import REPOSITORY
-from utils.cli import Options, parse, warn_if_slower
-from utils.data.batches import steps_per_epoch
-from utils.data.dataset import SHIPPED_FINGERPRINTS, Dataset, load_dataset, load_quick_dataset
-from utils.errors import UserError, exit_code
-from utils.experiment import Experiment, Run, declared_runs
-from utils.machine import keep_freed_memory
-from utils.measuring.flops import forward_flops
-from utils.measuring.layers import study_layers
-from utils.measuring.probes import probe
+from utils.cli import Options, parse
+from utils.data.dataset import (
+    SHIPPED_FINGERPRINTS,
+    Dataset,
+    hold_out,
+    load_dataset,
+    load_mapped,
+    load_quick_dataset,
+    save_mapped,
+)
+from utils.errors import SomeFailed, UserError, exit_code
+from utils.experiment import Compute, Experiment, Run, declared_runs
+from utils.machine import keep_freed_memory, warn_if_slower
+from utils.measuring import layers, speed
+from utils.measuring.probes import forward_flops, probe
 from utils.measuring.receptive_field import trace
-from utils.measuring.speed import Entry, measure_speed
-from utils.plan import forget, recipe_of, record_path, runs_to_train, settle_compute
-from utils.records.files import read_json, speed_path, write_arrays, write_json
-from utils.report.render import render_experiment, render_overview, render_readme
+from utils.plan import forget, recipe_of, runs_to_train, settle_compute
+from utils.records.files import read_record, write_arrays, write_record
+from utils.records.runs import run_path, speed_path
+from utils.records.schema import Record, Speed
+from utils.report.overview import render_overview
+from utils.report.render import render_experiment, render_readme
 from utils.training.checkpoint import save_weights
-from utils.training.loop import Compute, build_network, train
-from utils.training.progress import Progress
+from utils.training.jobs import one_after_another, side_by_side
+from utils.training.loop import train
+from utils.training.progress import Event, Progress, Tell
 
 log = logging.getLogger(__name__)
 
+Load = Callable[[str], Dataset]  # from mnist or cifar10
+
 
 def main(
-    experiments: Sequence[Experiment], description: str, argv: Sequence[str] | None = None
+    experiments: Sequence[Experiment],
+    description: str,
+    argv: Sequence[str] | None = None,
+    study: Sequence[Experiment] = (),
+    render: Callable[[Options], None] | None = None,
+    folder: str = "",
 ) -> int:
-    """Runs a script; returns its exit code: 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
+    """Runs a script; returns its exit code.
+
+    That is 0, 1 where a run failed, 2 for a mistake of the user's, 130 for Ctrl-C. ``study`` are
+    the experiments of all scripts, for the overview. ``render`` makes tables and figures of the
+    records, and ``folder`` is where below results/ and plots/ all of it stands: both for what is
+    not the study itself.
+    """
+    render = render or partial(render_study, study or experiments)
 
     def command() -> None:
-        options = parse(experiments, description, argv)
-        with logs(options.results / f"{Path(sys.argv[0]).stem}.log"), locks(options):
-            run_script(options)
+        options = parse(experiments, description, argv, folder)
+        with logs(options.results / f"{Path(sys.argv[0]).stem}.log"), lock(options.results):
+            run_script(options, render)
 
     return exit_code(command, "the same command goes on after the last finished epoch")
 
 
-def run_script(options: Options) -> None:
-    """Checks, trains, measures and renders."""
+def run_script(options: Options, render: Callable[[Options], None]) -> None:
+    """Checks, trains, measures and renders.
+
+    Raises: SomeFailed at the end where a run did.
+    """
     keep_freed_memory()
+    failures: Mapping[str, BaseException] = {}
     if options.train or options.measure:
         compute = settle_compute(options)
-        load = DatasetLoader(options, compute.device)
+        load = DatasetLoader(options, torch.device(compute.device))
         runs = runs_to_train(options, compute)
-        costs = [cost(run, load(run.dataset)) for run in runs]
+        costs = {run.title: cost(run, load(run.dataset)) for run in runs}
         # all that the user can get wrong has been looked at: from here on files are changed
-        if warning := warn_if_slower(compute.device, compute.precision):
-            log.warning(warning)
+        for precision in dict.fromkeys(run.compute.precision for run in runs):
+            if warning := warn_if_slower(torch.device(compute.device), precision):
+                log.warning(warning)
         if options.fresh:
             forget(runs, options.results)
-        train_runs(runs, costs, options, compute, load)
+        failures = train_runs(runs, costs, options, load)
+        # with as many threads as the runs had together
+        compute = replace(compute, threads=options.threads * options.jobs)
+        torch.set_num_threads(compute.threads)
         for experiment in options.experiments:
-            measure_layers(experiment, options, compute)
-        measure_models(options, compute, load)
+            measure_layers(experiment, options, torch.device(compute.device))
+        measure_networks(options, compute, load)
     render(options)
+    if failures:
+        raise SomeFailed(f"{len(failures)} of {len(costs)} runs failed: {', '.join(failures)}")
 
 
 @contextlib.contextmanager
@@ -93,23 +128,19 @@ def logs(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locks(options: Options) -> Iterator[None]:
-    """Keeps a second command out of the folders of these experiments.
+def lock(results: Path) -> Iterator[None]:
+    """Keeps a second command out of the folder.
 
-    Raises: UserError naming the folder that is taken.
+    Raises: UserError naming it.
     """
-    with contextlib.ExitStack() as stack:
-        for experiment in options.experiments:
-            folder = options.results / experiment.name
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                stack.enter_context(filelock.FileLock(folder / ".lock", timeout=0))
-            except filelock.Timeout as error:
-                raise UserError(
-                    f"{folder}: another command is writing there; wait for it, or give another "
-                    "--out-dir"
-                ) from error
-        yield
+    try:
+        with filelock.FileLock(results / ".lock", timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise UserError(
+            f"{results}: another command is writing there; wait for it, or give another --out-dir "
+            "(--jobs trains several networks at once)"
+        ) from error
 
 
 class DatasetLoader:
@@ -136,103 +167,126 @@ class DatasetLoader:
         return self.loaded[name]
 
 
+@dataclass(frozen=True)
+class MappedLoader:
+    """Loads what ``save_mapped`` wrote, without a copy of its own; can be given to a process."""
+
+    folder: Path
+    device: str
+
+    def __call__(self, name: str) -> Dataset:
+        """The dataset of this name."""
+        return load_mapped(self.folder / f"{name}.pt").to(self.device)
+
+
 def cost(run: Run, dataset: Dataset) -> float:
-    """Roughly how long a run takes, in no unit: for the remaining time that the bar shows.
+    """Roughly how long a run takes, in no unit: for the remaining time, and the order of many.
 
     A training step costs about three forward passes; the constant stands for what every image
     costs in any network (batch making, optimiser, bookkeeping).
     Raises: UserError for a network that could be trained but not looked into afterwards.
     """
-    network = models.build(run.model, **run.overrides)
+    network = models.build(run.network, **run.overrides)
     try:
         trace(network)
     except fx.proxy.TraceError as error:
         raise UserError(
-            f"{run.model}: torch.fx cannot trace its forward ({error}); decide on the arguments of "
-            "the constructor there, not on the values or shapes of tensors"
+            f"{run.network}: torch.fx cannot trace its forward ({error}); decide on the arguments "
+            "of the constructor there, not on the values or shapes of tensors"
         ) from error
     flops = forward_flops(network, dataset.x_train.shape[1:])
     return run.recipe.epochs * len(dataset.x_train) * (3 * flops + 5e6)
 
 
 def train_runs(
-    runs: Sequence[Run],
-    costs: Sequence[float],
-    options: Options,
-    compute: Compute,
-    load: DatasetLoader,
-) -> None:
-    """Trains each run and writes its record, its arrays and, where asked for, its weights."""
+    runs: Sequence[Run], costs: Mapping[str, float], options: Options, load: Load
+) -> Mapping[str, BaseException]:
+    """Trains each run; returns what stopped those that failed, by their titles."""
     progress = Progress(costs)
-    for run, run_cost in zip(runs, costs, strict=True):
-        dataset, path = load(run.dataset), record_path(run, options.results)
-        steps = run.recipe.epochs * steps_per_epoch(len(dataset.x_train), run.recipe)
-        progress.start(run, steps, run_cost)
-        checkpoint = path.with_suffix(".checkpoint.pt")
-        record, predictions, network = train(run, dataset, compute, checkpoint, progress)
-        facts, arrays = probe(network, dataset)
-        arrays["test_predictions"] = predictions.byte().cpu().numpy()
-        # before the record, which says "finished"
-        write_arrays(path.with_suffix(".npz"), arrays)
-        if options.weights:
-            save_weights(path.with_suffix(".safetensors"), network)
-        write_json(path, record | facts)
-        checkpoint.unlink(missing_ok=True)
-    progress.close()
+    work = partial(run_one, results=options.results, weights=options.weights)
+    try:
+        if options.jobs == 1 or len(runs) < 2:
+            return one_after_another(runs, partial(work, load=load), progress)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            for name in dict.fromkeys(run.dataset for run in runs):
+                save_mapped(load(name), Path(folder) / f"{name}.pt")
+            mapped = MappedLoader(Path(folder), runs[0].compute.device)
+            longest_first = sorted(runs, key=lambda run: -costs[run.title])
+            work = partial(work, load=mapped)
+            return side_by_side(longest_first, work, options.jobs, progress)
+    finally:
+        progress.close()
 
 
-def measure_layers(experiment: Experiment, options: Options, compute: Compute) -> None:
+def run_one(run: Run, tell: Tell, results: Path, weights: bool, load: Load) -> None:
+    """Trains a run, looks into its network, and writes all that is kept of it."""
+    dataset, path = load(run.dataset), run_path(results, run)
+    if run.part == "train minus validation":
+        dataset = hold_out(dataset)
+    checkpoint = path.with_suffix(".checkpoint.pt")
+    outcome = train(run, dataset, checkpoint, tell)
+    facts, arrays = probe(outcome.network, dataset)
+    arrays["test_predictions"] = outcome.predictions.byte().cpu().numpy()
+    # before the record, which says "finished"
+    write_arrays(path.with_suffix(".npz"), arrays)
+    if weights:
+        save_weights(path.with_suffix(".safetensors"), outcome.network)
+    write_record(path, Record(**outcome.record, **facts))
+    checkpoint.unlink(missing_ok=True)
+    tell(Event(run, finished=True))
+
+
+def measure_layers(experiment: Experiment, options: Options, device: torch.device) -> None:
     """Measures the layers or blocks that the experiment holds, untrained."""
-    path = options.results / experiment.name / f"{experiment.cases_are}.json"
+    path = options.results / experiment.name / "cases.json"
     if not experiment.cases or (path.exists() and not options.measure):
         return
-    log.info("%s: measuring %d %s", experiment.name, len(experiment.cases), experiment.cases_are)
-    record, arrays = study_layers(experiment, compute.device, options.quick)
+    log.info("%s: measuring %d %ss", experiment.name, len(experiment.cases), experiment.cases_are)
+    effort = layers.QUICK if options.quick else layers.FULL
+    record, arrays = layers.study_layers(experiment, device, effort)
     if arrays:
         write_arrays(path.with_suffix(".npz"), arrays)
-    write_json(path, record)
+    write_record(path, record)
 
 
-def measure_models(options: Options, compute: Compute, load: DatasetLoader) -> None:
-    """Measures the models of all experiments in one pass, where that was not done yet."""
-    entries = []
+def measure_networks(options: Options, compute: Compute, load: Load) -> None:
+    """Measures all networks in one pass, where that was not done yet for one of them."""
+    runs: dict[Path, Run] = {}
+    asked = options.measure
     for experiment in options.experiments:
-        if experiment.models and (
-            options.measure or options.fresh or stale(experiment, options, compute)
-        ):
-            as_trained = replace(experiment, recipe=recipe_of(experiment, options))
-            networks = {
-                run.model: build_network(run, compute.device) for run in declared_runs(experiment)
-            }
-            entries.append(Entry(as_trained, networks, load(experiment.dataset)))
-    if entries:
-        count = sum(len(entry.networks) for entry in entries)
-        log.info("measuring the speed of %d models", count)
-        for name, record in measure_speed(entries, compute, quick=options.quick).items():
-            write_json(speed_path(options.results, name), record)
+        if experiment.rows and experiment.timed:
+            recipe = recipe_of(experiment, options)
+            declared = declared_runs(experiment, recipe=recipe, compute=compute).values()
+            runs |= {speed_path(options.results, run): run for run in declared}
+            asked |= options.fresh
+    if asked or any(stale(path, run) for path, run in runs.items()):
+        log.info("measuring the speed of %d networks", len(runs))
+        pairs = {str(path): (run, load(run.dataset)) for path, run in runs.items()}
+        effort = speed.QUICK if options.quick else speed.FULL
+        for path, record in speed.measure_speed(pairs, effort).items():
+            write_record(Path(path), record)
 
 
-def stale(experiment: Experiment, options: Options, compute: Compute) -> bool:
-    """Whether the speed of some model is not on record for this precision and device."""
-    path = speed_path(options.results, experiment.name)
+def stale(path: Path, run: Run) -> bool:
+    """Whether the network's speed is not on record for this precision and device."""
     if not path.exists():
         return True
-    kept = read_json(path)
-    conditions = (kept["precision"], kept["device"])
-    missing = set(experiment.models) - set(kept["models"])
-    return bool(missing) or conditions != (compute.precision, compute.device.type)
+    kept = read_record(path, Speed)
+    return (kept.precision, kept.device) != (
+        run.compute.precision,
+        run.compute.device.split(":")[0],
+    )
 
 
-def render(options: Options) -> None:
-    """Tables and figures of these experiments, and the README where it is the study."""
+def render_study(study: Sequence[Experiment], options: Options) -> None:
+    """Tables and figures of the command's experiments, and the README where it is the study."""
     blocks: dict[str, str] = {}
     for experiment in options.experiments:
-        rendered = render_experiment(experiment, options.results, options.plots)
+        rendered = render_experiment(experiment, options.results, options.plots, models.MODELS)
         if not rendered:
             log.warning("%s: no records below %s yet", experiment.name, options.results)
         blocks |= rendered
     log.info("tables: %s, figures: %s", options.results, options.plots)
-    with filelock.FileLock(options.results / ".lock"):
-        blocks |= render_overview(options.results, options.plots)
-        if options.is_study:
-            render_readme(REPOSITORY / "README.md", blocks)
+    blocks |= render_overview(study, options.results, options.plots, models.MODELS)
+    if options.is_study:
+        render_readme(REPOSITORY / "README.md", blocks)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.fakes import TINY_CIFAR10, TINY_MNIST, make_arrays
 from utils.data.batches import (
     augmented_views,
     drawn_views,
@@ -15,16 +14,12 @@ from utils.data.batches import (
     steps_per_epoch,
     training_batches,
 )
-from utils.data.dataset import Dataset, make_dataset
+from utils.data.dataset import Dataset
 from utils.experiment import Recipe
 
 RECIPE = Recipe(
-    epochs=2, optimizer="adamw", learning_rate=1e-3, weight_decay=0.0, batch_size=8, crop_padding=2
+    epochs=2, optimizer="adamw", learning_rate=1e-3, weight_decay=0.0, batch_size=24, crop_padding=2
 )
-
-
-def tiny(official: object = TINY_CIFAR10) -> Dataset:
-    return make_dataset(make_arrays(official), official.name, "tiny", official.classes)
 
 
 def recipe(crop_padding: int, flip: bool = False) -> Recipe:
@@ -64,22 +59,23 @@ def test_without_augmentation_the_images_themselves_are_drawn() -> None:
     assert not mirrored.any() and not row.any() and not column.any()
 
 
-def test_a_batch_holds_the_views_that_were_drawn() -> None:
-    data = tiny()
-    views = augmented_views(data.x_train, RECIPE)
-    image, mirrored, row, column = drawn_views(views, torch.Generator().manual_seed(3))[:, :8]
+def test_a_batch_holds_the_views_that_were_drawn(cifar10: Dataset) -> None:
+    views = augmented_views(cifar10.x_train, RECIPE)
+    image, mirrored, row, column = drawn_views(views, torch.Generator().manual_seed(3))[:, :24]
     expected = torch.stack(
         [views[i, m, :, r, c] for i, m, r, c in zip(image, mirrored, row, column, strict=True)]
     )
     generator = torch.Generator().manual_seed(3)
-    images, labels = next(iter(training_batches(data, views, RECIPE, generator)))
-    assert torch.equal(images, normalise(expected, data))
-    assert torch.equal(labels, data.y_train[image])
+    images, labels = next(iter(training_batches(cifar10, views, RECIPE, generator)))
+    assert torch.equal(images, normalise(expected, cifar10))
+    assert torch.equal(labels, cifar10.y_train[image])
 
 
-@pytest.mark.parametrize("official", [TINY_MNIST, TINY_CIFAR10])
-def test_the_train_split_has_mean_zero_and_deviation_one(official: object) -> None:
-    data = tiny(official)
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_the_train_split_has_mean_zero_and_deviation_one(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    data = request.getfixturevalue(name)
     normalised = normalise(data.x_train, data)
     assert normalised.dtype == torch.float32
     channels = normalised.transpose(0, 1).flatten(1).double()
@@ -91,38 +87,36 @@ def test_the_train_split_has_mean_zero_and_deviation_one(official: object) -> No
     )
 
 
-def test_an_epoch_holds_every_image_once_with_its_label() -> None:
-    data = tiny()
-    views = augmented_views(data.x_train, recipe(0))
-    seen = list(training_batches(data, views, recipe(0), torch.Generator()))
-    assert [len(labels) for _, labels in seen] == [8, 8, 4]
-    assert len(seen) == steps_per_epoch(len(data.x_train), RECIPE)
+def test_an_epoch_holds_every_image_once_with_its_label(cifar10: Dataset) -> None:
+    views = augmented_views(cifar10.x_train, recipe(0))
+    seen = list(training_batches(cifar10, views, recipe(0), torch.Generator()))
+    assert [len(labels) for _, labels in seen] == [24, 24, 16]
+    assert len(seen) == steps_per_epoch(len(cifar10.x_train), RECIPE)
     found = {
         image.numpy().tobytes(): label.item()
         for x, y in seen
         for image, label in zip(x, y, strict=True)
     }
-    normalised = normalise(data.x_train, data)
+    normalised = normalise(cifar10.x_train, cifar10)
     expected = {
-        image.numpy().tobytes(): y.item() for image, y in zip(normalised, data.y_train, strict=True)
+        image.numpy().tobytes(): y.item()
+        for image, y in zip(normalised, cifar10.y_train, strict=True)
     }
     assert found == expected
 
 
-def test_the_same_seed_gives_the_same_batches_and_another_seed_others() -> None:
-    data = tiny()
-    views = augmented_views(data.x_train, RECIPE)
+def test_the_same_seed_gives_the_same_batches_and_another_seed_others(cifar10: Dataset) -> None:
+    views = augmented_views(cifar10.x_train, RECIPE)
 
     def first(seed: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return next(iter(training_batches(data, views, RECIPE, generator)))[0]
+        return next(iter(training_batches(cifar10, views, RECIPE, generator)))[0]
 
     assert torch.equal(first(0), first(0))
     assert not torch.equal(first(0), first(1))
 
 
-def test_evaluation_keeps_the_order_and_augments_nothing() -> None:
-    data = tiny()
-    batches = list(evaluation_batches(data.x_test, data, batch_size=4))
-    assert [len(batch) for batch in batches] == [4, 4, 2]
-    assert torch.equal(torch.cat(batches), normalise(data.x_test, data))
+def test_evaluation_keeps_the_order_and_augments_nothing(cifar10: Dataset) -> None:
+    batches = list(evaluation_batches(cifar10.x_test, cifar10, batch_size=12))
+    assert [len(batch) for batch in batches] == [12, 12, 8]
+    assert torch.equal(torch.cat(batches), normalise(cifar10.x_test, cifar10))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torchvision
-from tests.test_data import assert_same, error_of
 
 from tests import fakes
+from tests.fakes import assert_same, error_of
 from utils.data import sources
 from utils.data.dataset import load_dataset
 from utils.data.download import REMOTE, Limits, Remote, download

@@ -1,4 +1,4 @@
-from functools import cache
+"""Probes: the facts and arrays that are kept of a trained network are what it computes."""
 
 import numpy as np
 import pytest
@@ -8,32 +8,45 @@ from torch import nn
 import models
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from utils.data.batches import normalise
-from utils.data.dataset import Dataset, make_dataset
-from utils.measuring.probes import feature_layers, late_activations, probe
+from utils.data.dataset import Dataset
+from utils.measuring.probes import (
+    feature_layers,
+    forward_flops,
+    late_activations,
+    probe,
+    step_flops,
+)
 from utils.training.loop import weight_layers
 
-CLASSES = ("cat", "dog", "cow")
+# A multiply-add is 2; biases, ReLU, batch-norm and pooling do not count.
+BY_HAND = {
+    "FCNet": 2 * (784 * 256 + 256 * 128 + 128 * 64 + 64 * 10),
+    "SimpleCNN": 2 * (28**2 * 9 * 32 + 14**2 * 9 * 32 * 64 + 3136 * 128 + 128 * 10),
+    "CNN3x3": 2 * (32**2 * 9 * 3 * 32 + 16**2 * 9 * 32 * 64 + 4096 * 10),
+    "CNN7x7": 2 * (32**2 * 49 * 3 * 8 + 16**2 * 49 * 8 * 16 + 1024 * 10),
+    "ResNetLikeCNN": 2
+    * (
+        32**2 * 9 * (3 * 32 + 32 * 32 + 32 * 32)  # stem and the first block
+        + 16**2 * (9 * (32 * 64 + 64 * 64) + 32 * 64)  # the second, with its 1×1 shortcut
+        + 16**2 * 9 * 2 * 64 * 64
+        + 64 * 10
+    ),
+}
 
 
-@cache
-def dataset(side: int = 32, channels: int = 3) -> Dataset:
-    rng = np.random.default_rng(0)
-    shapes = {"train": (4, side, side, channels), "test": (8, side, side, channels)}
-    arrays = {f"x_{split}": rng.integers(0, 256, s, np.uint8) for split, s in shapes.items()}
-    arrays |= {f"y_{split}": np.arange(s[0]) % 3 for split, s in shapes.items()}
-    return make_dataset(arrays, "cifar10", "noise", CLASSES)
-
-
-def dataset_for(name: str) -> Dataset:
-    on_mnist = name in ("FCNet", "SimpleCNN", "CNNWithResidual")
-    return dataset(28, 1) if on_mnist else dataset()
+@pytest.mark.parametrize("name", BY_HAND)
+def test_flops_are_those_counted_by_hand(name: str) -> None:
+    on_mnist = name in ("FCNet", "SimpleCNN")
+    shape = (1, 28, 28) if on_mnist else (3, 32, 32)
+    assert forward_flops(models.build(name), shape) == BY_HAND[name]
 
 
 @pytest.mark.parametrize("name", models.MODELS)
-def test_every_network_can_be_probed(name: str) -> None:
-    data, network = dataset_for(name), models.build(name)
+def test_every_network_can_be_probed(name: str, mnist: Dataset, cifar10: Dataset) -> None:
+    data = mnist if name in ("FCNet", "SimpleCNN", "CNNWithResidual") else cifar10
+    network = models.build(name)
     facts, arrays = probe(network, data)
-    assert facts["probe"] == {"image_class": CLASSES[int(data.y_test[0])]}
+    assert facts["probe"].image_class == data.classes[int(data.y_test[0])]
     assert all(type(size) is int for size in facts["receptive_field"].values())
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     if not convolutions:
@@ -53,8 +66,8 @@ def test_every_network_can_be_probed(name: str) -> None:
         assert np.isfinite(array).all()
 
 
-def test_arrays_are_what_the_network_computes() -> None:
-    data, network = dataset(), models.build("CNN3x3")
+def test_arrays_are_what_the_network_computes(cifar10: Dataset) -> None:
+    data, network = cifar10, models.build("CNN3x3")
     network.eval()
     with torch.no_grad():
         first = network.features[0][0](normalise(data.x_test[:1], data)).relu()
@@ -67,8 +80,8 @@ def test_arrays_are_what_the_network_computes() -> None:
     np.testing.assert_allclose(maps[1], second[0, :16], atol=1e-3, rtol=1e-3)
 
 
-def test_a_residual_block_is_one_layer_read_at_its_output() -> None:
-    data, network = dataset(28, 1), models.build("CNNWithResidual").eval()
+def test_a_residual_block_is_one_layer_read_at_its_output(mnist: Dataset) -> None:
+    data, network = mnist, models.build("CNNWithResidual").eval()
     with torch.no_grad():
         stem = network.stem(normalise(data.x_test[:1], data))
         block = network.blocks[0](stem)
@@ -97,7 +110,7 @@ def test_plain_feature_layers_are_named_as_in_the_gradient_norms() -> None:
     assert list(feature_layers(network)) == convolutions
 
 
-def test_a_network_of_custom_layers_can_be_probed() -> None:
+def test_a_network_of_custom_layers_can_be_probed(cifar10: Dataset) -> None:
     network = nn.Sequential(
         CustomConv(3, 4, 3, padding=1),
         Swish(trainable=True),
@@ -106,16 +119,16 @@ def test_a_network_of_custom_layers_can_be_probed() -> None:
         nn.Flatten(),
         nn.Linear(4 * 16 * 16, 3),
     )
-    facts, arrays = probe(network, dataset())
+    facts, arrays = probe(network, cifar10)
     assert facts["receptive_field"] == {"0": 3, "2": 4}
     assert arrays["feature_maps/0"].shape == (4, 32, 32)
 
 
-def test_probing_changes_neither_weights_nor_gradients_nor_generators() -> None:
+def test_probing_changes_neither_weights_nor_gradients_nor_generators(cifar10: Dataset) -> None:
     network = models.build("CNNWithResidualReg")
     before = {name: value.clone() for name, value in network.state_dict().items()}
     random = torch.get_rng_state()
-    first, second = probe(network, dataset())[1], probe(network, dataset())[1]
+    first, second = probe(network, cifar10)[1], probe(network, cifar10)[1]
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -123,8 +136,15 @@ def test_probing_changes_neither_weights_nor_gradients_nor_generators() -> None:
     assert all(np.array_equal(first[key], second[key]) for key in first)
 
 
-def test_channels_last_weights_give_the_same_filters() -> None:
+def test_channels_last_weights_give_the_same_filters(cifar10: Dataset) -> None:
     network = models.build("CNN5x5")
     expected = network.features[0][0].weight.detach().clone().numpy()
-    _, arrays = probe(network.to(memory_format=torch.channels_last), dataset())
+    _, arrays = probe(network.to(memory_format=torch.channels_last), cifar10)
     np.testing.assert_array_equal(arrays["filters"], expected)
+
+
+def test_a_step_costs_both_products_of_the_backward_pass_but_at_the_image() -> None:
+    """A layer's backward is two products as dear as its forward; the first layer has one."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Linear(5, 7))
+    assert forward_flops(network, (3, 2, 2)) == 2 * (12 * 5 + 5 * 7)
+    assert step_flops(network, (3, 2, 2)) == 2 * (2 * 12 * 5 + 3 * 5 * 7)

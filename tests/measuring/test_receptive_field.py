@@ -31,7 +31,6 @@ BY_HAND = {
     "DeepFCNet": {},
     "SimpleCNN": dict(zip(TWO_LAYERS, (3, 4, 8, 10), strict=True)),
     "CNN3x3": dict(zip(TWO_LAYERS, (3, 4, 8, 10), strict=True)),
-    "ShallowCNN": dict(zip(TWO_LAYERS, (3, 4, 8, 10), strict=True)),
     "CNN5x5": dict(zip(TWO_LAYERS, (5, 6, 14, 16), strict=True)),
     "CNN7x7": dict(zip(TWO_LAYERS, (7, 8, 20, 22), strict=True)),
     "CNN1x1+3x3": {

@@ -250,7 +250,7 @@ def test_gradients_are_those_of_autograd(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_gradcheck_and_gradgradcheck(name: str) -> None:
     layer = build(name)
-    inputs = (random_tensor(1, 4, 5, 5).requires_grad_(), *layer.parameters())
+    inputs = (random_tensor(1, 4, 4, 3).requires_grad_(), *layer.parameters())
     function = as_function(layer)
     assert torch.autograd.gradcheck(function, inputs, check_batched_grad=True)
     assert torch.autograd.gradgradcheck(function, inputs, check_batched_grad=True)

@@ -7,11 +7,13 @@ that they can be compared. Networks without a convolution have none of this.
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from utils.data.batches import normalise
 from utils.data.dataset import Dataset
@@ -23,6 +25,7 @@ from utils.measuring.receptive_field import (
     receptive_fields,
     trace,
 )
+from utils.records.schema import Probe
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +51,10 @@ def probe(network: nn.Module, dataset: Dataset) -> tuple[dict[str, Any], dict[st
         log.warning("no receptive fields and feature maps: %s", error)
         fields = {}
     facts = {
+        "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "forward_flops": forward_flops(network, dataset.x_test.shape[1:]),
         "receptive_field": {name: field.size for name, field in fields.items()},
-        "probe": {"image_class": dataset.classes[int(dataset.y_test[PROBE_IMAGE])]},
+        "probe": Probe(image_class=dataset.classes[int(dataset.y_test[PROBE_IMAGE])]),
     }
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     if not convolutions or not fields:
@@ -136,3 +141,28 @@ def _follower(
 
 def _array(values: Tensor, dtype: type) -> np.ndarray:
     return values.detach().cpu().contiguous().numpy().astype(dtype)
+
+
+def forward_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
+    """Floating-point operations of one image's forward pass; a multiply-add is 2.
+
+    ``image_shape`` is ``[channels, height, width]``. Only convolutions and matrix products
+    count, as ``torch.utils.flop_counter`` has it.
+    """
+    device = next(network.parameters()).device
+    network.eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, *image_shape, device=device))
+    return counter.get_total_flops()
+
+
+def step_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
+    """Those of one image's forward and backward pass in training, of which the same counts.
+
+    Less than three times the forward pass: nobody needs the gradient of the image itself.
+    """
+    device = next(network.parameters()).device
+    network.eval()  # batch-norm would refuse a batch of one
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, *image_shape, device=device)).sum().backward()
+    return counter.get_total_flops()

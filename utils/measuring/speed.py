@@ -1,133 +1,90 @@
-"""Speed, measured apart from training, on a machine with nothing else to do.
+"""Speed of networks, measured apart from training, on a machine with nothing else to do.
 
-    networks --for each round: for each quantity: every network in turn--> speed records
+    networks --for each quantity: every network in turn--> a speed record of each
 
-A computer is faster in one minute than in the next. With the networks in turn (A B C A B C …)
-a slow minute falls on all of them alike, and the spread over the rounds says how much it weighs:
-differences within it mean nothing. The tables of a script share one pass, since a network was
-seen to be a third faster in one pass than in the next, with hardly any spread within either.
+The networks of a script share one pass, since a network was seen to be a third faster in one pass
+than in the next, with hardly any spread within either.
 """
 
 import copy
 import itertools
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 
 from utils.data.batches import augmented_views, normalise, training_batches
 from utils.data.dataset import Dataset
-from utils.experiment import Experiment, Recipe
-from utils.records.environment import environment
-from utils.records.files import SCHEMA
-from utils.training.loop import Compute, train_step
+from utils.experiment import Recipe, Run
+from utils.machine import environment, product_type
+from utils.measuring.timing import Action, Effort, in_turn, quartiles
+from utils.records.schema import BatchSizes, Quartiles, Speed
+from utils.training.loop import build_network, train_step
 from utils.training.optimizers import build_optimizers, steps_in_cycle
 
-Key = TypeVar("Key", bound=Hashable)
-Action = Callable[[], object]
-Timed = tuple[Action, int]  # what one call does, and with how many images
-Target = tuple[str, str, str]  # quantity, experiment, model
-
 LATENCY_BATCH, THROUGHPUT_BATCH = 1, 256  # images
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long to measure: the more, the surer the medians."""
-
-    rounds: int  # how often each action has its turn
-    seconds: float  # of one turn; an action that takes longer is called once
-
-
 # Twelve networks on two cores: about three minutes and about ten seconds.
 FULL, QUICK = Effort(rounds=7, seconds=0.6), Effort(rounds=2, seconds=0.02)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """The networks of one table, as ``utils.training.build_network`` makes them, and their data."""
+class Timed:
+    """What one call does, and with how many images."""
 
-    experiment: Experiment
-    networks: Mapping[str, nn.Module]
-    dataset: Dataset  # on the device on which it is measured
+    action: Action
+    images: int
 
 
 def measure_speed(
-    entries: Sequence[Entry], compute: Compute, quick: bool = False
-) -> dict[str, dict[str, Any]]:
-    """Experiment name -> its speed record; the networks of all tables have their turn together.
+    runs: Mapping[str, tuple[Run, Dataset]], effort: Effort = FULL
+) -> dict[str, Speed]:
+    """Key -> speed of the run's network, untrained; all networks have their turn together.
 
     Inference is float32, in eval and inference mode, on images that lie there normalised. A
     training step is all of it: making the batch with its augmentation, forward, loss, backward and
-    optimiser, in ``compute.precision``. The networks' weights stay as they are.
+    optimiser, in the run's precision.
     """
-    effort = QUICK if quick else FULL
-    timed = _all_actions(entries, compute)
-    seconds = time_in_turn({key: action for key, (action, _) in timed.items()}, effort)
+    actions = all_actions(runs)
+    seconds = in_turn({key: timed.action for key, timed in actions.items()}, effort)
+
+    def images_per_second(kind: str, key: str) -> Quartiles:
+        return quartiles(actions[kind, key].images / seconds[kind, key])
+
     return {
-        entry.experiment.name: {
-            "schema": SCHEMA,
-            "experiment": entry.experiment.name,
-            "precision": compute.precision,
-            "device": compute.device.type,
-            "threads": torch.get_num_threads(),
-            "rounds": effort.rounds,
-            "batch_sizes": batch_sizes(entry.experiment),
-            "environment": environment(compute.device),
-            "models": {
-                name: _speeds(entry.experiment.name, name, timed, seconds)
-                for name in entry.networks
-            },
-        }
-        for entry in entries
+        key: Speed(
+            precision=run.compute.precision,
+            device=run.compute.device.split(":")[0],
+            rounds=effort.rounds,
+            batch_sizes=BatchSizes(
+                latency=LATENCY_BATCH,
+                throughput=THROUGHPUT_BATCH,
+                training=run.recipe.batch_size,
+            ),
+            environment=environment(torch.device(run.compute.device)),
+            latency_seconds=quartiles(np.asarray(seconds["latency", key])),
+            throughput_images_per_second=images_per_second("throughput", key),
+            training_images_per_second=images_per_second("training", key),
+        )
+        for key, (run, _) in runs.items()
     }
 
 
-def batch_sizes(experiment: Experiment) -> dict[str, int]:
-    """What is measured at which batch size."""
-    return {
-        "latency": LATENCY_BATCH,
-        "throughput": THROUGHPUT_BATCH,
-        "training": experiment.recipe.batch_size,
-    }
-
-
-def _all_actions(entries: Sequence[Entry], compute: Compute) -> dict[Target, Timed]:
-    """What is timed; the quantities one after the other."""
+def all_actions(runs: Mapping[str, tuple[Run, Dataset]]) -> dict[tuple[str, str], Timed]:
+    """``{(quantity, key): what is timed}``; the quantities one after the other."""
     views: dict[tuple[str, Recipe], Tensor] = {}  # one copy serves all networks of a dataset
-    actions: dict[Target, Timed] = {}
-    for kind in ("latency", "throughput", "training"):
-        for entry in entries:
-            data, recipe = entry.dataset, entry.experiment.recipe
-            if (data.name, recipe) not in views:
-                views[data.name, recipe] = augmented_views(data.x_train, recipe)
-            for name, network in entry.networks.items():
-                actions[kind, entry.experiment.name, name] = (
-                    training_action(network, data, views[data.name, recipe], recipe, compute)
-                    if kind == "training"
-                    else inference_action(network, data, batch_sizes(entry.experiment)[kind])
-                )
+    networks = {key: build_network(run) for key, (run, _) in runs.items()}
+    actions: dict[tuple[str, str], Timed] = {}
+    for kind, batch_size in (("latency", LATENCY_BATCH), ("throughput", THROUGHPUT_BATCH)):
+        for key, (_, data) in runs.items():
+            actions[kind, key] = inference_action(networks[key], data, batch_size)
+    for key, (run, data) in runs.items():
+        if (data.name, run.recipe) not in views:
+            views[data.name, run.recipe] = augmented_views(data.x_train, run.recipe)
+        made = views[data.name, run.recipe]
+        actions["training", key] = training_action(networks[key], run, data, made)
     return actions
-
-
-def _speeds(
-    experiment: str, model: str, timed: Mapping[Target, Timed], seconds: Mapping[Target, np.ndarray]
-) -> dict[str, dict[str, float]]:
-    """The record's numbers of one model, from the seconds per call in each round."""
-
-    def images_per_second(kind: str) -> dict[str, float]:
-        _, images = timed[kind, experiment, model]
-        return spread(images / seconds[kind, experiment, model])
-
-    return {
-        "latency_seconds": spread(seconds["latency", experiment, model]),
-        "throughput_images_per_second": images_per_second("throughput"),
-        "training_images_per_second": images_per_second("training"),
-    }
 
 
 def inference_action(network: nn.Module, dataset: Dataset, batch_size: int) -> Timed:
@@ -140,34 +97,35 @@ def inference_action(network: nn.Module, dataset: Dataset, batch_size: int) -> T
         with torch.inference_mode():
             return network(images)
 
-    return forward, batch_size
+    return Timed(forward, batch_size)
 
 
-def training_action(
-    network: nn.Module, dataset: Dataset, views: Tensor, recipe: Recipe, compute: Compute
-) -> Timed:
+def training_action(network: nn.Module, run: Run, dataset: Dataset, views: Tensor) -> Timed:
     """A training step, or as many as the optimisers' work has before it begins anew.
 
     ``views`` are the train split's ``augmented_views``.
     """
-    network = copy.deepcopy(network).train()
+    network, recipe = copy.deepcopy(network).train(), run.recipe
     # at the learning rate zero every step does its full work, and the loss cannot run away
-    optimizers = build_optimizers(network, recipe, compute.dtype)
+    optimizers = build_optimizers(network, recipe, product_type(run.compute))
     for optimizer in optimizers:
         optimizer.param_groups[0]["lr"] = 0.0
-    batches, steps = _endless_batches(dataset, views, recipe), steps_in_cycle(optimizers)
+    batches, steps = endless_batches(dataset, views, recipe), steps_in_cycle(optimizers)
 
     def train() -> None:
         for images, labels in itertools.islice(batches, steps):
-            train_step(network, images, labels, optimizers, compute, recipe.label_smoothing)
+            train_step(network, images, labels, optimizers, run.compute, recipe.label_smoothing)
 
-    return train, steps * recipe.batch_size
+    return Timed(train, steps * recipe.batch_size)
 
 
-def _endless_batches(
+def endless_batches(
     dataset: Dataset, views: Tensor, recipe: Recipe
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Training batches, epoch after epoch, without the smaller one at the end of each."""
+    """Training batches, epoch after epoch, without the smaller one at the end of each.
+
+    Raises: ValueError where the images do not fill one.
+    """
     generator = torch.Generator().manual_seed(0)
     if len(views) < recipe.batch_size:
         raise ValueError(f"{len(views)} train images do not fill a batch of {recipe.batch_size}")
@@ -175,28 +133,3 @@ def _endless_batches(
         for images, labels in training_batches(dataset, views, recipe, generator):
             if len(labels) == recipe.batch_size:
                 yield images, labels
-
-
-def time_in_turn(actions: Mapping[Key, Action], effort: Effort) -> dict[Key, np.ndarray]:
-    """Seconds per call of each action, ``[rounds]``; all have their turn in every round.
-
-    A first round does not count: first calls pay for memory and for the choice of kernels, and a
-    processor that was idle is faster for some seconds. A CUDA device is waited for,
-    ``torch.utils.benchmark`` sees to it.
-    """
-    timers = {
-        # without num_threads the timer would run on one thread
-        key: Timer("action()", globals={"action": action}, num_threads=torch.get_num_threads())
-        for key, action in actions.items()
-    }
-    rounds: dict[Key, list[float]] = {key: [] for key in actions}
-    for _ in range(1 + effort.rounds):
-        for key, timer in timers.items():
-            rounds[key].append(timer.blocked_autorange(min_run_time=effort.seconds).median)
-    return {key: np.array(seconds[1:]) for key, seconds in rounds.items()}
-
-
-def spread(values: np.ndarray) -> dict[str, float]:
-    """Median and quartiles of one value per round, as records hold them."""
-    q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
-    return {"median": median, "q1": q1, "q3": q3}

@@ -1,33 +1,23 @@
-"""Records: one JSON file per training run, the only thing that tables and figures read.
+"""Files: written to a temporary name and renamed, so that a reader never meets half of one.
 
-    declared run --train--> record --render--> table, figure, README
-
-A record answers whatever can be asked of a run: recipe, seed, dataset fingerprint, curves,
-confusion matrix, versions, machine. Accuracies are fractions in [0, 1], times are seconds.
-Arrays that a figure needs (predictions, filters, feature maps) stand in an ``.npz`` beside it.
-Everything is written to a temporary name and renamed, so a reader never meets half a file.
-
-    results/<experiment>/runs/<model>-seed<seed>.json    the record of a run
-    results/<experiment>/runs/<model>-seed<seed>.npz     its arrays
-    results/<experiment>/speed.json                      the speed of all models, measured apart
+Whatever is wrong with a record costs one line that names the file and the field.
 """
 
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
 from utils.errors import UserError
+from utils.records.schema import SCHEMA, Kind
 
-SCHEMA = 1
-
-# What the command line decides about a run. A record that agrees in all of it is the run's own;
-# what else it depends on (images, versions, threads) stands in it, and is not the user's to repeat.
-IDENTITY = ("experiment", "model", "overrides", "dataset", "recipe", "seed", "precision", "device")
+AGAIN = "delete it and run the script again"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -46,17 +36,66 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_record(path: Path, record: BaseModel) -> None:
     """Writes a record atomically; a NaN becomes null, which JSON has a word for."""
-    write_text(path, json.dumps(_without_nan(content), indent=1, ensure_ascii=False) + "\n")
+    write_json(path, record.model_dump(mode="json", exclude_none=False))
 
 
-def _without_nan(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes plain values atomically.
+
+    Raises: ValueError for a NaN.
+    """
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, f"{text}\n")
+
+
+def read_record(path: Path, kind: type[Kind]) -> Kind:
+    """Reads a record and checks all of it.
+
+    Raises: UserError naming the file and the field.
+    """
+    text = _text_of(path)
+    found = _schema_of(text)
+    if found != SCHEMA:
+        raise UserError(f"{path}: record of schema {found}, this version reads {SCHEMA}; {AGAIN}")
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        what = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}: {field + ': ' if field else ''}{what}; {AGAIN}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads plain values, as ``write_json`` wrote them.
+
+    Raises: UserError naming the file.
+    """
+    try:
+        content = json.loads(_text_of(path))
+    except ValueError as error:
+        raise UserError(f"{path}: not readable ({error}); make it again, or delete it") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a record; make it again, or delete it")
+    return content
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable record ({error}); {AGAIN}") from error
+
+
+def _schema_of(text: str) -> object:
+    """What the text says of itself; None where it says nothing."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return content.get("schema") if isinstance(content, dict) else None
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -69,30 +108,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_atomically(path, write)
 
 
-def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
-    """Reads a record and checks that it is whole, of this schema, and has these ``keys``.
-
-    Raises: UserError naming the file.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: not a readable record ({error}); delete it and run the script again"
-        ) from error
-    found = record.get("schema") if isinstance(record, dict) else None
-    if found != SCHEMA:
-        raise UserError(
-            f"{path}: record of schema {found}, this version reads {SCHEMA}; "
-            "delete it and run the script again"
-        )
-    if lacking := [key for key in keys if key not in record]:
-        raise UserError(
-            f"{path}: a record without {', '.join(lacking)}; delete it and run the script again"
-        )
-    return record
-
-
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Reads the arrays beside a record.
 
@@ -101,30 +116,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path}: not a readable array file ({error}); delete it and the .json of the same "
             "name and run the script again"
         ) from error
-
-
-def run_path(results: Path, experiment: str, model: str, seed: int) -> Path:
-    """Where the record of a run stands; its arrays have the suffix ``.npz``."""
-    return results / experiment / "runs" / f"{model}-seed{seed}.json"
-
-
-def speed_path(results: Path, experiment: str) -> Path:
-    """Where the speed of an experiment's models stands."""
-    return results / experiment / "speed.json"
-
-
-def read_runs(results: Path, experiment: str) -> list[dict[str, Any]]:
-    """All records of an experiment, by seed and then by file name."""
-    paths = sorted((results / experiment / "runs").glob("*.json"))
-    records = [read_json(path, IDENTITY) for path in paths]
-    return sorted(records, key=lambda record: record["seed"])
-
-
-def identity(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes the run of this record the run that it is."""
-    return {key: record[key] for key in IDENTITY}

@@ -1,50 +1,53 @@
-"""Evidence: all that stands on disk about one experiment, read once for its tables and figures.
+"""The study on disk: all records of one experiment, read once for its tables and figures.
 
-    results/<experiment>/runs/*.json, *.npz, speed.json, layers.*, blocks.json  ->  Evidence
+    results/runs, results/speed, results/<experiment>/cases.*  ->  Evidence
 
 Nothing here trains or loads a dataset. Which records exist decides what is rendered: runs give
-the training table, ``layers.json`` and ``blocks.json`` the tables of the layers and blocks.
+the training table, ``cases.json`` the table of layers or blocks.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from utils.errors import UserError
-from utils.experiment import Experiment
-from utils.records.files import read_arrays, read_json, read_runs, run_path, speed_path
+from utils.experiment import Experiment, Styled
+from utils.records.files import read_arrays, read_record
+from utils.records.runs import check_together, find_records, shared
+from utils.records.schema import Cases, Record, Speed
 
 FACTOR = 100  # between the first and the last layer's gradient: beyond it gradients are extreme
 EXTREMES = ("vanishing", "exploding")
+REMEDY = (
+    "one table must share it: run the script again with --fresh, or with an --out-dir of its own"
+)
 
-Record = Mapping[str, Any]
 Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)  # == on arrays is no single truth
 class Evidence:
-    """The records of one experiment; models stand in the experiment's own order."""
+    """The records of one experiment by the labels of its rows, in the experiment's own order."""
 
     experiment: Experiment
-    runs: Mapping[str, Sequence[Record]]  # model -> its records, by seed
-    arrays: Mapping[str, Arrays]  # model -> the arrays beside the record of its first seed
-    speed: Record | None = None
-    layers: Record | None = None
-    layer_arrays: Arrays | None = None
-    blocks: Record | None = None
+    runs: Mapping[str, Sequence[Record]]  # label -> its records, by seed
+    arrays: Mapping[str, Arrays]  # label -> the arrays beside the record of its first seed
+    speed: Mapping[str, Speed]  # label -> its network's, where it was measured
+    styles: Mapping[str, Styled]  # label -> family and colour of its network
+    cases: Cases | None = None
+    case_arrays: Arrays | None = None
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to render yet."""
-        return not (self.runs or self.layers or self.blocks)
+        return not (self.runs or self.cases)
 
     @property
     def records(self) -> list[Record]:
-        """The records of all models and seeds."""
+        """The records of all rows and seeds."""
         return [record for records in self.runs.values() for record in records]
 
     @property
@@ -54,97 +57,79 @@ class Evidence:
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds of which at least one model has a record."""
-        return sorted({record["seed"] for record in self.records})
+        """The seeds of which at least one row has a record."""
+        return sorted({record.seed for record in self.records})
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """Label -> the colour of its network."""
+        return {label: style.colour for label, style in self.styles.items()}
 
 
 def data_name(record: Record) -> str:
     """The description of a record's dataset; a stand-in is always called one."""
-    data = record["data"]
-    is_named = "synthetic stand-in" in data["description"]
-    prefix = "synthetic stand-in: " if data["synthetic"] and not is_named else ""
-    return prefix + data["description"]
+    is_named = "synthetic stand-in" in record.data.description
+    prefix = "synthetic stand-in: " if record.data.synthetic and not is_named else ""
+    return prefix + record.data.description
 
 
-def gather(experiment: Experiment, results: Path) -> Evidence:
-    """Reads the records of an experiment below ``results``.
+def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]) -> Evidence:
+    """Reads the records of an experiment below ``results``; ``networks`` is ``models.MODELS``.
 
     Raises: UserError for an unreadable record, and where records cannot share a table.
     """
+    found = find_records(experiment, results)
+    check_together({each.path: shared(each.record, each.row) for each in found}, REMEDY)
+    by_row = {row.label: [each for each in found if each.row is row] for row in experiment.rows}
+    by_row = {label: records for label, records in by_row.items() if records}
+    arrays = {label: each[0].path.with_suffix(".npz") for label, each in by_row.items()}
     folder = results / experiment.name
-    by_model: dict[str, list[Record]] = {model: [] for model in experiment.models}
-    for record in read_runs(results, experiment.name):
-        if record["model"] in by_model:
-            by_model[record["model"]].append(record)
-    runs = {model: records for model, records in by_model.items() if records}
-    arrays = {
-        model: _read_if_there(
-            run_path(results, experiment.name, model, records[0]["seed"]).with_suffix(".npz")
-        )
-        for model, records in runs.items()
-    }
     evidence = Evidence(
         experiment=experiment,
-        runs=runs,
-        arrays={model: found or {} for model, found in arrays.items()},
-        speed=_read_if_there(speed_path(results, experiment.name)),
-        layers=_read_if_there(folder / "layers.json"),
-        layer_arrays=_read_if_there(folder / "layers.npz"),
-        blocks=_read_if_there(folder / "blocks.json"),
+        runs={label: [each.record for each in found] for label, found in by_row.items()},
+        arrays={
+            label: read_arrays(path) if path.exists() else {} for label, path in arrays.items()
+        },
+        speed={
+            row.label: read_record(path, Speed)
+            for row in experiment.rows
+            if (
+                path := results / "speed" / str(experiment.dataset) / f"{row.run_name}.json"
+            ).exists()
+        },
+        styles={row.label: networks[row.network or row.label] for row in experiment.rows},
+        cases=read_record(path, Cases) if (path := folder / "cases.json").exists() else None,
+        case_arrays=read_arrays(path) if (path := folder / "cases.npz").exists() else None,
     )
-    check_comparable(evidence, folder)
+    check_speed(evidence, folder)
     return evidence
 
 
-def _read_if_there(path: Path) -> Any:  # noqa: ANN401 (a record or arrays, by the suffix)
-    if not path.exists():
-        return None
-    return read_arrays(path) if path.suffix == ".npz" else read_json(path)
+def check_speed(evidence: Evidence, folder: Path) -> None:
+    """A table's speeds are of its trainings' precision.
 
-
-def check_comparable(evidence: Evidence, folder: Path) -> None:
-    """All rows of one table share precision, recipe and dataset.
-
-    Raises: UserError that names the values found.
+    Raises: UserError naming the row that is not.
     """
-    kinds = {
-        "precision": [record["precision"] for record in evidence.records],
-        "recipe": [record["recipe"] for record in evidence.records],
-        "dataset": [record["data"]["fingerprint"] for record in evidence.records],
-    }
-    if evidence.speed and evidence.runs:
-        kinds["precision"].append(evidence.speed["precision"])
-    for kind, values in kinds.items():
-        distinct = list(dict.fromkeys(map(str, values)))
-        if len(distinct) > 1:
-            raise UserError(
-                f"{folder}: the records differ in {kind} ({' and '.join(distinct[:2])}), one table "
-                "must share it; run the script again with --fresh, or with an --out-dir of its own"
-            )
-
-
-def family(record: Record) -> str:
-    """A network's kind: "fully connected", "plain convolutional" or "residual"."""
-    layers = record["epochs"][-1]["gradient_norm"]
-    if not record["receptive_field"]:
-        return "fully connected"
-    if "Res" in record["model"] or any("block" in layer for layer in layers):
-        return "residual"
-    return "plain convolutional"
+    for label, speed in evidence.speed.items():
+        for record in evidence.runs.get(label, ()):
+            if speed.precision != record.precision:
+                raise UserError(
+                    f"{folder}: the speed of {label} was measured in {speed.precision}, its "
+                    f"training is in {record.precision}; run the script again with --measure"
+                )
 
 
 def by_epoch(records: Sequence[Record], key: str) -> np.ndarray:
     """A number of every epoch, ``[seeds, epochs]``; where the record has none (null), NaN."""
-    values = [[entry[key] for entry in record["epochs"]] for record in records]
+    values = [[getattr(epoch, key) for epoch in record.epochs] for record in records]
     return np.array(values, dtype=float)
 
 
 def norms_by_layer(records: Sequence[Record]) -> dict[str, np.ndarray]:
     """Layer -> gradient norm by epoch ``[epochs]``, the mean over seeds; from input to output."""
-    layers = records[0]["epochs"][0]["gradient_norm"]
     norms = {
-        layer: [[entry["gradient_norm"][layer] for entry in record["epochs"]] for record in records]
-        for layer in layers
+        layer: [[epoch.gradient_norm[layer] for epoch in record.epochs] for record in records]
+        for layer in records[0].epochs[0].gradient_norm
     }
     return {layer: np.array(values, dtype=float).mean(0) for layer, values in norms.items()}
 

@@ -10,55 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
-from utils.experiment import Experiment
+from utils.experiment import Experiment, Styled
 from utils.records.files import write_text
-from utils.records.study import Evidence, gather, gradient_ratios, gradient_verdict, largest_drop
-from utils.report.figures.registry import draw
-from utils.report.figures.training import Picture
-from utils.report.markdown import layers_markdown, picture_markdown, training_markdown
-from utils.report.overview import render_overview
-from utils.report.readme import replace_blocks
-from utils.report.rows import (
-    Row,
-    block_rows,
-    columns,
-    layer_rows,
-    stability_rows,
-    to_csv,
-    training_rows,
+from utils.records.study import (
+    Evidence,
+    gather,
+    gradient_ratios,
+    gradient_verdict,
+    largest_drop,
 )
+from utils.report.figures import Picture, draw
+from utils.report.markdown import cases_markdown, picture_markdown, training_markdown
+from utils.report.readme import replace_blocks
+from utils.report.rows import Row, case_rows, columns, to_csv, training_rows
 
-__all__ = ["render_experiment", "render_overview", "render_readme"]
-
-Columns = dict[str, dict[str, Any]]
-
-
-class NotMeasuredError(KeyError):
-    """A conclusion asked for a cell that is empty."""
+Columns = dict[str, dict[str, Any]]  # column -> name in the first column -> value
 
 
-class Column(dict):
-    """Name -> value of one table column, without its empty cells.
-
-    Raises: NotMeasuredError for an empty cell, KeyError for a name that the table does not have.
-    """
-
-    def __init__(self, name: str, values: Mapping[str, Any]) -> None:
-        super().__init__({key: value for key, value in values.items() if value is not None})
-        self.name, self.known = name, set(values)
-
-    def __missing__(self, key: str) -> None:
-        if key in self.known:
-            raise NotMeasuredError(f"{self.name} of {key}")
-        raise KeyError(f"{key!r} has no row; there are {', '.join(sorted(self.known))}")
-
-
-def render_experiment(experiment: Experiment, results: Path, plots: Path) -> dict[str, str]:
+def render_experiment(
+    experiment: Experiment, results: Path, plots: Path, networks: Mapping[str, Styled]
+) -> dict[str, str]:
     """Writes an experiment's tables and figures; returns its README blocks, by name.
 
-    Without any record nothing is written, and no block comes back.
+    ``networks`` is ``models.MODELS``. Without any record nothing is written, and no block comes
+    back.
     """
-    evidence = gather(experiment, results)
+    evidence = gather(experiment, results, networks)
     if evidence.empty:
         return {}
     tables, cells = write_tables(evidence, results / experiment.name)
@@ -74,20 +51,18 @@ def render_experiment(experiment: Experiment, results: Path, plots: Path) -> dic
 def write_tables(evidence: Evidence, folder: Path) -> tuple[list[str], Columns]:
     """Writes the tables whose records exist; returns their Markdown, and their cells by column.
 
-    For conclusions alone there are columns ``gradient_…`` and ``largest_drop``, see
+    That of the trained networks is ``table``, or ``training`` beside a table of cases. For
+    conclusions alone there are columns ``gradient_…`` and ``largest_drop``, see
     ``utils.records.study``.
     """
+    experiment = evidence.experiment
     parts: list[tuple[str, list[Row], str]] = []  # file name, rows, Markdown
-    if evidence.layers:
-        rows = layer_rows(evidence.layers)
-        parts.append(("table", rows, layers_markdown(rows, evidence.layers, "layer")))
-    if evidence.blocks:
-        rows = block_rows(evidence.blocks)
-        parts.append(("table", rows, layers_markdown(rows, evidence.blocks, "block")))
+    if evidence.cases:
+        rows = case_rows(evidence.cases, experiment.cases_are)
+        parts.append(("table", rows, cases_markdown(rows, evidence.cases, experiment.cases_are)))
     if evidence.runs:
-        of_blocks = evidence.experiment.name == "residual_blocks"
-        rows = stability_rows(evidence) if of_blocks else training_rows(evidence)
-        file = "training" if of_blocks else "table"
+        rows = training_rows(evidence)
+        file = "training" if experiment.cases else "table"
         parts.append((file, rows, training_markdown(rows, evidence)))
     cells: Columns = {}
     for file, rows, markdown in parts:
@@ -95,12 +70,12 @@ def write_tables(evidence: Evidence, folder: Path) -> tuple[list[str], Columns]:
         write_text(folder / f"{file}.md", markdown)
         for column, values in columns(rows).items():
             cells.setdefault(column, {}).update(values)
-    for model, records in evidence.runs.items():
+    for label, records in evidence.runs.items():
         ratios = gradient_ratios(records)
-        cells.setdefault("largest_drop", {})[model] = largest_drop(records)
-        cells.setdefault("gradient_verdict", {})[model] = gradient_verdict(ratios)
-        cells.setdefault("gradient_ratio_smallest", {})[model] = ratios.min()
-        cells.setdefault("gradient_ratio_largest", {})[model] = ratios.max()
+        cells.setdefault("largest_drop", {})[label] = largest_drop(records)
+        cells.setdefault("gradient_verdict", {})[label] = gradient_verdict(ratios)
+        cells.setdefault("gradient_ratio_smallest", {})[label] = ratios.min()
+        cells.setdefault("gradient_ratio_largest", {})[label] = ratios.max()
     return [markdown for *_, markdown in parts], cells
 
 
@@ -123,21 +98,18 @@ def figures_markdown(pictures: Mapping[str, Sequence[Picture]], plots: Path) -> 
 def conclusions_markdown(evidence: Evidence, cells: Columns) -> str:
     """The experiment's conclusions with the numbers of its tables, as a list.
 
-    Where a model or a measurement is still missing, a line that says which.
+    Where a row or a measurement is still missing, a line that says which.
     """
     experiment = evidence.experiment
-    missing = [model for model in experiment.models if model not in evidence.runs]
+    missing = [label for label in experiment.labels if label not in evidence.runs]
+    missing += [] if evidence.cases else [case.name for case in experiment.cases]
     if missing:
         return f"No conclusions yet: no record of {', '.join(missing)}."
+    if experiment.timed and (unmeasured := set(evidence.runs) - set(evidence.speed)):
+        return f"No conclusions yet: the speed of {', '.join(sorted(unmeasured))} was not measured."
     if experiment.conclusions is None:
         return ""
-    try:
-        sentences = experiment.conclusions(
-            {name: Column(name, values) for name, values in cells.items()}
-        )
-    except NotMeasuredError as error:
-        return f"No conclusions yet: {error.args[0]} was not measured."
-    return "\n".join(f"- {sentence}" for sentence in sentences)
+    return "\n".join(f"- {sentence}" for sentence in experiment.conclusions(cells))
 
 
 def render_readme(path: Path, blocks: Mapping[str, str]) -> None:

@@ -8,166 +8,145 @@ has a number, it stands in a column ``reported_…`` beside the measured one.
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from utils import REPOSITORY
-from utils.records.study import Evidence, Record, by_epoch, loss_spread
+from utils.records.schema import Case, Cases, Record, Speed
+from utils.records.study import Evidence, by_epoch, loss_spread
 
 Row = dict[str, Any]
 
 REPORTED = REPOSITORY / "data" / "reported"
 
-# whose question is how far a unit sees
-WITH_RECEPTIVE_FIELD = ("kernel_size", "kernel_size_matched", "depth")
-
 
 def training_rows(evidence: Evidence) -> list[Row]:
-    """One row per trained model: size, speed, accuracy, and the report's numbers."""
-    reported = _reported_results(evidence.experiment.reported_table)
-    with_field = evidence.experiment.name in WITH_RECEPTIVE_FIELD
-    return [
-        {
-            "model": model,
-            "parameters": records[0]["parameters"],
-            "forward_mflops": records[0]["forward_flops"] / 1e6,
-            **_speed_columns(records[0], evidence.speed),
-            **_accuracy_columns(records),
-            **({"receptive_field": _last_receptive_field(records[0])} if with_field else {}),
-            "seeds": len(records),
-            **_reported_columns(reported.get(model, {})),
+    """One row per trained network: size, speed, accuracy, and the report's numbers."""
+    reported = reported_results(evidence.experiment.reported_table)
+    rows: list[Row] = []
+    for label, records in evidence.runs.items():
+        row = {
+            "model": label,
+            "parameters": records[0].parameters,
+            "forward_mflops": records[0].forward_flops / 1e6,
+            **speed_columns(records[0], evidence.speed.get(label)),
+            **accuracy_columns(records),
         }
-        for model, records in evidence.runs.items()
-    ]
+        if "receptive_field" in evidence.experiment.columns:
+            row["receptive_field"] = last_receptive_field(records[0])
+        row |= {"seeds": len(records), **reported_columns(reported.get(label, {}))}
+        if "stability" in evidence.experiment.columns:
+            row |= stability(records)
+        rows.append(row)
+    return rows
 
 
-def _speed_columns(record: Record, speed: Record | None) -> Row:
-    """Medians over the rounds of the speed record, whose times are seconds."""
-    measured = speed["models"].get(record["model"]) if speed else None
-    if not measured:
-        measured = {}
-    latency = measured.get("latency_seconds", {})
-    training = measured.get("training_images_per_second", {}).get("median")
-    images = record["recipe"]["epochs"] * record["data"]["train_images"]
+def speed_columns(record: Record, speed: Speed | None) -> Row:
+    """Medians over the rounds of the speed record, whose times are seconds; empty without one."""
+    if speed is None:
+        return dict.fromkeys(
+            (
+                "latency_ms",
+                "latency_ms_iqr",
+                "throughput_images_per_second",
+                "training_images_per_second",
+                "training_seconds",
+            )
+        )
+    latency, training = speed.latency_seconds, speed.training_images_per_second.median
+    images = record.recipe.epochs * record.data.train_images
     return {
-        "latency_ms": 1e3 * latency["median"] if latency else None,
-        "latency_ms_iqr": 1e3 * (latency["q3"] - latency["q1"]) if latency else None,
-        "throughput_images_per_second": measured.get("throughput_images_per_second", {}).get(
-            "median"
-        ),
+        "latency_ms": 1e3 * latency.median,
+        "latency_ms_iqr": 1e3 * (latency.q3 - latency.q1),
+        "throughput_images_per_second": speed.throughput_images_per_second.median,
         "training_images_per_second": training,
-        "training_seconds": images / training if training else None,
+        "training_seconds": images / training,
     }
 
 
-def _accuracy_columns(records: Sequence[Record]) -> Row:
+def accuracy_columns(records: Sequence[Record]) -> Row:
     """Means over seeds and sample standard deviations, which one seed does not have."""
     columns: Row = {}
     for split in ("train", "test"):
-        values = [record["final"][f"{split}_accuracy"] for record in records]
+        values = [getattr(record.final, f"{split}_accuracy") for record in records]
         columns[f"{split}_accuracy"] = float(np.mean(values))
         columns[f"{split}_accuracy_sd"] = float(np.std(values, ddof=1)) if values[1:] else None
     gap = columns["train_accuracy"] - columns["test_accuracy"]
     return {**columns, "generalization_gap": gap}
 
 
-def _last_receptive_field(record: Record) -> int | None:
+def last_receptive_field(record: Record) -> int | None:
     """Input pixels that a unit of the last feature map sees along one side.
 
     That is the map behind the last convolution and the pooling or residual join that follows it.
     """
-    return list(record["receptive_field"].values())[-1] if record["receptive_field"] else None
+    return list(record.receptive_field.values())[-1] if record.receptive_field else None
 
 
-def stability_rows(evidence: Evidence) -> list[Row]:
-    """The training table with how evenly the training went: batch losses and gradient norms."""
-    rows = training_rows(evidence)
-    for row in rows:
-        records = evidence.runs[row["model"]]
-        spread = loss_spread(records)  # [seeds, epochs]
-        row["batch_loss_iqr"] = spread[:, -1].mean()
-        row["batch_loss_iqr_mean"] = spread.mean()
-        row["gradient_norm_largest"] = by_epoch(records, "gradient_norm_largest").max()
-    return rows
-
-
-def layer_rows(record: Record) -> list[Row]:
-    """One row per custom layer and per analogue, in the record's order."""
-    entries = {entry["layer"]: entry for entry in record["layers"]}
-    reported = _reported_layers(entries)
-    return [
-        {
-            "layer": name,
-            **_module_columns(entry),
-            "analogue_of": entry["analogue_of"],
-            "comment": _layer_comment(entry, record["layers"]),
-            "reported_signed_mean_gradient_input": _number(reported, name, "grad_mean_input"),
-            "reported_signed_mean_gradient_weights": _number(reported, name, "grad_mean_weights"),
-            "reported_seconds_100_iterations": _number(reported, name, "seconds_100_iterations"),
-        }
-        for name, entry in entries.items()
-    ]
-
-
-def block_rows(record: Record) -> list[Row]:
-    """One row per residual block, in the record's order; the first is what others compare to."""
-    reported = _read_reported("blocks.csv", "block")
-    first = record["blocks"][0]
-    return [
-        {
-            "block": entry["block"],
-            **_module_columns(entry),
-            "comment": "the block that the others are compared to"
-            if entry is first
-            else _times(entry, [first], "block"),
-            "reported_parameters": _number(reported, entry["block"], "parameters", int),
-            "reported_signed_mean_gradient_input": _number(reported, entry["block"], "grad_mean"),
-            "reported_seconds_100_iterations": _number(
-                reported, entry["block"], "seconds_100_runs"
-            ),
-        }
-        for entry in record["blocks"]
-    ]
-
-
-def _module_columns(entry: Record) -> Row:
-    """What layers and blocks have in common; forward seconds are the report's seconds."""
-    gradient = entry["gradient"]
-    forward, both = entry["forward_seconds_100"], entry["forward_backward_seconds_100"]
+def stability(records: Sequence[Record]) -> Row:
+    """How evenly the training went: batch losses and gradient norms."""
+    spread = loss_spread(records)  # [seeds, epochs]
     return {
-        "output_shape": "x".join(map(str, entry["output_shape"])),
-        "parameters": entry["parameters"],
-        "signed_mean_gradient_input": gradient["signed_mean_input"],
-        "signed_mean_gradient_weights": gradient["signed_mean_weights"],
-        "mean_absolute_gradient_input": gradient["mean_absolute_input"],
-        "mean_absolute_gradient_weights": gradient["mean_absolute_weights"],
-        "seconds_100_iterations": forward["median"],
-        "seconds_100_iterations_iqr": forward["q3"] - forward["q1"],
-        "forward_backward_seconds_100_iterations": both["median"],
-        "forward_backward_seconds_100_iterations_iqr": both["q3"] - both["q1"],
+        "batch_loss_iqr": spread[:, -1].mean(),
+        "batch_loss_iqr_mean": spread.mean(),
+        "gradient_norm_largest": by_epoch(records, "gradient_norm_largest").max(),
     }
 
 
-def _layer_comment(entry: Record, entries: Sequence[Record]) -> str | None:
-    """What a custom layer costs beside its analogues; what an analogue stands beside."""
-    if entry["analogue_of"]:
-        return f"analogue of {entry['analogue_of']}"
-    analogues = [other for other in entries if other["analogue_of"] == entry["layer"]]
-    return _times(entry, analogues, "layer") if analogues else None
-
-
-def _times(entry: Record, others: Iterable[Record], name: str) -> str:
-    """How long an entry takes beside others; ``name`` is the key of their names."""
-
-    def seconds(one: Record) -> float:
-        return one["forward_backward_seconds_100"]["median"]
-
-    ratios = [
-        f"{seconds(entry) / seconds(other):.1f} times the time of {other[name]}" for other in others
+def case_rows(record: Cases, kind: str) -> list[Row]:
+    """One row per layer or block (``kind``), in the record's order, with the report's numbers."""
+    reported = reported_cases(kind, [case.name for case in record.cases])
+    rows = [
+        {
+            kind: case.name,
+            **case_columns(case),
+            "analogue_of": case.analogue_of,
+            "comment": comment(case, record.cases, kind),
+            **reported_case_columns(reported.get(case.name, {})),
+        }
+        for case in record.cases
     ]
-    return f"{', '.join(ratios)}, forward and backward"
+    # layers have analogues and blocks have none; the report counts the parameters of blocks alone
+    optional = [name for name in rows[0] if name.startswith(("analogue_of", "reported_"))]
+    empty = [name for name in optional if all(row[name] is None for row in rows)]
+    return [{name: row[name] for name in row if name not in empty} for row in rows]
+
+
+def case_columns(case: Case) -> Row:
+    """What was measured; forward seconds are the report's seconds."""
+    gradient = case.gradient
+    forward, both = case.forward_seconds_100, case.forward_backward_seconds_100
+    return {
+        "output_shape": "x".join(map(str, case.output_shape)),
+        "parameters": case.parameters,
+        "signed_mean_gradient_input": gradient.signed_mean_input,
+        "signed_mean_gradient_weights": gradient.signed_mean_weights,
+        "mean_absolute_gradient_input": gradient.mean_absolute_input,
+        "mean_absolute_gradient_weights": gradient.mean_absolute_weights,
+        "seconds_100_iterations": forward.median,
+        "seconds_100_iterations_iqr": forward.q3 - forward.q1,
+        "forward_backward_seconds_100_iterations": both.median,
+        "forward_backward_seconds_100_iterations_iqr": both.q3 - both.q1,
+    }
+
+
+def comment(case: Case, cases: Sequence[Case], kind: str) -> str | None:
+    """What a case costs beside its analogues, or beside the first where there are none."""
+    if case.analogue_of:
+        return f"analogue of {case.analogue_of}"
+    analogues = [other for other in cases if other.analogue_of == case.name]
+    if not any(other.analogue_of for other in cases):
+        if case is cases[0]:
+            return f"the {kind} that the others are compared to"
+        analogues = [cases[0]]
+    mine = case.forward_backward_seconds_100.median
+    ratios = [
+        f"{mine / other.forward_backward_seconds_100.median:.1f} times the time of {other.name}"
+        for other in analogues
+    ]
+    return f"{', '.join(ratios)}, forward and backward" if ratios else None
 
 
 def _read_reported(file: str, key: str, table: str | None = None) -> dict[str, dict[str, str]]:
@@ -178,36 +157,51 @@ def _read_reported(file: str, key: str, table: str | None = None) -> dict[str, d
         }
 
 
-def _reported_results(table: str | None) -> dict[str, dict[str, str]]:
+def reported_results(table: str | None) -> dict[str, dict[str, str]]:
+    """Model -> the report's line; nothing for an experiment that the report does not have."""
     return _read_reported("results.csv", "model", table) if table else {}
 
 
-def _reported_columns(line: Mapping[str, str]) -> Row:
+def reported_columns(line: Mapping[str, str]) -> Row:
+    """The report's numbers of a trained network."""
     return {
-        "reported_parameters": int(line["parameters"]) if line else None,
-        "reported_latency_ms": float(line["inference_ms"]) if line else None,
-        "reported_train_accuracy": float(line["train_accuracy"]) if line else None,
-        "reported_test_accuracy": float(line["test_accuracy"]) if line else None,
+        "reported_parameters": number(line, "parameters", int),
+        "reported_latency_ms": number(line, "inference_ms"),
+        "reported_train_accuracy": number(line, "train_accuracy"),
+        "reported_test_accuracy": number(line, "test_accuracy"),
     }
 
 
-def _reported_layers(measured: Iterable[str]) -> dict[str, dict[str, str]]:
-    """The report's layers by the measured layer's name.
+def reported_cases(kind: str, measured: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Measured layer or block -> the report's line.
 
     It measured ChannelAttention behind CustomConv, so its numbers belong to that pair where the
     pair was measured too.
     """
-    reported = _read_reported("layers.csv", "layer")
+    reported = _read_reported(f"{kind}s.csv", kind)
     pairs = [name for name in measured if "CustomConv" in name and "ChannelAttention" in name]
     if pairs:
         reported[pairs[0]] = reported.pop("ChannelAttention")
     return reported
 
 
-def _number(
-    reported: Mapping[str, Mapping[str, str]], name: str, column: str, kind: type = float
-) -> float | int | None:
-    text = reported.get(name, {}).get(column)
+def reported_case_columns(line: Mapping[str, str]) -> Row:
+    """The report's numbers of a layer or block, which it called by several names."""
+    mean = number(line, "grad_mean_input")
+    seconds = number(line, "seconds_100_iterations")
+    return {
+        "reported_parameters": number(line, "parameters", int),
+        "reported_signed_mean_gradient_input": number(line, "grad_mean") if mean is None else mean,
+        "reported_signed_mean_gradient_weights": number(line, "grad_mean_weights"),
+        "reported_seconds_100_iterations": number(line, "seconds_100_runs")
+        if seconds is None
+        else seconds,
+    }
+
+
+def number(line: Mapping[str, str], column: str, kind: type = float) -> float | int | None:
+    """A cell of the report; None where it has none."""
+    text = line.get(column)
     return kind(text) if text else None
 
 

@@ -1,8 +1,8 @@
-"""Numbers as the conclusions say them; a column maps the name of a row to a number."""
+"""Numbers as the conclusions say them."""
 
 from collections.abc import Mapping, Sequence
 
-Column = Mapping[str, float]
+Numbers = Mapping[str, float]  # a column: the name of a row -> its number
 
 
 def percent(fraction: float) -> str:
@@ -20,13 +20,13 @@ def more_or_less(difference: float) -> str:
     return f"{points(abs(difference))} {'more' if difference >= 0 else 'less'}"
 
 
-def ranking(accuracy: Column) -> str:
+def ranking(accuracy: Numbers) -> str:
     """All rows from the best down: "A (80.10 %), B (79.00 %)"."""
     order = sorted(accuracy, key=accuracy.__getitem__, reverse=True)
     return listed([f"{name} ({percent(accuracy[name])})" for name in order])
 
 
-def best(column: Column) -> str:
+def best(column: Numbers) -> str:
     """The row with the largest number."""
     return max(column, key=column.__getitem__)
 

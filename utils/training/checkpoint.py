@@ -20,6 +20,7 @@ from torch import nn
 
 from utils.errors import UserError
 from utils.records.files import write_atomically
+from utils.records.schema import Environment, Epoch
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +52,14 @@ UNREADABLE = (
 class TrainingState:
     """A run between two epochs."""
 
-    identity: Mapping[str, Any]  # which run it is: utils.records.IDENTITY and the fingerprint
+    identity: Mapping[str, Any]  # which run it is, and the fingerprint of its images
     network: nn.Module
     optimizers: list[torch.optim.Optimizer]
     schedules: list[torch.optim.lr_scheduler.LRScheduler]  # of each optimiser
     generator: torch.Generator  # draws the order of the images and their augmentation
     device: torch.device
-    environments: list[dict[str, object]]  # where it was begun, and where it was gone on with
-    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
+    environments: list[Environment]  # where it was begun, and where it was gone on with
+    history: list[Epoch] = field(default_factory=list)  # one entry per finished epoch
     seconds: list[float] = field(default_factory=list)  # likewise
 
 
@@ -70,8 +71,8 @@ def save_checkpoint(path: Path, state: TrainingState) -> None:
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "schedules": [schedule.state_dict() for schedule in state.schedules],
         "random": random_states(state.generator, state.device),
-        "environments": state.environments,
-        "history": state.history,
+        "environments": [each.model_dump() for each in state.environments],
+        "history": [each.model_dump() for each in state.history],
         "seconds": state.seconds,
     }
     write_atomically(path, lambda temporary: torch.save(content, temporary))
@@ -103,11 +104,13 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
     except UNREADABLE as error:
         raise misfit(path) from error
     set_random_states(kept["random"], state.generator, state.device)
-    state.history, state.seconds = kept["history"], kept["seconds"]
-    if kept["environments"][-1] != state.environments[0]:
+    state.history = [Epoch(**each) for each in kept["history"]]
+    state.seconds = kept["seconds"]
+    environments = [Environment(**each) for each in kept["environments"]]
+    if environments[-1] != state.environments[0]:
         log.warning("begun with other threads, versions or processor: the record names both")
-        kept["environments"].append(state.environments[0])
-    state.environments = kept["environments"]
+        environments.append(state.environments[0])
+    state.environments = environments
     log.info("continuing after epoch %d", len(state.history))
 
 
@@ -118,7 +121,8 @@ def save_weights(path: Path, network: nn.Module) -> None:
         name: tensor.detach().cpu().contiguous()
         for name, tensor in network.state_dict().items()
     }
-    write_atomically(path, lambda temporary: safetensors.torch.save_file(tensors, temporary))
+    content = safetensors.torch.save(tensors)  # save_file would let nobody else read the file
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def misfit(path: Path) -> UserError:

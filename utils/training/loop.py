@@ -1,17 +1,15 @@
-"""One declared run -> one record: the only training loop in the repository.
+"""One declared run -> one trained network: the only training loop in the repository.
 
-    seed -> network -> epochs of (forward, loss, backward, step) -> evaluation -> record
+    seed -> network -> epochs of (forward, loss, backward, step) -> evaluation -> outcome
 
 What is reported is the last epoch; the test split is watched and decides nothing. On a CPU, with
-the same seed, machine, thread count and precision, the record comes out the same to the last bit,
+the same seed, machine, thread count and precision, the outcome is the same to the last bit,
 ``timings`` apart, whether or not the run was interrupted on the way.
 """
 
-import contextlib
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +25,10 @@ from utils.data.batches import (
     training_batches,
 )
 from utils.data.dataset import Dataset
-from utils.experiment import Recipe, Run
-from utils.measuring.flops import forward_flops
-from utils.records.environment import environment
-from utils.records.files import SCHEMA
+from utils.experiment import Compute, Recipe, Run
+from utils.machine import autocast, environment, product_type
+from utils.records.runs import identity
+from utils.records.schema import Data, Epoch, Final, Timings
 from utils.training.checkpoint import (
     TrainingState,
     load_checkpoint,
@@ -38,84 +36,66 @@ from utils.training.checkpoint import (
     seed_everything,
 )
 from utils.training.optimizers import build_optimizers
-from utils.training.progress import Progress
+from utils.training.progress import Event, Tell
 
 TRAIN_PART = 10_000  # train images on which the train accuracy is taken after each epoch
 
 
-@dataclass(frozen=True)
-class Compute:
-    """Where and how precisely to train; equal for all rows of a table."""
+@dataclass(frozen=True, eq=False)  # == on tensors is no single truth
+class Outcome:
+    """What came of a training."""
 
-    device: torch.device
-    precision: str = "float32"  # or "bfloat16": autocast, the parameters stay float32
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """That of the large products."""
-        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-
-    def autocast(self) -> contextlib.AbstractContextManager:
-        """The context in which a training step's forward pass runs."""
-        enabled = self.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+    network: nn.Module
+    predictions: Tensor  # the class of every test image, [test images]
+    record: dict[str, Any]  # the fields of utils.records.schema.Record that training knows
 
 
-def train(
-    run: Run, dataset: Dataset, compute: Compute, checkpoint: Path, progress: Progress
-) -> tuple[dict[str, Any], Tensor, nn.Module]:
+def train(run: Run, dataset: Dataset, checkpoint: Path, tell: Tell) -> Outcome:
     """Trains one network.
 
-    ``dataset`` lies on ``compute.device``. After each epoch the state is kept at ``checkpoint``,
+    ``dataset`` lies on the run's device. After each epoch the state is kept at ``checkpoint``,
     and a run that finds one goes on from there.
-    Returns the record, the predicted class of every test image ``[test images]`` and the trained
-    network.
     """
+    torch.set_num_threads(run.compute.threads)
     seed_everything(run.seed)
-    state = initial_state(run, dataset, compute)
+    state = initial_state(run, dataset)
     load_checkpoint(checkpoint, state)
-    progress.skip(len(state.history) * steps_per_epoch(len(dataset.x_train), run.recipe))
+    tell(Event(run, len(state.history) / run.recipe.epochs, resumed=True))
 
     views = augmented_views(dataset.x_train, run.recipe)
     for epoch in range(len(state.history) + 1, run.recipe.epochs + 1):
         start = time.perf_counter()
         entry = {"epoch": epoch}
-        entry |= train_epoch(state, run.recipe, dataset, views, compute, progress)
+        entry |= train_epoch(state, run, dataset, views, tell)
         entry |= evaluate_epoch(state.network, dataset)
-        state.history.append(entry)
+        state.history.append(Epoch(**entry))
         state.seconds.append(time.perf_counter() - start)
         save_checkpoint(checkpoint, state)
-        progress.epoch(run, entry)
-
-    record, predictions = final_record(run, state, dataset, compute)
-    return record, predictions, state.network
+        tell(Event(run, epoch=state.history[-1]))
+    return outcome(run, state, dataset)
 
 
 def train_epoch(
-    state: TrainingState,
-    recipe: Recipe,
-    dataset: Dataset,
-    views: Tensor,
-    compute: Compute,
-    progress: Progress,
+    state: TrainingState, run: Run, dataset: Dataset, views: Tensor, tell: Tell
 ) -> dict[str, Any]:
     """One pass over the train split in random order.
 
     Losses and gradient norms stay on the device until the end: reading one number there would
     make the processor wait for the whole queue, in every step.
     """
-    network = state.network.train()
+    network, recipe = state.network.train(), run.recipe
+    step = Event(run, 1 / (recipe.epochs * steps_per_epoch(len(views), recipe)))
     losses, norms = [], []
     for images, labels in training_batches(dataset, views, recipe, state.generator):
         learning_rate = state.schedules[0].get_last_lr()[0]
         loss = train_step(
-            network, images, labels, state.optimizers, compute, recipe.label_smoothing
+            network, images, labels, state.optimizers, run.compute, recipe.label_smoothing
         )
         for schedule in state.schedules:
             schedule.step()
         losses.append(loss)
         norms.append(gradient_norms(network))
-        progress.step()
+        tell(step)
     return {
         **summarise_epoch(torch.stack(losses), torch.stack(norms), network),
         "learning_rate": learning_rate,  # of the last step; Muon's goes up and down with it
@@ -136,7 +116,7 @@ def train_step(
     cross-entropy of the batch, before the step. With ``label_smoothing`` a part of each target is
     spread evenly over all classes. Source: Szegedy et al. (2015), arXiv:1512.00567, section 7.
     """
-    with compute.autocast():
+    with autocast(compute):
         loss = F.cross_entropy(network(images), labels, label_smoothing=label_smoothing)
     network.zero_grad()
     loss.backward()
@@ -145,21 +125,21 @@ def train_step(
     return loss.detach()
 
 
-def initial_state(run: Run, dataset: Dataset, compute: Compute) -> TrainingState:
+def initial_state(run: Run, dataset: Dataset) -> TrainingState:
     """An untrained network with its optimisers and schedules; draws from the seeded generators."""
-    network = build_network(run, compute.device)
-    optimizers = build_optimizers(network, run.recipe, compute.dtype)
+    network, device = build_network(run), torch.device(run.compute.device)
+    optimizers = build_optimizers(network, run.recipe, product_type(run.compute))
     steps = run.recipe.epochs * steps_per_epoch(len(dataset.x_train), run.recipe)
     return TrainingState(
-        identity=run_identity(run, compute) | {"fingerprint": dataset.fingerprint},
+        identity=identity(run) | {"fingerprint": dataset.fingerprint},
         network=network,
         optimizers=optimizers,
         schedules=[build_schedule(optimizer, run.recipe, steps) for optimizer in optimizers],
         # a generator of its own: what a network draws (dropout) cannot change which images,
-        # in which order, all models of the experiment see
+        # in which order, all rows of the experiment see
         generator=torch.Generator().manual_seed(run.seed),
-        device=compute.device,
-        environments=[environment(compute.device)],
+        device=device,
+        environments=[environment(device)],
     )
 
 
@@ -177,26 +157,12 @@ def build_schedule(
     )
 
 
-def build_network(run: Run, device: torch.device) -> nn.Module:
+def build_network(run: Run) -> nn.Module:
     """The run's network, its convolutions with the channels last in memory, which is faster."""
-    network = models.build(run.model, **run.overrides).to(device)
+    network = models.build(run.network, **run.overrides).to(run.compute.device)
     if any(isinstance(module, nn.Conv2d) for module in network.modules()):
         network = network.to(memory_format=torch.channels_last)
     return network
-
-
-def run_identity(run: Run, compute: Compute) -> dict[str, Any]:
-    """The part of a record that is known before training; see ``utils.records.IDENTITY``."""
-    return {
-        "experiment": run.experiment,
-        "model": run.model,
-        "overrides": json.loads(json.dumps(dict(run.overrides))),  # as a record gives them back
-        "dataset": run.dataset,
-        "recipe": asdict(run.recipe),
-        "seed": run.seed,
-        "precision": compute.precision,
-        "device": compute.device.type,
-    }
 
 
 def gradient_norms(network: nn.Module) -> Tensor:
@@ -220,7 +186,7 @@ def summarise_epoch(losses: Tensor, norms: Tensor, network: nn.Module) -> dict[s
     means = dict(zip(names, norms.mean(0).tolist(), strict=True))
     return {
         "running_loss": losses.mean().item(),
-        "batch_loss_quartiles": quartiles.tolist(),
+        "batch_loss_quartiles": tuple(quartiles.tolist()),
         "gradient_norm": {layer: means[f"{layer}.weight"] for layer in weight_layers(network)},
         "gradient_norm_total": totals.mean().item(),
         "gradient_norm_largest": totals.max().item(),
@@ -264,37 +230,38 @@ def evaluate_epoch(network: nn.Module, dataset: Dataset) -> dict[str, float]:
     }
 
 
-def final_record(
-    run: Run, state: TrainingState, data: Dataset, compute: Compute
-) -> tuple[dict[str, Any], Tensor]:
-    """The record of a finished run, and its predicted test classes ``[test images]``."""
+def outcome(run: Run, state: TrainingState, data: Dataset) -> Outcome:
+    """Evaluates the network on whole splits."""
     network, classes = state.network, len(data.classes)
     train_loss, train_accuracy, _ = evaluate(network, data.x_train, data.y_train, data)
     test_loss, test_accuracy, predictions = evaluate(network, data.x_test, data.y_test, data)
     confusion = (data.y_test * classes + predictions).bincount(minlength=classes**2)
-    record = {
-        "schema": SCHEMA,
-        **run_identity(run, compute),
-        "data": {
-            "description": data.description,
-            "fingerprint": data.fingerprint,
-            "synthetic": data.synthetic,
-            "classes": list(data.classes),
-            "train_images": len(data.x_train),
-            "test_images": len(data.x_test),
-        },
-        "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
-        "forward_flops": forward_flops(network, data.x_test.shape[1:]),
-        "final": {
-            "train_loss": train_loss,
-            "train_accuracy": train_accuracy,
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
-            "confusion_matrix": confusion.view(classes, classes).tolist(),  # rows: true classes
-        },
-        "epochs": state.history,
-        "environment": state.environments[0],
-        "continued_in": state.environments[1:],  # empty unless interrupted and resumed elsewhere
-        "timings": {"epoch_seconds": state.seconds},
+    final = {
+        "train_loss": train_loss,
+        "train_accuracy": train_accuracy,
+        "test_loss": test_loss,
+        "test_accuracy": test_accuracy,
+        "confusion_matrix": tuple(map(tuple, confusion.view(classes, classes).tolist())),
     }
-    return record, predictions
+    if len(data.x_validation):
+        loss, accuracy, _ = evaluate(network, data.x_validation, data.y_validation, data)
+        final |= {"validation_loss": loss, "validation_accuracy": accuracy}
+    record = {
+        **identity(run),
+        "data": Data(
+            description=data.description,
+            fingerprint=data.fingerprint,
+            synthetic=data.synthetic,
+            classes=data.classes,
+            train_images=len(data.x_train),
+            test_images=len(data.x_test),
+            validation_images=len(data.x_validation),
+        ),
+        "recipe": run.recipe,
+        "final": Final(**final),
+        "epochs": tuple(state.history),
+        "environment": state.environments[0],
+        "continued_in": tuple(state.environments[1:]),  # where it was interrupted and resumed
+        "timings": Timings(epoch_seconds=tuple(state.seconds)),
+    }
+    return Outcome(network, predictions, record)

@@ -1,66 +1,88 @@
-"""Progress for the person at the terminal: one bar for the whole script, one line per epoch.
+"""Progress for the person at the terminal: one bar for the whole command, a line per epoch and run.
+
+    training loop --Event--> Progress
 
 The bar counts the work of all runs, a large network's steps for more than a small one's, so
-that the remaining time it shows is that of the script. Where stderr is no terminal there is
-no bar, and each finished epoch is one log line.
+that the remaining time it shows is that of the command. Where stderr is no terminal there is
+no bar, and the lines alone tell.
 """
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from tqdm import tqdm
 
 from utils.experiment import Run
+from utils.records.schema import Epoch
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Event:
+    """What a run tells while it is trained."""
+
+    run: Run
+    share: float = 0.0  # of all its steps, done since its last event
+    resumed: bool = False  # whether an earlier command did them
+    epoch: Epoch | None = None  # that has just ended
+    finished: bool = False  # whether all of it is on disk
+
+
+Tell = Callable[[Event], None]
+
+
 class Progress:
-    """Counts finished work; ``costs`` are the relative costs of all steps of each run."""
+    """Listens to the runs of a command; ``costs`` are relative, by the runs' titles."""
 
-    def __init__(self, costs: Sequence[float]) -> None:
+    def __init__(self, costs: Mapping[str, float]) -> None:
+        self.costs = costs
+        self.running: dict[str, float] = {}  # title -> when it was first heard of
+        self.finished = 0
         self.bar = tqdm(
-            total=sum(costs),
+            total=sum(costs.values()),
             disable=not sys.stderr.isatty(),
-            bar_format="{desc} |{bar}| {percentage:3.0f}% [{elapsed}, {remaining} left{postfix}]",
+            bar_format="{desc} |{bar}| {percentage:3.0f}% [{elapsed}, {remaining} left]",
         )
-        self.step_cost = 0.0
 
-    def start(self, run: Run, steps: int, cost: float) -> None:
-        """The next steps belong to this run, which has ``steps`` of them at ``cost`` together."""
-        self.step_cost = cost / steps
-        self.bar.set_description(f"{run.experiment}: {run.model} seed {run.seed}")
+    def __call__(self, event: Event) -> None:
+        """Takes an event in."""
+        title, work = event.run.title, event.share * self.costs[event.run.title]
+        if title not in self.running:
+            self.running[title] = time.monotonic()
+            self._describe()
+        if event.resumed and not self.bar.disable:
+            self.bar.initial += work  # it does not count as this command's speed
+        self.bar.update(work)
+        if event.epoch:
+            tell_epoch(event.run, event.epoch)
+        if event.finished:
+            minutes, seconds = divmod(round(time.monotonic() - self.running.pop(title)), 60)
+            self.finished += 1
+            log.info("%s finished in %d:%02d", title, minutes, seconds)
+            self._describe()
 
-    def step(self) -> None:
-        """One batch is done."""
-        self.bar.update(self.step_cost)
-
-    def skip(self, steps: int) -> None:
-        """These steps were done by an earlier command: they do not count as this one's speed."""
-        if not self.bar.disable:
-            self.bar.initial += steps * self.step_cost
-        self.bar.update(steps * self.step_cost)
-
-    def epoch(self, run: Run, entry: Mapping[str, Any]) -> None:
-        """An epoch is done: its numbers go behind the bar and into the log."""
-        self.bar.set_postfix_str(
-            f"epoch {entry['epoch']}/{run.recipe.epochs}, loss {entry['running_loss']:.3f}, "
-            f"test {entry['test_accuracy']:.2%}"
-        )
-        log.info(
-            "%s %s seed %d epoch %d/%d: loss %.4f, train %.2f %%, test %.2f %%",
-            run.experiment,
-            run.model,
-            run.seed,
-            entry["epoch"],
-            run.recipe.epochs,
-            entry["running_loss"],
-            100 * entry["train_accuracy"],
-            100 * entry["test_accuracy"],
-        )
+    def _describe(self) -> None:
+        running = ", ".join(self.running) or "nothing"
+        self.bar.set_description(f"{self.finished} of {len(self.costs)} finished; {running}")
 
     def close(self) -> None:
         """Leaves the bar as it stands."""
         self.bar.close()
+
+
+def tell_epoch(run: Run, epoch: Epoch) -> None:
+    """A line on a finished epoch."""
+    loss = "not finite" if epoch.running_loss is None else f"{epoch.running_loss:.4f}"
+    log.info(
+        "%s epoch %d/%d: loss %s, train %.2f %%, test %.2f %%",
+        run.title,
+        epoch.epoch,
+        run.recipe.epochs,
+        loss,
+        100 * epoch.train_accuracy,
+        100 * epoch.test_accuracy,
+    )

@@ -5,37 +5,35 @@ background is opaque white. Colours are those of Okabe and Ito (Color Universal 
 which the common kinds of colour blindness tell apart; yellow is left out, it is faint on white.
 """
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
+from matplotlib.text import Annotation
+from scipy.optimize import isotonic_regression
 
 from utils.records.files import write_atomically
 
-matplotlib.use("Agg")  # files only: no window, and no display needed
-matplotlib.rcParams.update(
-    {
-        "figure.facecolor": "white",
-        "savefig.facecolor": "white",
-        "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
-        "font.size": 10,
-        "axes.titlesize": 11,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": "#e5e5e5",
-        "grid.linewidth": 0.8,
-        "lines.linewidth": 1.8,
-        "lines.markersize": 4,
-        "legend.frameon": False,
-    }
-)
+STYLE = {
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e5e5e5",
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+}
 
 DPI = 144
 WIDTH = 9.0  # inches
@@ -43,34 +41,7 @@ WIDTH = 9.0  # inches
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE, GREY = "#E69F00", "#D55E00", "#CC79A7", "#777777"
 
-# one colour per name in every figure; names that share a figure differ, and the same network
-# under several names keeps its colour
-COLOURS = {
-    "FCNet": BLACK,
-    "DeepFCNet": BLACK,
-    "SimpleCNN": BLUE,
-    "CNNWithResidual": VERMILLION,
-    "CNNWithResidualReg": PURPLE,
-    "CNN3x3": BLUE,
-    "CNN5x5": ORANGE,
-    "CNN7x7": GREEN,
-    "CNN1x1+3x3": PURPLE,
-    "CNN3x3-60k": BLUE,
-    "CNN5x5-60k": ORANGE,
-    "CNN7x7-60k": GREEN,
-    "CNN1x1+3x3-60k": PURPLE,
-    "ShallowCNN": BLUE,
-    "MediumCNN": GREEN,
-    "DeepCNN": ORANGE,
-    "ResNetLikeCNN": VERMILLION,
-    "BasicBlockNet": BLUE,
-    "BottleneckBlockNet": ORANGE,
-    "WideBlockNet": PURPLE,
-    "Swish": VERMILLION,
-    "Swish(beta=2)": PURPLE,
-    "SiLU": SKY,
-    "ReLU": BLACK,
-}
+LAYER_COLOURS = {"Swish": VERMILLION, "Swish(beta=2)": PURPLE, "SiLU": SKY, "ReLU": BLACK}
 FAMILIES = {  # colour and marker
     "fully connected": (BLACK, "s"),
     "plain convolutional": (BLUE, "o"),
@@ -78,10 +49,11 @@ FAMILIES = {  # colour and marker
 }
 
 
-def colour(name: str) -> str:
-    """The colour of a model or layer; a name that is not in the list always gets the same one."""
-    others = (SKY, GREY, GREEN, ORANGE, PURPLE, VERMILLION, BLUE)
-    return COLOURS.get(name) or others[zlib.crc32(name.encode()) % len(others)]
+class Picture(NamedTuple):
+    """A written figure, and what one sees on it: caption and alternative text."""
+
+    file: Path
+    caption: str
 
 
 def new_figure(
@@ -92,6 +64,7 @@ def new_figure(
     share_y: bool | str = False,
 ) -> tuple[Figure, np.ndarray]:
     """A figure as wide as the README, and its axes ``[rows, columns]``; ``height`` in inches."""
+    matplotlib.rcParams.update(STYLE)  # read when a figure is made
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.07)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
@@ -125,21 +98,15 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def spread(positions: Sequence[float], gap: float) -> np.ndarray:
+def moved_apart(positions: Sequence[float], gap: float) -> np.ndarray:
     """The positions nearest to the given ones, in the same order, that are ``gap`` apart.
 
-    Least squares under ``z[i + 1] - z[i] >= gap``: the isotonic regression of ``y[i] - i * gap``,
-    by pooling neighbours that violate the order.
+    Least squares under ``z[i + 1] - z[i] >= gap``: the isotonic regression of ``y[i] - i * gap``.
     """
     order = np.argsort(positions, kind="stable")
-    pools: list[list[float]] = []  # the members of each pool, of which the mean is the solution
-    for rank, index in enumerate(order):
-        pools.append([positions[index] - rank * gap])
-        while pools[1:] and np.mean(pools[-2]) >= np.mean(pools[-1]):
-            pools[-2:] = [pools[-2] + pools[-1]]
-    means = np.concatenate([np.full(len(pool), np.mean(pool)) for pool in pools])
+    steps = gap * np.arange(len(order))
     result = np.empty(len(order))
-    result[order] = means + gap * np.arange(len(order))
+    result[order] = isotonic_regression(np.asarray(positions, float)[order] - steps).x + steps
     return result
 
 
@@ -148,124 +115,66 @@ def label_line_ends(ax: Axes, ends: Sequence[tuple[str, float, float, str]]) -> 
 
     Call it last, when the axis limits stand.
     """
-    ends = [end for end in ends if np.isfinite(end[2])]
+    _write_apart(ax, [end for end in ends if np.isfinite(end[2])], 6)
+
+
+def label_points(ax: Axes, points: Sequence[tuple[str, float, float, str]]) -> None:
+    """Writes ``(text, x, y, colour)`` beside each point, towards the middle of the axes.
+
+    Moved apart vertically; call it last, when the axis limits stand.
+    """
+    middle = np.mean(ax.transAxes.transform([(0, 0), (1, 1)])[:, 0])
+    at = [ax.transData.transform((x, y))[0] for _, x, y, _ in points]
+    pairs = list(zip(points, at, strict=True))
+    _write_apart(ax, [point for point, pixel in pairs if pixel < middle], 8)
+    _write_apart(ax, [point for point, pixel in pairs if pixel >= middle], -8)
+
+
+def _write_apart(ax: Axes, points: Sequence[tuple[str, float, float, str]], offset: float) -> None:
+    """Each text ``offset`` points to the right of its point, or to the left."""
     labels = [
         ax.annotate(
             text,
             (x, y),
-            xytext=(6, 0),
+            xytext=(offset, 0),
             textcoords="offset points",
+            ha="left" if offset > 0 else "right",
             va="center",
             fontsize=9,
             color=paint,
             annotation_clip=False,
         )
-        for text, x, y, paint in ends
-    ]
-    if not labels:
-        return
-    ax.figure.draw_without_rendering()  # now the layout, and with it every pixel, is known
-    pixels = [ax.transData.transform((x, y))[1] for _, x, y, _ in ends]
-    gap = 1.05 * max(label.get_window_extent().height for label in labels)
-    points = 72 / ax.figure.dpi
-    for label, old, new in zip(labels, pixels, spread(pixels, gap), strict=True):
-        label.set_position((6, (new - old) * points))
-
-
-Place = tuple[float, float, str, str]
-PLACES: list[Place] = [  # offset in points and alignment, the nearest first
-    (dx * distance, dy * distance, side, base)
-    for distance in (7, 14, 24, 36, 50)
-    for dx, dy, side, base in (
-        (1, 0, "left", "center"),
-        (-1, 0, "right", "center"),
-        (0, 1, "center", "bottom"),
-        (0, -1, "center", "top"),
-        (0.7, 0.7, "left", "bottom"),
-        (-0.7, 0.7, "right", "bottom"),
-        (0.7, -0.7, "left", "top"),
-        (-0.7, -0.7, "right", "top"),
-    )
-]
-ROUNDS = 4  # in which each label looks for a better place, given the others'
-
-
-def label_points(
-    ax: Axes, points: Sequence[tuple[str, float, float, str]], obstacles: Sequence[Bbox] = ()
-) -> None:
-    """Writes ``(text, x, y, colour)`` beside each point, where it covers least.
-
-    Obstacles are boxes in pixels. Labels that must stand far off get a line to their point.
-    Call it last, when the axis limits stand.
-    """
-    ax.figure.draw_without_rendering()  # now the layout, and with it every pixel, is known
-    scale = ax.figure.dpi / 72  # pixels in a point
-    labels = [
-        ax.annotate(
-            text, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=9, color=paint
-        )
         for text, x, y, paint in points
     ]
-    centres = [ax.transData.transform((x, y)) for _, x, y, _ in points]
-    marks = [Bbox([centre - 5 * scale, centre + 5 * scale]) for centre in centres]
-    fixed = np.array([box.extents for box in [*obstacles, *marks]])
-    options = [  # of each label: place -> the boxes that it would cover there
-        {place: _boxes(centre, label.get_window_extent().size, place, scale) for place in PLACES}
-        for label, centre in zip(labels, centres, strict=True)
-    ]
-    chosen: dict[int, Place] = {}
-    for number in [*range(len(labels))] * ROUNDS:
-        chosen.pop(number, None)
-        taken = np.concatenate([fixed, *(options[other][chosen[other]] for other in chosen)])
-        costs = {
-            place: _cost(boxes, taken, ax.bbox.extents) + np.hypot(*place[:2])
-            for place, boxes in options[number].items()
-        }
-        chosen[number] = min(costs, key=costs.get)
-    for number, place in chosen.items():
-        labels[number].set_position(place[:2])
-        labels[number].set(ha=place[2], va=place[3])
-        if _is_far(place):
-            line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6}
-            ax.annotate(
-                "",
-                labels[number].xy,
-                xytext=place[:2],
-                textcoords="offset points",
-                arrowprops=line,
-            )
+    for label, shift in zip(
+        labels, _shifts(ax, labels, [point[2] for point in points]), strict=True
+    ):
+        label.set_position((offset, shift))
 
 
-def _boxes(centre: np.ndarray, size: np.ndarray, place: Place, scale: float) -> np.ndarray:
-    """What a label of this size covers: its text, and a line to its point where that is far.
+def label_in_column(ax: Axes, points: Sequence[tuple[str, float, float, str]], x: float) -> None:
+    """Writes ``(text, x, y, colour)`` below each other at ``x``, each with a line to its point.
 
-    All in pixels; boxes are ``[boxes, 4]``: left, bottom, right, top.
+    For points that crowd; call it last, when the axis limits stand.
     """
-    dx, dy, side, base = place
-    end = centre + scale * np.array([dx, dy])
-    shares = {"left": 0, "bottom": 0, "center": 0.5, "right": 1, "top": 1}
-    corner = end - size * [shares[side], shares[base]]
-    boxes = [[*(corner - 1), *(corner + size + 1)]]
-    if _is_far(place):
-        steps = np.linspace(centre, end, 9)[2:-1]  # not the point itself, nor the text
-        boxes += [[*(step - 2), *(step + 2)] for step in steps]
-    return np.array(boxes)
+    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkB": 5}
+    labels = [
+        ax.annotate(
+            text, (at, y), xytext=(x, y), va="center", fontsize=9, color=paint, arrowprops=line
+        )
+        for text, at, y, paint in points
+    ]
+    heights = [y for _, _, y, _ in points]
+    for label, y, shift in zip(labels, heights, _shifts(ax, labels, heights), strict=True):
+        pixel = ax.transData.transform((x, y))[1] + shift * ax.figure.dpi / 72
+        label.set_position((x, ax.transData.inverted().transform((0, pixel))[1]))
 
 
-def _cost(boxes: np.ndarray, taken: np.ndarray, axes: np.ndarray) -> float:
-    """Square pixels that the boxes share with what is taken, or have outside the axes."""
-    inside = _overlap(boxes[:1], axes[None]).sum()
-    outside = np.prod(boxes[0, 2:] - boxes[0, :2]) - inside
-    return float(_overlap(boxes, taken).sum() + outside)
-
-
-def _overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Area that each box of the first shares with each of the second, ``[first, second]``."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    return (high - low).clip(min=0).prod(-1)
-
-
-def _is_far(place: Place) -> bool:
-    """Whether a label is too far from its point to be read as its own without a line."""
-    return bool(np.hypot(*place[:2]) > 12)
+def _shifts(ax: Axes, labels: Sequence[Annotation], heights: Sequence[float]) -> np.ndarray:
+    """By how many points each label has to move up so that none covers another."""
+    if not labels:
+        return np.array([])
+    ax.figure.draw_without_rendering()  # now the layout, and with it every pixel, is known
+    pixels = [ax.transData.transform((ax.get_xlim()[1], y))[1] for y in heights]
+    gap = 1.05 * max(label.get_window_extent().height for label in labels)
+    return (moved_apart(pixels, gap) - pixels) * 72 / ax.figure.dpi

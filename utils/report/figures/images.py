@@ -6,11 +6,9 @@ Like ``utils/report/figures/plotting.py``: plain data and one ``Axes`` in, nothi
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.patches import Rectangle
-from torchvision.utils import make_grid
 
 from utils.report.figures.canvas import BLACK
 
@@ -73,22 +71,30 @@ def plot_grid(maps: np.ndarray, ax: Axes, columns: int) -> None:
     """
     scale = max(1, round(TILE / maps.shape[-1]))  # small ones get as large as the others
     maps = maps.repeat(scale, axis=-1).repeat(scale, axis=-2)
-    single = maps.ndim == 3 or maps.shape[1] != 3
     images = maps if maps.ndim == 4 else maps[:, None]
-    if single and images.shape[1] > 1:
+    if images.shape[1] != 3:
         images = images.mean(1, keepdims=True)
-    grid = make_grid(
-        torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)),
-        nrow=columns,
-        padding=2,
-        normalize=True,
-        scale_each=True,
-        pad_value=float("nan") if single else 1.0,  # no colour at all, or white
-    ).numpy()  # [3, rows of the grid, columns of the grid]
+    grid = tiled(np.moveaxis(images.astype(float), 1, -1), columns)  # [rows, columns, 1 or 3]
     ax.imshow(
-        grid[0] if single else grid.transpose(1, 2, 0), cmap="viridis", interpolation="nearest"
+        grid.squeeze(-1) if grid.shape[-1] == 1 else np.nan_to_num(grid, nan=1.0),
+        cmap="viridis",
+        interpolation="nearest",
     )
     ax.set_axis_off()
+
+
+def tiled(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
+    """``[n, height, width, channels]``, each scaled to [0, 1] -> one image, NaN between them."""
+    n, height, width, channels = images.shape
+    rows = -(-n // columns)
+    low, high = (f(images, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
+    scaled = (images - low) / np.maximum(high - low, 1e-5)
+    grid = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), np.nan)
+    for number, image in enumerate(scaled):
+        row, column = divmod(number, columns)
+        top, left = gap + row * (height + gap), gap + column * (width + gap)
+        grid[top : top + height, left : left + width] = image
+    return grid
 
 
 def plot_image(image: np.ndarray, ax: Axes) -> None:

@@ -17,7 +17,7 @@ from utils.records.study import (
     gradient_verdict,
     norms_by_layer,
 )
-from utils.report.figures.canvas import WIDTH, colour, new_panels, save
+from utils.report.figures.canvas import WIDTH, Picture, new_panels, save
 from utils.report.figures.images import plot_grid, plot_receptive_field
 from utils.report.figures.plotting import (
     label_layer_norms,
@@ -25,7 +25,6 @@ from utils.report.figures.plotting import (
     plot_gradient_flow,
     plot_layer_norms,
 )
-from utils.report.figures.training import Picture
 
 
 def with_array(evidence: Evidence, key: str) -> dict[str, Arrays]:
@@ -44,7 +43,7 @@ def draw_gradient_flow(evidence: Evidence, folder: Path) -> list[Picture]:
         norms = norms_by_layer(records)
         by_layer = np.stack(list(norms.values()))  # [layers, epochs]
         plot_gradient_flow(list(norms), by_layer[:, 0], by_layer[:, -1], ax)
-        ax.set_title(model, color=colour(model))
+        ax.set_title(model, color=evidence.colours[model])
     panels[0].set_ylabel("gradient norm of the weight")
     panels[0].legend(fontsize=9)
     caption = (
@@ -95,7 +94,7 @@ def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:
     figure, panels = new_panels(list(found), 2.6, f"Receptive fields, {evidence.dataset}")
     sizes = {}
     for ax, (model, arrays) in zip(panels, found.items(), strict=True):
-        fields = evidence.runs[model][0]["receptive_field"]
+        fields = evidence.runs[model][0].receptive_field
         # a shortcut runs beside the layers whose fields it cannot widen
         sizes[model] = [size for layer, size in fields.items() if "shortcut" not in layer]
         side = sizes[model][-1]
@@ -112,7 +111,7 @@ def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:
     figure, panels = new_panels(
         ["growth"], 3.2, f"Theoretical receptive field by layer, {evidence.dataset}"
     )
-    plot_field_growth(sizes, image, panels[0])
+    plot_field_growth(sizes, evidence.colours, image, panels[0])
     ends = ", ".join(f"{model} {values[-1]}" for model, values in sizes.items())
     caption = (
         f"Theoretical receptive field behind each convolution, pooling and residual join, "
@@ -158,7 +157,7 @@ def draw_activations(evidence: Evidence, folder: Path) -> list[Picture]:
 
 def _probe_class(evidence: Evidence, models: dict[str, Arrays]) -> str:
     """The class of the image behind the activations: it is the same for all models."""
-    return evidence.runs[next(iter(models))][0]["probe"]["image_class"]
+    return evidence.runs[next(iter(models))][0].probe.image_class
 
 
 def draw_feature_maps(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -193,7 +192,7 @@ def _draw_model_maps(
             -0.01, 0.5, f"{layer}\n{height}x{width}", transform=ax.transAxes, fontsize=8,
             ha="right", va="center",
         )  # fmt: skip
-    image_class = evidence.runs[model][0]["probe"]["image_class"]
+    image_class = evidence.runs[model][0].probe.image_class
     caption = (
         f"Feature maps of {model} behind each convolution or residual block, from the input "
         f"(top) to the output, for one test image of the class {image_class}, {evidence.dataset}: "

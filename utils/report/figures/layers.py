@@ -7,13 +7,13 @@ and returns them with their captions; without the records that it needs it retur
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.records.study import Evidence, Record
-from utils.report.figures.canvas import new_figure, new_panels, save
+from utils.records.schema import Case
+from utils.records.study import Evidence
+from utils.report.figures.canvas import Picture, new_figure, new_panels, save
 from utils.report.figures.images import plot_image
 from utils.report.figures.plotting import plot_functions, plot_timings
-from utils.report.figures.training import Picture
 
-TIMED = {  # key of a layer or block -> title
+TIMED = {  # field of a layer or block -> title
     "forward_seconds_100": "forward",
     "forward_backward_seconds_100": "forward and backward",
 }
@@ -21,7 +21,7 @@ TIMED = {  # key of a layer or block -> title
 
 def draw_activation_functions(evidence: Evidence, folder: Path) -> list[Picture]:
     """The activations and their derivatives."""
-    arrays = evidence.layer_arrays
+    arrays = evidence.case_arrays
     if not arrays:
         return []
     figure, axes = new_figure(1, 2, 3.8, "Activation functions")
@@ -38,7 +38,7 @@ def draw_activation_functions(evidence: Evidence, folder: Path) -> list[Picture]
 
 def draw_pooling(evidence: Evidence, folder: Path) -> list[Picture]:
     """What each pooling makes of a real digit."""
-    arrays = evidence.layer_arrays or {}
+    arrays = evidence.case_arrays or {}
     images = {
         key.removeprefix("pooling/"): image
         for key, image in arrays.items()
@@ -61,38 +61,38 @@ def draw_pooling(evidence: Evidence, folder: Path) -> list[Picture]:
 
 def draw_layer_timings(evidence: Evidence, folder: Path) -> list[Picture]:
     """Time of the custom layers beside that of their analogues."""
-    if not evidence.layers:
+    if not evidence.cases:
         return []
-    entries = evidence.layers["layers"]
-    custom = [entry["role"] == "custom" for entry in entries]
+    cases = evidence.cases.cases
+    custom = [case.analogue_of is None for case in cases]
     names = [
-        entry["layer"] if own else f"beside it: {entry['layer']}"
-        for entry, own in zip(entries, custom, strict=True)
+        case.name if own else f"beside it: {case.name}"
+        for case, own in zip(cases, custom, strict=True)
     ]
     caption = (
         "Seconds of 100 iterations, forward and forward with backward: custom layers (filled) "
         "and, below each, its analogues (hollow); bars: inter-quartile range over the rounds."
     )
     title = "Custom layers and their analogues"
-    return [_draw_timings(entries, names, custom, title, caption, folder / "layer_timings.png")]
+    return [_draw_timings(cases, names, custom, title, caption, folder / "layer_timings.png")]
 
 
 def draw_block_timings(evidence: Evidence, folder: Path) -> list[Picture]:
     """Time of each residual block."""
-    if not evidence.blocks:
+    if not evidence.cases:
         return []
-    entries = evidence.blocks["blocks"]
-    names = [entry["block"] for entry in entries]
+    cases = evidence.cases.cases
+    names = [case.name for case in cases]
     caption = (
         "Seconds of 100 iterations of each residual block, forward and forward with backward; "
         "bars: inter-quartile range over the rounds."
     )
     file = folder / "block_timings.png"
-    return [_draw_timings(entries, names, [True] * len(names), "Residual blocks", caption, file)]
+    return [_draw_timings(cases, names, [True] * len(names), "Residual blocks", caption, file)]
 
 
 def _draw_timings(
-    entries: Sequence[Record],
+    cases: Sequence[Case],
     names: Sequence[str],
     emphasised: Sequence[bool],
     title: str,
@@ -101,9 +101,8 @@ def _draw_timings(
 ) -> Picture:
     figure, axes = new_figure(1, 2, 1.4 + 0.36 * len(names), title, share_y=True)
     for ax, (key, heading) in zip(axes.flat, TIMED.items(), strict=True):
-        quartiles = [
-            tuple(entry[key][name] for name in ("q1", "median", "q3")) for entry in entries
-        ]
+        found = [getattr(case, key) for case in cases]
+        quartiles = [(each.q1, each.median, each.q3) for each in found]
         plot_timings(names, quartiles, emphasised, ax)
         ax.set_title(heading)
         ax.set_xlabel("seconds of 100 iterations")

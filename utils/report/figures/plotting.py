@@ -12,14 +12,14 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from matplotlib.transforms import Bbox
 
 from utils.report.figures.canvas import (
     BLACK,
     FAMILIES,
     GREY,
+    LAYER_COLOURS,
     ORANGE,
-    colour,
+    label_in_column,
     label_line_ends,
     label_points,
 )
@@ -27,11 +27,12 @@ from utils.report.figures.canvas import (
 
 @dataclass(frozen=True)
 class Point:
-    """A model in a scatter plot; accuracies are fractions."""
+    """A network in a scatter plot; accuracies are fractions."""
 
     label: str
     x: float
     accuracy: float
+    colour: str = BLACK  # where it is not that of the family
     x_range: tuple[float, float] | None = None  # the quartiles of x
     accuracy_sd: float | None = None
     reported: tuple[float, ...] = ()  # the report's accuracies, one for each of its names
@@ -62,12 +63,15 @@ def plot_epochs(
 
 
 def plot_models_by_epoch(
-    values: Mapping[str, np.ndarray], ax: Axes, label_ends: bool = True
+    values: Mapping[str, np.ndarray],
+    colours: Mapping[str, str],
+    ax: Axes,
+    label_ends: bool = True,
 ) -> None:
-    """One line per model from ``[seeds, epochs]`` each, labelled at its end."""
+    """One line per network from ``[seeds, epochs]`` each, labelled at its end."""
     ends = []
     for model, array in values.items():
-        ends.append((model, *plot_epochs(array, ax, colour(model)), colour(model)))
+        ends.append((model, *plot_epochs(array, ax, colours[model]), colours[model]))
     epoch_axis(ax, max(array.shape[1] for array in values.values()))
     if label_ends:
         label_line_ends(ax, ends)
@@ -84,29 +88,12 @@ def plot_cost(points: Sequence[Point], ax: Axes, xlabel: str) -> None:
             yerr=point.accuracy_sd and 100 * point.accuracy_sd,
             fmt="o",
             markersize=7,
-            color=colour(point.label),
+            color=point.colour,
         )
     _log_axis(ax, [point.x for point in points])
     ax.set(xlabel=xlabel)
     ax.margins(y=0.2)
-    ax.figure.draw_without_rendering()
-    obstacles = []
-    for point in points:  # labels keep off the bars
-        y, deviation = 100 * point.accuracy, 100 * (point.accuracy_sd or 0)
-        for x in point.x_range or ():
-            obstacles.append(_box(ax, (point.x, y), (x, y)))
-        obstacles.append(_box(ax, (point.x, y - deviation), (point.x, y + deviation)))
-    label_points(
-        ax,
-        [(point.label, point.x, 100 * point.accuracy, colour(point.label)) for point in points],
-        obstacles,
-    )
-
-
-def _box(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> Bbox:
-    """The box in pixels around a line that is upright or level."""
-    ends = ax.transData.transform([start, end])
-    return Bbox([ends.min(0) - 3, ends.max(0) + 3])
+    label_points(ax, [(p.label, p.x, 100 * p.accuracy, p.colour) for p in points])
 
 
 def _log_axis(ax: Axes, values: Sequence[float]) -> None:
@@ -163,23 +150,29 @@ def plot_overview(points: Sequence[Point], ax: Axes) -> None:
     if any(point.reported for point in points):
         ax.plot([], [], color=GREY, marker="o", ls="none", fillstyle="none", label="reported")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, fontsize=9)
-    ax.figure.draw_without_rendering()
-    obstacles = []
-    for point in points:  # labels keep off the joining lines
-        for reported in point.reported:
-            start, end = (point.x, 100 * reported), (point.x, 100 * point.accuracy)
-            obstacles += [_box(ax, start, end), _box(ax, start, start).padded(4)]
-    label_points(
-        ax,
-        [(p.label, p.x, 100 * p.accuracy, FAMILIES[p.family][0]) for p in points],
-        obstacles,
-    )
+    _label_crowd(ax, points)
 
 
-def plot_recall(recall: Mapping[str, np.ndarray], classes: Sequence[str], ax: Axes) -> None:
-    """For each model the share of every class that is recognised, ``[classes]``."""
+def _label_crowd(ax: Axes, points: Sequence[Point]) -> None:
+    """Labels in the widest gap for all points on its left, and beside those on its right."""
+    labels = [(p.label, p.x, 100 * p.accuracy, FAMILIES[p.family][0]) for p in points]
+    order = np.log([*sorted(point.x for point in points), ax.get_xlim()[1]])
+    widest = int(np.argmax(np.diff(order)))
+    edge = float(np.exp(order[widest]))
+    column = float(np.exp(order[widest] + 0.2 * (order[widest + 1] - order[widest])))
+    label_in_column(ax, [label for label in labels if label[1] <= edge], column)
+    label_points(ax, [label for label in labels if label[1] > edge])
+
+
+def plot_recall(
+    recall: Mapping[str, np.ndarray],
+    colours: Mapping[str, str],
+    classes: Sequence[str],
+    ax: Axes,
+) -> None:
+    """For each network the share of every class that is recognised, ``[classes]``."""
     for model, values in recall.items():
-        ax.plot(100 * values, range(len(classes)), "o", markersize=6, color=colour(model))
+        ax.plot(100 * values, range(len(classes)), "o", markersize=6, color=colours[model])
     ax.set_yticks(range(len(classes)), classes, fontsize=8)
     ax.set(xlabel="recognised, %")
     ax.invert_yaxis()
@@ -221,12 +214,14 @@ def _shades(count: int) -> list[tuple[float, ...]]:
     return [tuple(colormaps["viridis"](0.8 * i / max(count - 1, 1))) for i in range(count)]
 
 
-def plot_field_growth(sizes: Mapping[str, Sequence[int]], image: int, ax: Axes) -> None:
+def plot_field_growth(
+    sizes: Mapping[str, Sequence[int]], colours: Mapping[str, str], image: int, ax: Axes
+) -> None:
     """Theoretical receptive field (pixels) layer by layer, one line per model."""
     ends = []
     for model, values in sizes.items():
-        ax.plot(range(1, len(values) + 1), values, "o-", color=colour(model))
-        ends.append((model, len(values), values[-1], colour(model)))
+        ax.plot(range(1, len(values) + 1), values, "o-", color=colours[model])
+        ends.append((model, len(values), values[-1], colours[model]))
     ax.axhline(image, color=GREY, linestyle=":", lw=1.2)
     ax.annotate(
         "image size", (1, image), xytext=(0, 3), textcoords="offset points", fontsize=8, color=GREY
@@ -244,8 +239,8 @@ def plot_functions(x: np.ndarray, curves: Mapping[str, np.ndarray], ax: Axes) ->
     ends = []
     for name, values in curves.items():
         style = "--" if name == "SiLU" else "-"
-        ax.plot(x, values, style, color=colour(name), zorder=3 if style == "--" else 2)
-        ends.append((name, x[-1], values[-1], colour(name)))
+        ax.plot(x, values, style, color=LAYER_COLOURS[name], zorder=3 if style == "--" else 2)
+        ends.append((name, x[-1], values[-1], LAYER_COLOURS[name]))
     ax.axhline(0, color=GREY, lw=0.8)
     ax.set(xlabel="x")
     label_line_ends(ax, ends)

@@ -5,12 +5,12 @@ and returns them with their captions; without the records that it needs it retur
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from utils.records.study import Evidence, Record, by_epoch, loss_spread
-from utils.report.figures.canvas import GREY, colour, label_line_ends, new_figure, save
+from utils.records.schema import Speed
+from utils.records.study import Evidence, by_epoch, loss_spread
+from utils.report.figures.canvas import GREY, Picture, label_line_ends, new_figure, save
 from utils.report.figures.images import plot_confusion
 from utils.report.figures.plotting import (
     Point,
@@ -20,14 +20,6 @@ from utils.report.figures.plotting import (
     plot_models_by_epoch,
     plot_recall,
 )
-
-
-class Picture(NamedTuple):
-    """A written figure, and what one sees on it: caption and alternative text."""
-
-    file: Path
-    caption: str
-
 
 PANELS = {  # key of an epoch -> what the axis says, factor
     "loss": ("cross-entropy", 1),
@@ -54,7 +46,7 @@ def draw_curves(evidence: Evidence, folder: Path) -> list[Picture]:
                 model: factor * by_epoch(records, f"{split}_{kind}")
                 for model, records in evidence.runs.items()
             }
-            plot_models_by_epoch(values, ax, label_ends=False)
+            plot_models_by_epoch(values, evidence.colours, ax, label_ends=False)
             ax.set_title(split)
         row[0].set_ylabel(label)
     _label_models(evidence, axes)
@@ -69,7 +61,7 @@ def draw_curves(evidence: Evidence, folder: Path) -> list[Picture]:
 
 def smoothing_note(evidence: Evidence) -> str:
     """What label smoothing does to a loss, where the networks were trained with it."""
-    share = evidence.records[0]["recipe"]["label_smoothing"]
+    share = evidence.records[0].recipe.label_smoothing
     if not share:
         return ""
     return (
@@ -84,16 +76,16 @@ def _label_models(evidence: Evidence, axes: np.ndarray) -> None:
         ends = []
         for model, records in evidence.runs.items():
             mean = factor * by_epoch(records, f"test_{kind}").mean(0)
-            ends.append((model, len(mean), mean[-1], colour(model)))
+            ends.append((model, len(mean), mean[-1], evidence.colours[model]))
         label_line_ends(ax, ends)
 
 
 def _draw_model_curves(evidence: Evidence, folder: Path, model: str) -> Picture:
     records = evidence.runs[model]
     figure, axes = new_figure(1, 2, 3.6, f"{model}, {evidence.dataset}")
-    smoothed = records[0]["recipe"]["label_smoothing"] > 0
+    smoothed = records[0].recipe.label_smoothing > 0
     for ax, (kind, (label, factor)) in zip(axes.flat, PANELS.items(), strict=True):
-        for split, paint, style in (("train", GREY, "--"), ("test", colour(model), "-")):
+        for split, paint, style in (("train", GREY, "--"), ("test", evidence.colours[model], "-")):
             values = factor * by_epoch(records, f"{split}_{kind}")
             plot_epochs(values, ax, paint, style, split)
         if kind == "loss":
@@ -114,13 +106,12 @@ def draw_cost(evidence: Evidence, folder: Path) -> list[Picture]:
     """Test accuracy against parameters, and against latency where it was measured."""
     if not evidence.runs:
         return []
-    speed = evidence.speed["models"] if evidence.speed else {}
-    timed = [model for model in evidence.runs if model in speed]
+    timed = [model for model in evidence.runs if model in evidence.speed]
     figure, axes = new_figure(
         1, 2 if timed else 1, 4.2, f"Accuracy and its cost, {evidence.dataset}", share_y=True
     )
     sizes = [
-        _cost_point(model, records, records[0]["parameters"])
+        _cost_point(model, evidence, records[0].parameters)
         for model, records in evidence.runs.items()
     ]
     plot_cost(sizes, axes[0, 0], "trainable parameters")
@@ -128,8 +119,7 @@ def draw_cost(evidence: Evidence, folder: Path) -> list[Picture]:
     caption = f"Test accuracy after the last epoch against parameters, {evidence.dataset}"
     if timed:
         latency = [
-            _cost_point(model, evidence.runs[model], *_milliseconds(speed[model]))
-            for model in timed
+            _cost_point(model, evidence, *_milliseconds(evidence.speed[model])) for model in timed
         ]
         plot_cost(latency, axes[0, 1], "latency of one image, ms")
         caption += (
@@ -142,35 +132,33 @@ def draw_cost(evidence: Evidence, folder: Path) -> list[Picture]:
 
 
 def _cost_point(
-    model: str,
-    records: list[Record],
-    x: float,
-    x_range: tuple[float, float] | None = None,
+    model: str, evidence: Evidence, x: float, x_range: tuple[float, float] | None = None
 ) -> Point:
-    accuracies = [record["final"]["test_accuracy"] for record in records]
+    accuracies = [record.final.test_accuracy for record in evidence.runs[model]]
     deviation = float(np.std(accuracies, ddof=1)) if accuracies[1:] else None
-    return Point(model, x, float(np.mean(accuracies)), x_range, deviation)
+    mean = float(np.mean(accuracies))
+    return Point(model, x, mean, evidence.colours[model], x_range, deviation)
 
 
-def _milliseconds(speed: Record) -> tuple[float, tuple[float, float]]:
-    latency = speed["latency_seconds"]
-    return 1e3 * latency["median"], (1e3 * latency["q1"], 1e3 * latency["q3"])
+def _milliseconds(speed: Speed) -> tuple[float, tuple[float, float]]:
+    latency = speed.latency_seconds
+    return 1e3 * latency.median, (1e3 * latency.q1, 1e3 * latency.q3)
 
 
 def draw_confusion(evidence: Evidence, folder: Path) -> list[Picture]:
     """A confusion matrix per model, and how well each class is recognised."""
     if not evidence.runs:
         return []
-    classes = evidence.records[0]["data"]["classes"]
+    classes = evidence.records[0].data.classes
     matrices = {
-        model: sum(np.array(record["final"]["confusion_matrix"]) for record in records)
+        model: sum(np.array(record.final.confusion_matrix) for record in records)
         for model, records in evidence.runs.items()
     }
     rows = (len(matrices) + 2) // 2
     figure, axes = new_figure(rows, 2, 4.3 * rows, f"Confusion, {evidence.dataset}")
     for ax, (model, matrix) in zip(axes.flat, matrices.items(), strict=False):
         plot_confusion(matrix, classes, ax)
-        ax.set_title(model, color=colour(model))
+        ax.set_title(model, color=evidence.colours[model])
         ax.set(ylabel="true class")
         ax.set_xlabel("predicted class, % of the true class")
     recall = {
@@ -178,7 +166,7 @@ def draw_confusion(evidence: Evidence, folder: Path) -> list[Picture]:
         for model, matrix in matrices.items()
     }
     overall = axes.flat[len(matrices)]
-    plot_recall(recall, classes, overall)
+    plot_recall(recall, evidence.colours, classes, overall)
     overall.set_title("recognised, by class (colours as in the titles)")
     for unused in axes.flat[len(matrices) + 1 :]:
         unused.remove()
@@ -190,7 +178,7 @@ def draw_confusion(evidence: Evidence, folder: Path) -> list[Picture]:
     return [Picture(save(figure, folder / "confusion.png"), caption)]
 
 
-def draw_overfitting(evidence: Evidence, folder: Path) -> list[Picture]:
+def draw_generalization_gap(evidence: Evidence, folder: Path) -> list[Picture]:
     """Train minus test accuracy by epoch."""
     if not evidence.runs:
         return []
@@ -202,7 +190,7 @@ def draw_overfitting(evidence: Evidence, folder: Path) -> list[Picture]:
         for model, records in evidence.runs.items()
     }
     ax.set_ylabel("train minus test accuracy,\npercentage points")
-    plot_models_by_epoch(gaps, ax)
+    plot_models_by_epoch(gaps, evidence.colours, ax)
     caption = (
         f"Overfitting, {evidence.dataset}: accuracy on train images (in eval mode, not augmented) "
         f"minus accuracy on test images after each epoch; {band(evidence)}."
@@ -222,8 +210,8 @@ def draw_stability(evidence: Evidence, folder: Path) -> list[Picture]:
     }
     axes[0, 0].set_ylabel("inter-quartile range of the batch losses")
     axes[0, 1].set_ylabel("largest gradient norm of a step")
-    plot_models_by_epoch(spread, axes[0, 0])
-    plot_models_by_epoch(largest, axes[0, 1])
+    plot_models_by_epoch(spread, evidence.colours, axes[0, 0])
+    plot_models_by_epoch(largest, evidence.colours, axes[0, 1])
     caption = (
         f"Stability of training, {evidence.dataset}: inter-quartile range of the batch losses "
         f"within each epoch (left), and the largest norm of the whole gradient within it (right); "

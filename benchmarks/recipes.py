@@ -1,0 +1,232 @@
+"""What each part of the recipes buys, on 5,000 images held out from the train split.
+
+    declared candidates: the recipe with one part changed --train--> records --+--> docs/recipes.md
+    results/benchmarks/recipe_search.csv: all that was tried before           --+
+
+The test split decides nothing. To try a candidate of your own, add it to ``CANDIDATES`` and run
+``make search``.
+"""
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from statistics import mean, stdev, variance
+from typing import Any
+
+from study import EXPERIMENTS as STUDY
+from utils import REPOSITORY
+from utils.cli import Options
+from utils.experiment import Experiment, Row
+from utils.recipes import CIFAR10_RECIPE, MNIST_RECIPE
+from utils.records.files import write_text
+from utils.records.runs import find_records
+from utils.report.markdown import Column, count, markdown_table, percent_cell
+from utils.report.readme import replace_blocks
+from utils.report.wording import listed
+from utils.runner import main
+
+PAGE = REPOSITORY / "docs" / "recipes.md"
+CHOSEN = "as chosen"
+# what is changed of the recipe, one part at a time; without Muon the rate of the rest is halved,
+# since at 0.1 one of two seeds of CNN7x7 learned nothing
+CANDIDATES: Mapping[str, Mapping[str, Any]] = {
+    CHOSEN: {},
+    "without Muon": {"muon_rate": 0.0, "learning_rate": 0.05},
+    "without Muon's decay": {"muon_decay": 0.0},
+    "without label smoothing": {"label_smoothing": 0.0},
+    "batches of 128": {"batch_size": 128},
+    "learning rate of 0.05": {"learning_rate": 0.05},
+    "crops by 4 pixels": {"crop_padding": 4},
+    "rate rises over 0.4 of the steps": {"warmup": 0.4},
+    "without weight decay but Muon's": {"weight_decay": 0.0},
+    "AdamW beside Muon": {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05},
+}
+
+
+def candidates(networks: Sequence[str], names: Sequence[str]) -> tuple[Row, ...]:
+    """Rows of these candidates for each of the networks."""
+    return tuple(
+        Row(
+            f"{network}, {name}",
+            network,
+            recipe=CANDIDATES[name],
+            part="train minus validation",
+            precision="bfloat16",
+        )
+        for network in networks
+        for name in names
+    )
+
+
+COMMON: dict[str, Any] = {
+    "question": "What does each part of the recipe buy?",
+    "varied": ("one part of the recipe",),
+    "held": ("network", "epochs", "images"),
+    "not_tuned": ("the other parts beside the changed one",),
+    "seeds": (0, 1),
+    "timed": False,
+}
+EXPERIMENTS = (
+    Experiment(
+        name="recipe_cifar10",
+        dataset="cifar10",
+        recipe=CIFAR10_RECIPE,
+        rows=(
+            *candidates(("CNN3x3", "CNN7x7"), tuple(CANDIDATES)),
+            *candidates(("DeepFCNet",), (CHOSEN, "without Muon")),
+        ),
+        **COMMON,
+    ),
+    Experiment(
+        name="recipe_mnist",
+        dataset="mnist",
+        recipe=MNIST_RECIPE,
+        rows=candidates(("FCNet", "SimpleCNN"), (CHOSEN,)),
+        **COMMON,
+    ),
+)
+
+
+def accuracies(experiment: Experiment, results: Path) -> dict[str, dict[str, list[float]]]:
+    """Candidate -> network -> validation accuracy of each seed on record."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for each in find_records(experiment, results):
+        candidate = each.row.label.removeprefix(f"{each.row.network}, ")
+        networks = found.setdefault(candidate, {})
+        networks.setdefault(each.row.network, []).append(each.record.final.validation_accuracy)
+    return found
+
+
+def candidates_markdown(experiment: Experiment, results: Path) -> str:
+    """Every candidate with its networks: mean over the seeds, and the difference to the chosen."""
+    found = accuracies(experiment, results)
+    networks = list(dict.fromkeys(row.network for row in experiment.rows))
+
+    def column(network: str) -> Column:
+        def text(candidate: str) -> str:
+            values = found[candidate].get(network)
+            if not values:
+                return ""
+            best = found.get(CHOSEN, {}).get(network)
+            gain = f" ({100 * (mean(values) - mean(best)):+.2f})" if best else ""
+            return f"{percent_cell(mean(values))}{'' if candidate == CHOSEN else gain}"
+
+        return f"{network}, %", text
+
+    shown = [name for name in CANDIDATES if name in found]
+    return markdown_table(shown, [("Recipe", str), *map(column, networks)]) if shown else ""
+
+
+def read_search(path: Path) -> list[dict[str, str]]:
+    """The lines of ``recipe_search.csv``, one per training."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def search_markdown(lines: Sequence[Mapping[str, str]]) -> str:
+    """Every recipe that was tried, mean validation accuracy by network, folded away."""
+    networks = list(dict.fromkeys(line["network"] for line in lines))
+    by_recipe = {
+        recipe: list(group) for recipe, group in groupby(lines, key=lambda line: line["recipe"])
+    }
+
+    def column(network: str) -> Column:
+        def text(recipe: str) -> str:
+            values = [
+                float(line["validation_accuracy"])
+                for line in by_recipe[recipe]
+                if line["network"] == network
+            ]
+            seeds = f" ({len(values)} seeds)" if values[1:] else ""
+            return percent_cell(mean(values)) + seeds if values else ""
+
+        return f"{network}, %", text
+
+    hours = sum(float(line["cpu_seconds"]) for line in lines) / 3600
+    return "\n\n".join(
+        [
+            f"<details><summary>All {count(len(lines))} trainings of the search, {hours:.1f} "
+            "core-hours: mean validation accuracy</summary>",
+            markdown_table(list(by_recipe), [("Recipe", str), *map(column, networks)]),
+            "</details>",
+        ]
+    )
+
+
+def deviations_markdown(lines: Sequence[Mapping[str, str]]) -> str:
+    """By how much seeds of one recipe differ, pooled over the recipes with several."""
+    groups: dict[tuple[str, str], list[float]] = {}
+    for line in lines:
+        value = float(line["validation_accuracy"])
+        if value > 0.2:  # a training that learned nothing says nothing about it
+            groups.setdefault((line["network"], line["recipe"]), []).append(value)
+    several = {key: values for key, values in groups.items() if values[1:]}
+    texts = []
+    for network in dict.fromkeys(network for network, _ in several):
+        found = [values for (name, _), values in several.items() if name == network]
+        squares = sum(variance(values) * (len(values) - 1) for values in found)
+        deviation = (squares / sum(len(values) - 1 for values in found)) ** 0.5
+        texts.append(f"{100 * deviation:.2f} on {network}")
+    return (
+        f"Seeds of one recipe differ by {listed(texts)} points (standard deviation); the standard "
+        "error of a gain over two seeds is as large."
+    )
+
+
+def reached_markdown(lines: Sequence[Mapping[str, str]], results: Path) -> str:
+    """The study's test accuracies beside those of the recipe that the search started from."""
+    before = {(line["dataset"], line["network"]): line["test_accuracy"] for line in lines}
+    rows = []
+    for experiment in STUDY:
+        if experiment.reported_table:
+            for row in experiment.rows:
+                found = find_records(experiment, results)
+                values = [e.record.final.test_accuracy for e in found if e.row is row]
+                ordinary = before.get((experiment.dataset, row.label))
+                if values and ordinary:
+                    rows.append((row.label, experiment.dataset, values, float(ordinary)))
+    columns: list[Column] = [
+        ("Network", lambda row: row[0]),
+        ("Dataset", lambda row: {"mnist": "MNIST", "cifar10": "CIFAR-10"}[row[1]]),
+        ("Ordinary recipe, %", lambda row: percent_cell(row[3])),
+        (
+            "This recipe, %",
+            lambda row: percent_cell(mean(row[2]), stdev(row[2]) if row[2][1:] else None),
+        ),
+    ]
+    return markdown_table(rows, columns)
+
+
+def blocks(results: Path) -> dict[str, str]:
+    """The rendered parts of docs/recipes.md."""
+    lines = read_search(results / "benchmarks" / "recipe_search.csv")
+    found = {"reached": reached_markdown([e for e in lines if e["test_accuracy"]], results)}
+    for experiment in EXPERIMENTS:
+        tried = [
+            line
+            for line in lines
+            if line["dataset"] == experiment.dataset and line["validation_accuracy"]
+        ]
+        parts = [
+            candidates_markdown(experiment, results / "benchmarks"),
+            deviations_markdown(tried),
+            search_markdown(tried),
+        ]
+        found[experiment.dataset] = "\n\n".join(filter(None, parts))
+    return found
+
+
+def render(options: Options) -> None:
+    """Writes docs/recipes.md where the command works on the study; prints the tables elsewhere."""
+    if options.is_study:
+        text = PAGE.read_text(encoding="utf-8")
+        write_text(PAGE, replace_blocks(text, blocks(options.also), str(PAGE)))
+    else:
+        for experiment in options.experiments:
+            print(candidates_markdown(experiment, options.results))
+
+
+if __name__ == "__main__":
+    sys.exit(main(EXPERIMENTS, __doc__, render=render, folder="benchmarks"))

@@ -1,0 +1,217 @@
+"""Time to the report's accuracy, from the records alone: table and figure.
+
+Time = epochs until the validation accuracy passes, times the seconds of an epoch. Where the usual
+loop never passes, all its epochs count and the ratio is a lower bound.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from utils.experiment import Experiment
+from utils.measuring.timing import geometric_mean, ratio
+from utils.records.environment import machine_name
+from utils.records.files import read_json
+from utils.records.runs import find_records
+from utils.records.schema import Environment, Quartiles
+from utils.report.figures.canvas import BLUE, GREY, ORANGE, Picture, new_figure, save
+from utils.report.markdown import Column, digits, markdown_table, percent_cell
+from utils.report.rows import reported_results
+from utils.report.wording import listed
+
+SIDES = {"ours": ("this study", BLUE, "o"), "usual": ("the usual loop", ORANGE, "s")}
+
+
+@dataclass(frozen=True)
+class Side:
+    """What passed, or else the longest that was tried."""
+
+    epochs: int
+    validation_accuracy: float
+    test_accuracy: float
+    passed: bool
+    seconds: np.ndarray  # of all its epochs and what precedes them, [rounds]
+
+    @property
+    def total(self) -> float:
+        """Median seconds."""
+        return float(np.median(self.seconds))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A network with both sides trained and timed."""
+
+    label: str  # as in "FCNet, MNIST"
+    target: float
+    ours: Side
+    usual: Side
+    trained_on: Sequence[Environment]
+    usual_on: Sequence[Environment]
+    timed_on: Environment
+
+    @property
+    def ratio(self) -> Quartiles:
+        """Usual / ours, round by round."""
+        return ratio(self.usual.seconds, self.ours.seconds)
+
+
+def read_line(schedules: Experiment, label: str, results: Path) -> Line | None:
+    """A network's line, from what its ``schedules`` and the usual loop have on record.
+
+    None where a part is missing.
+    """
+    rows = tuple(row for row in schedules.rows if row.label == label)
+    target = float(reported_results(schedules.reported_table)[label]["test_accuracy"])
+    records = [each.record for each in find_records(replace(schedules, rows=rows), results)]
+    name = f"{schedules.dataset}/{rows[0].run_name.split('-epochs=')[0]}.json"
+    usual, timed = (results / folder / name for folder in ("usual", "seconds"))
+    if not (records and usual.exists() and timed.exists()):
+        return None
+    usual, timed = read_json(usual), read_json(timed)
+    tried = [
+        {"epochs": each.recipe.epochs} | each.final.model_dump(include=ACCURACIES)
+        for each in sorted(records, key=lambda record: record.recipe.epochs)
+    ]
+    before = np.median(timed["views"])  # once, whatever the number of epochs
+    return Line(
+        label=f"{label}, {records[0].data.description}",
+        target=target,
+        ours=side_of(tried, target, np.array(timed["ours"]), before),
+        usual=side_of(usual["tried"], target, np.array(timed["usual"])),
+        trained_on=tuple(record.environment for record in records),
+        usual_on=tuple(Environment(**each) for each in usual["environments"]),
+        timed_on=Environment(**timed["environment"]),
+    )
+
+
+ACCURACIES = {"validation_accuracy", "test_accuracy"}
+
+
+def side_of(
+    tried: Sequence[Mapping[str, Any]], target: float, epoch_seconds: np.ndarray, before: float = 0
+) -> Side:
+    """The first of what was tried that passes the target, else the last."""
+    passing = [entry for entry in tried if entry["validation_accuracy"] > target]
+    entry = (passing or tried[-1:])[0]
+    return Side(**entry, passed=bool(passing), seconds=before + entry["epochs"] * epoch_seconds)
+
+
+def read_lines(schedules: Sequence[Experiment], results: Path) -> list[Line]:
+    """All networks that are trained and timed, in the order of the study."""
+    labels = [(each, label) for each in schedules for label in dict.fromkeys(each.labels)]
+    lines = [read_line(each, label, results) for each, label in labels]
+    return [line for line in lines if line]
+
+
+def bound(line: Line) -> str:
+    """The sign before a number that is a lower bound."""
+    return "" if line.usual.passed else "≥ "
+
+
+def ratio_text(line: Line) -> str:
+    """As in "12.3×", or "≥ 12.3×" for a lower bound."""
+    return f"{bound(line)}{line.ratio.median:.1f}×"
+
+
+COLUMNS: list[Column] = [
+    ("Network", lambda line: line.label),
+    ("Report, %", lambda line: percent_cell(line.target)),
+    ("Ours: epochs", lambda line: str(line.ours.epochs)),
+    ("validation, %", lambda line: percent_cell(line.ours.validation_accuracy)),
+    ("test, %", lambda line: percent_cell(line.ours.test_accuracy)),
+    ("s", lambda line: digits(line.ours.total)),
+    ("Usual: epochs", lambda line: f"{bound(line)}{line.usual.epochs}"),
+    ("validation, %", lambda line: percent_cell(line.usual.validation_accuracy)),
+    ("test, %", lambda line: percent_cell(line.usual.test_accuracy)),
+    ("s", lambda line: f"{bound(line)}{digits(line.usual.total)}"),
+    (
+        "Usual / ours",
+        lambda line: f"{ratio_text(line)} ({line.ratio.q1:.1f}–{line.ratio.q3:.1f})",
+    ),
+]
+
+
+def table(schedules: Sequence[Experiment], results: Path) -> str:
+    """The table and how it came about; empty where no network is trained and timed."""
+    lines = read_lines(schedules, results)
+    if not lines:
+        return ""
+    mean = geometric_mean([line.ratio.median for line in lines])
+    epochs = geometric_mean([line.usual.epochs / line.ours.epochs for line in lines])
+    caption = (
+        "Ours: the shortest schedule, trained from scratch, whose accuracy on validation images "
+        "held out from the train split is above the report's test accuracy. The usual loop: "
+        "torchvision's dataset, a DataLoader with two workers, batches of 128, augmented as in our "
+        "recipe, plain Adam at a constant rate in float32; its first epoch that is above it (≥: it "
+        "never was). The test split decided nothing. Neither evaluation, the start of the "
+        "DataLoader's workers, nor the shorter schedules that did not pass count as time. One seed "
+        "each; seconds are from segments of both loops in turn, in brackets the quartiles over the "
+        f"rounds. Ours was trained on {machines([e for line in lines for e in line.trained_on])}, "
+        f"the usual loop on {machines([e for line in lines for e in line.usual_on])}; timed on "
+        f"{machines([line.timed_on for line in lines])}."
+    )
+    return "\n\n".join(
+        [
+            f"The usual loop takes {mean:.1f} times as long (geometric mean of {len(lines)} "
+            f"networks): {epochs:.1f} times as many epochs, each {mean / epochs:.1f} times as "
+            "long. Fewer epochs are the recipe's doing, faster ones that of the loop.",
+            markdown_table(lines, COLUMNS),
+            caption,
+        ]
+    )
+
+
+def machines(environments: Sequence[Environment]) -> str:
+    """All that are different, in words."""
+    return listed(list(dict.fromkeys(map(machine_name, environments))))
+
+
+def figure(schedules: Sequence[Experiment], results: Path, plots: Path) -> Picture | None:
+    """``plots/benchmarks/time_to_accuracy.png``; None where there is nothing to draw."""
+    lines = read_lines(schedules, results)
+    if not lines:
+        return None
+    title = "How long until the report's accuracy is passed?"
+    canvas, axes = new_figure(1, 1, 1.3 + 0.33 * len(lines), title)
+    plot_times(lines, axes[0, 0])
+    order = sorted(lines, key=lambda line: line.ratio.median)
+    first, last = (f"{ratio_text(line)} ({line.label})" for line in (order[0], order[-1]))
+    caption = (
+        "Seconds of training (log scale) until the validation accuracy passes the report's test "
+        "accuracy: the shortest schedule of this study, and the usual loop (torchvision's dataset, "
+        "DataLoader, plain Adam). On the right how many times as long the usual loop takes, from "
+        f"{first} to {last}; ≥: it was not there after its last epoch."
+    )
+    return Picture(save(canvas, plots / "benchmarks" / "time_to_accuracy.png"), caption)
+
+
+def plot_times(lines: Sequence[Line], ax: Axes) -> None:
+    """A line per network from our seconds to the usual loop's (log); an arrow: longer than that."""
+    for position, line in enumerate(lines):
+        ends = [line.ours.total, line.usual.total]
+        ax.plot(ends, [position] * 2, color=GREY, linewidth=1, zorder=1)
+        for (_, paint, marker), side in zip(SIDES.values(), (line.ours, line.usual), strict=True):
+            ax.plot(side.total, position, marker if side.passed else ">", color=paint, markersize=7)
+        beside = {"xytext": (9, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
+        ax.annotate(ratio_text(line), (max(ends), position), **beside)
+    every = [side.total for line in lines for side in (line.ours, line.usual)]
+    ax.set_xscale("log")
+    room = 1.5 * (max(every) / min(every)) ** 0.15  # for what stands on the right of the last
+    ax.set_xlim(min(every) / 1.5, max(every) * room)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_yticks(
+        range(len(lines)), [f"{line.label} ({percent_cell(line.target)} %)" for line in lines]
+    )
+    ax.set_ylim(len(lines) - 0.5, -0.5)
+    ax.set_xlabel("seconds of training")
+    for name, paint, marker in SIDES.values():
+        ax.plot([], [], color=paint, marker=marker, ls="none", markersize=7, label=name)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=9)

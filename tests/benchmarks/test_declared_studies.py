@@ -1,0 +1,145 @@
+"""The studies that the benchmarks declare: their runs, and what is read out of the records."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import precision, recipes, time_to_accuracy
+from benchmarks.time_to_accuracy_report import read_lines, side_of
+from study import EXPERIMENTS as STUDY
+from utils import REPOSITORY
+from utils.experiment import declared_runs
+from utils.records.runs import find_record, find_records, identity, run_path
+
+RESULTS = REPOSITORY / "results"
+EVERY = (*precision.EXPERIMENTS, *recipes.EXPERIMENTS, *time_to_accuracy.every_schedule())
+
+
+def test_runs_that_differ_have_files_that_differ() -> None:
+    """Studies share a folder: a file name that two runs share would mix them up."""
+    found: dict[Path, dict] = {}
+    for experiment in EVERY:
+        for run in declared_runs(experiment).values():
+            path = run_path(RESULTS, run)
+            assert found.setdefault(path, identity(run)) == identity(run), path
+
+
+def test_none_of_them_is_missing_from_the_study_itself() -> None:
+    studied = {run_path(RESULTS, run) for each in STUDY for run in declared_runs(each).values()}
+    assert not studied & {
+        run_path(RESULTS, run) for each in EVERY for run in declared_runs(each).values()
+    }
+
+
+def test_every_committed_record_belongs_to_a_declared_run() -> None:
+    own = RESULTS / "benchmarks"
+    declared = {each.path for experiment in EVERY for each in find_records(experiment, own)}
+    assert declared == set(own.rglob("runs/**/*.json"))
+
+
+def test_the_precisions_are_compared_seed_by_seed_and_share_the_studys_records() -> None:
+    pairs = {pair.network: pair for pair in precision.read_pairs(RESULTS)}
+    run = declared_runs(precision.EXPERIMENTS[2])["CNN3x3, bfloat16", 0]
+    assert not run_path(RESULTS / "benchmarks", run).exists()
+    studied = json.loads((RESULTS / "runs" / "cifar10" / "CNN3x3-seed0.json").read_text())
+    assert (
+        find_record(run, RESULTS / "benchmarks", RESULTS).final.test_accuracy
+        == (studied["final"]["test_accuracy"])
+    )
+    wide, narrow = (pairs["CNN3x3"].accuracies(name) for name in ("float32", "bfloat16"))
+    assert pairs["CNN3x3"].differences == pytest.approx(np.subtract(narrow, wide).tolist())
+    pooled = np.sqrt((np.var(wide, ddof=1) + np.var(narrow, ddof=1)) / 2)
+    assert pairs["CNN3x3"].seed_deviation == pytest.approx(pooled)
+    assert pairs["DeepCNN"].seed_deviation is None  # one seed
+
+
+def test_without_records_there_is_nothing_to_say(tmp_path: Path) -> None:
+    assert precision.markdown(tmp_path) == ""
+    assert precision.readme(tmp_path, tmp_path) == {}
+    assert time_to_accuracy.markdown(tmp_path) == ""
+    assert time_to_accuracy.readme(tmp_path, tmp_path) == {}
+
+
+def tried(*accuracies: float) -> list[dict[str, float]]:
+    return [
+        {"epochs": number, "validation_accuracy": value, "test_accuracy": 0.5}
+        for number, value in enumerate(accuracies, 1)
+    ]
+
+
+def test_the_first_that_passes_counts_and_its_seconds_with_what_precedes() -> None:
+    side = side_of(tried(0.6, 0.72, 0.8), 0.7, np.array([2.0, 3.0]), before=1.0)
+    assert (side.epochs, side.validation_accuracy, side.passed) == (2, 0.72, True)
+    assert side.seconds.tolist() == [5.0, 7.0]
+
+
+def test_to_reach_the_target_is_not_to_pass_it() -> None:
+    side = side_of(tried(0.6, 0.7), 0.7, np.array([2.0]))
+    assert (side.epochs, side.passed) == (2, False)
+
+
+def test_the_time_to_accuracy_stands_on_its_records() -> None:
+    lines = read_lines(time_to_accuracy.every_schedule(), RESULTS / "benchmarks")
+    assert len(lines) == 14
+    line = next(line for line in lines if line.label == "CNN7x7, CIFAR-10")
+    assert (line.ours.epochs, line.usual.epochs) == (2, 9)
+    name = "cifar10/CNN7x7.json"
+    seconds = json.loads((RESULTS / "benchmarks" / "seconds" / name).read_text())
+    usual, ours = 9 * np.array(seconds["usual"]), 2 * np.array(seconds["ours"])
+    expected = np.median(usual / (ours + np.median(seconds["views"])))
+    assert line.ratio.median == pytest.approx(expected)
+    never = next(line for line in lines if line.label == "CNNWithResidual, MNIST")
+    assert not never.usual.passed
+
+
+def test_a_candidate_is_one_change_of_the_recipe_and_its_gain_is_told() -> None:
+    experiment = recipes.EXPERIMENTS[0]
+    found = recipes.accuracies(experiment, RESULTS / "benchmarks")
+    chosen, without = (found[name]["CNN3x3"] for name in (recipes.CHOSEN, "without Muon"))
+    gain = 100 * (np.mean(without) - np.mean(chosen))
+    table = recipes.candidates_markdown(experiment, RESULTS / "benchmarks")
+    assert f"| without Muon | {100 * np.mean(without):.2f} ({gain:+.2f}) |" in table
+    assert f"| as chosen | {100 * np.mean(chosen):.2f} |" in table
+
+
+def test_the_search_is_told_training_by_training() -> None:
+    with (RESULTS / "benchmarks" / "recipe_search.csv").open(newline="") as lines:
+        tried = [line for line in csv.DictReader(lines) if line["dataset"] == "mnist"]
+    values = [
+        float(line["validation_accuracy"])
+        for line in tried
+        if line["recipe"] == "the start" and line["network"] == "FCNet"
+    ]
+    assert len(values) == 3
+    searched = [line for line in tried if line["validation_accuracy"]]
+    table = recipes.search_markdown(searched)
+    assert f"| the start | {100 * np.mean(values):.2f} (3 seeds) |" in table
+
+
+def test_the_recipes_page_is_what_the_records_say() -> None:
+    text = recipes.PAGE.read_text(encoding="utf-8")
+    rendered = recipes.replace_blocks(text, recipes.blocks(RESULTS), str(recipes.PAGE))
+    assert rendered == text, "run `make render`"
+
+
+def test_a_schedule_is_trained_only_while_no_shorter_one_has_passed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--quick", "--models", "FCNet", "--threads", "1", "--out-dir", str(tmp_path)]
+    assert time_to_accuracy.main(flags) == 0
+    folder = tmp_path / "results" / "quick" / "benchmarks"
+    schedules = sorted(path.name for path in folder.rglob("runs/mnist/*.json"))
+    assert schedules == ["FCNet-epochs=1-train_minus_validation-seed0.json"]  # digits: at once
+    usual = json.loads((folder / "usual" / "mnist" / "FCNet.json").read_text())
+    assert usual["tried"][-1]["validation_accuracy"] > time_to_accuracy.QUICK_TARGET
+    assert "| FCNet, MNIST sample |" in capsys.readouterr().out
+    before = {path: path.read_bytes() for path in folder.rglob("*.json")}
+    assert time_to_accuracy.main([*flags, "--no-train"]) == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before
+    shutil.rmtree(folder / "seconds")
+    assert time_to_accuracy.main(flags) == 0  # times again, trains nothing again
+    assert {path.name for path in folder.rglob("seconds/mnist/*.json")} == {"FCNet.json"}

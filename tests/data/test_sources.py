@@ -1,0 +1,348 @@
+"""Sources: every layout that is read, and every error that it can end in."""
+
+import gzip
+import itertools
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import fakes
+from tests.fakes import assert_same, error_of
+from utils.data import sources
+from utils.data.dataset import load_dataset, make_dataset
+from utils.data.sources import CIFAR10, MNIST, Arrays, Official
+from utils.errors import UserError
+
+REMEDY = "replace it, remove it to have the dataset downloaded, or use --quick"
+
+
+# --- one dataset, whatever the source -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("gz", [False, True])
+def test_mnist_is_the_same_from_npz_and_from_torchvisions_files(tmp_path: Path, gz: bool) -> None:
+    official = fakes.TINY_MNIST
+    arrays = fakes.make_arrays(official)
+    (tmp_path / "npz").mkdir()
+    fakes.write_npz(tmp_path / "npz", official, arrays)
+    fakes.write_idx(tmp_path / "idx", official, arrays, gz=gz)
+    from_npz = load_dataset("mnist", tmp_path / "npz", official)
+    assert_same(from_npz, load_dataset("mnist", tmp_path / "idx", official))
+    assert from_npz.x_train.shape == (20, 1, 28, 28)
+
+
+def test_cifar10_is_the_same_from_npz_and_from_torchvisions_files(tmp_path: Path) -> None:
+    arrays = fakes.make_arrays(fakes.TINY_CIFAR10)
+    official = fakes.write_pickles(tmp_path / "pickles", fakes.TINY_CIFAR10, arrays)
+    fakes.write_npz(tmp_path, official, arrays)
+    from_npz = load_dataset("cifar10", tmp_path, official)
+    assert_same(from_npz, load_dataset("cifar10", tmp_path / "pickles", official))
+    assert from_npz.x_train.shape == (20, 3, 32, 32)
+
+
+def test_the_npz_comes_before_torchvisions_files(tmp_path: Path) -> None:
+    official = fakes.TINY_MNIST
+    fakes.write_npz(tmp_path, official, fakes.make_arrays(official, seed=1))
+    fakes.write_idx(tmp_path, official, fakes.make_arrays(official, seed=2))
+    expected = make_dataset(fakes.make_arrays(official, seed=1), "mnist", "MNIST", MNIST.classes)
+    assert_same(load_dataset("mnist", tmp_path, official), expected)
+
+
+def test_images_keep_their_labels_and_their_channels(tmp_path: Path) -> None:
+    arrays = fakes.make_arrays(fakes.TINY_CIFAR10)
+    fakes.write_npz(tmp_path, CIFAR10, arrays)
+    dataset = load_dataset("cifar10", tmp_path, fakes.TINY_CIFAR10)
+    pairs = {
+        (image.transpose(2, 0, 1).tobytes(), int(label))
+        for image, label in zip(arrays["x_train"], arrays["y_train"], strict=True)
+    }
+    loaded = {
+        (image.numpy().tobytes(), int(label))
+        for image, label in zip(dataset.x_train, dataset.y_train, strict=True)
+    }
+    assert loaded == pairs
+    assert (dataset.x_train.dtype, dataset.y_train.dtype) == (torch.uint8, torch.int64)
+    assert dataset.x_train.is_contiguous()
+
+
+def test_what_is_known_of_each_dataset(tmp_path: Path) -> None:
+    for official in (fakes.TINY_MNIST, fakes.TINY_CIFAR10):
+        fakes.write_npz(tmp_path, official, fakes.make_arrays(official))
+        dataset = load_dataset(official.name, tmp_path, official)
+        assert (dataset.name, dataset.description) == (official.name, official.title)
+        assert dataset.classes == official.classes
+        assert not dataset.synthetic
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+Change = Callable[[Arrays], None]
+
+
+def change(key: str, to: Callable[[np.ndarray], np.ndarray]) -> Change:
+    return lambda arrays: arrays.__setitem__(key, to(arrays[key]))
+
+
+def with_label(label: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda y: np.append(y[:-1].astype(np.int64), label)
+
+
+@pytest.mark.parametrize(
+    "name, damage, message",
+    [
+        (
+            "mnist",
+            lambda arrays: arrays.pop("y_test"),
+            f"y_test missing, expected x_train, y_train, x_test, y_test, "
+            f"found x_train, y_train, x_test: {REMEDY}",
+        ),
+        (
+            "mnist",
+            lambda arrays: arrays.clear(),
+            "x_train, y_train, x_test, y_test missing, "
+            f"expected x_train, y_train, x_test, y_test, found nothing: {REMEDY}",
+        ),
+        (
+            "mnist",
+            change("x_train", lambda x: x[:, :-1]),
+            f"x_train has shape (20, 27, 28), expected (20, 28, 28): {REMEDY}",
+        ),
+        (
+            "mnist",
+            change("x_test", lambda x: x[:-1]),
+            f"x_test has shape (9, 28, 28), expected (10, 28, 28): {REMEDY}",
+        ),
+        (
+            "cifar10",
+            change("x_train", lambda x: x.transpose(0, 3, 1, 2)),
+            "x_train has shape (20, 3, 32, 32), expected (20, 32, 32, 3): "
+            "save channels last, or use --quick",
+        ),
+        (
+            "mnist",
+            change("x_train", lambda x: x / np.float32(255)),
+            f"x_train has type float32, expected uint8: {REMEDY}",
+        ),
+        (
+            "mnist",
+            change("y_train", lambda y: y[:-1]),
+            f"y_train has shape (19,), expected (20,): {REMEDY}",
+        ),
+        (
+            "cifar10",
+            change("y_test", lambda y: y[:, np.newaxis]),
+            f"y_test has shape (10, 1), expected (10,): {REMEDY}",
+        ),
+        (
+            "mnist",
+            change("y_train", lambda y: y.astype(np.float64)),
+            f"y_train has type float64, expected whole numbers: {REMEDY}",
+        ),
+        (
+            "mnist",
+            change("y_train", lambda y: with_label(10)(y.clip(3, 9))),
+            f"y_train has labels from 3 to 10, expected 0 to 9: {REMEDY}",
+        ),
+        (
+            "mnist",
+            change("y_test", lambda y: with_label(-1)(y.clip(0, 5) * 0 + 5)),
+            f"y_test has labels from -1 to 5, expected 0 to 9: {REMEDY}",
+        ),
+        (
+            "mnist",
+            change("x_train", lambda x: x.astype(object)),
+            f"x_train holds Python objects, expected numbers: {REMEDY}",
+        ),
+    ],
+)
+def test_an_npz_with_wrong_arrays_says_what_is_wrong(
+    tmp_path: Path, name: str, damage: Change, message: str
+) -> None:
+    official = fakes.TINY[name]
+    arrays = fakes.make_arrays(official)
+    damage(arrays)
+    path = fakes.write_npz(tmp_path, official, arrays)
+    assert error_of(lambda: load_dataset(name, tmp_path, official)) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404 Not Found</html>", b"PK\x03\x04 and no more"])
+def test_a_file_that_is_no_npz_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mnist.npz"
+    path.write_bytes(content)
+    message = error_of(lambda: load_dataset("mnist", tmp_path))
+    assert message == f"{path}: not an npz file, or cut off: {REMEDY}"
+
+
+@given(share=st.floats(0, 1, exclude_max=True))
+@settings(max_examples=25, deadline=None)
+def test_an_npz_cut_anywhere_is_an_error_that_names_it(
+    tmp_path_factory: pytest.TempPathFactory, share: float
+) -> None:
+    official = fakes.TINY_MNIST
+    path = fakes.write_npz(tmp_path_factory.mktemp("cut"), official, fakes.make_arrays(official))
+    os.truncate(path, int(path.stat().st_size * share))
+    message = error_of(lambda: load_dataset("mnist", path.parent, official))
+    assert message == f"{path}: not an npz file, or cut off: {REMEDY}"
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_flipped_byte_inside_an_npz_is_found(tmp_path: Path, compression: int) -> None:
+    official = fakes.TINY_MNIST
+    save = np.savez if compression == zipfile.ZIP_STORED else np.savez_compressed
+    path = tmp_path / "mnist.npz"
+    save(path, **fakes.make_arrays(official))
+    content = bytearray(path.read_bytes())
+    content[8_000] ^= 1  # among the pixels of x_train, the first array
+    path.write_bytes(content)
+    message = error_of(lambda: load_dataset("mnist", tmp_path, official))
+    assert message == f"{path}: x_train is corrupt: {REMEDY}"
+
+
+@given(where=st.integers(0, 10**9), flip=st.integers(1, 255))
+@settings(max_examples=200, deadline=None)
+def test_a_flipped_byte_anywhere_in_an_npz_is_harmless_or_an_error_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, where: int, flip: int
+) -> None:
+    official = replace(fakes.TINY_MNIST, image_shape=(3, 3))
+    path = fakes.write_npz(tmp_path_factory.mktemp("flip"), official, fakes.make_arrays(official))
+    content = bytearray(path.read_bytes())
+    content[where % len(content)] ^= flip
+    path.write_bytes(content)
+    try:
+        arrays = sources.read_npz(path, official)
+    except UserError as error:
+        assert str(error).startswith(f"{path}: ")
+        assert "\n" not in str(error)
+    else:  # a date, say, which nobody reads
+        for key, array in fakes.make_arrays(official).items():
+            np.testing.assert_array_equal(arrays[key], array)
+
+
+def test_a_folder_in_place_of_the_npz_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mnist.npz"
+    path.mkdir()
+    message = error_of(lambda: load_dataset("mnist", tmp_path))
+    assert message == f"{path}: cannot be read (Is a directory): {REMEDY}"
+
+
+FIRST_IDX = "train-images-idx3-ubyte"
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "not an idx file of unsigned bytes"),
+        (b"<html>404 Not Found</html>", "not an idx file of unsigned bytes"),
+        (b"\x00\x00\x0d\x01\x00\x00\x00\x01\x00\x00\x00\x00", "not an idx file of unsigned bytes"),
+        (b"\x00\x00\x08\x03\x00\x00", "not an idx file of unsigned bytes"),
+        (b"\x00\x00\x08\x01\x00\x00\x00\x05abc", "11 bytes, its header announces 13"),
+        (b"\x00\x00\x08\x01\x00\x00\x00\x02abc", "11 bytes, its header announces 10"),
+        (
+            b"\x00\x00\x08\x03" + b"\xff" * 12,
+            f"16 bytes, its header announces {16 + (2**32 - 1) ** 3}",
+        ),
+    ],
+)
+def test_a_wrong_idx_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    official = fakes.TINY_MNIST
+    folder = fakes.write_idx(tmp_path, official, fakes.make_arrays(official))
+    (folder / FIRST_IDX).write_bytes(content)
+    error = error_of(lambda: load_dataset("mnist", tmp_path, official))
+    assert error == f"{folder / FIRST_IDX}: {message}: {REMEDY}"
+
+
+@pytest.mark.parametrize(
+    "damage, reason",
+    [
+        (
+            lambda gz: gz[:-20],
+            "Compressed file ended before the end-of-stream marker was reached",
+        ),
+        (lambda gz: b"no gzip" + gz, "Not a gzipped file (b'no')"),
+    ],
+)
+def test_a_wrong_gz_file_is_named(
+    tmp_path: Path, damage: Callable[[bytes], bytes], reason: str
+) -> None:
+    official = fakes.TINY_MNIST
+    folder = fakes.write_idx(tmp_path, official, fakes.make_arrays(official), gz=True)
+    path = folder / f"{FIRST_IDX}.gz"
+    path.write_bytes(damage(path.read_bytes()))
+    error = error_of(lambda: load_dataset("mnist", tmp_path, official))
+    assert error == f"{path}: cannot be read ({reason}): {REMEDY}"
+
+
+def test_torchvisions_files_with_wrong_arrays_say_what_is_wrong(tmp_path: Path) -> None:
+    official = fakes.TINY_MNIST
+    folder = fakes.write_idx(tmp_path, official, fakes.make_arrays(official))
+    (folder / FIRST_IDX).write_bytes(fakes.idx_bytes(np.zeros((20, 28, 27), dtype=np.uint8)))
+    error = error_of(lambda: load_dataset("mnist", tmp_path, official))
+    assert error == f"{folder}: x_train has shape (20, 28, 27), expected (20, 28, 28): {REMEDY}"
+
+
+class Bomb:
+    """Leaves a file behind as soon as it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize("name", CIFAR10.files)
+def test_nothing_is_unpickled_before_all_checksums_are_right(tmp_path: Path, name: str) -> None:
+    official = fakes.write_pickles(
+        tmp_path, fakes.TINY_CIFAR10, fakes.make_arrays(fakes.TINY_CIFAR10)
+    )
+    folder, trace = tmp_path / official.folder, tmp_path / "unpickled"
+    # Every file would leave a trace, and all but one have the checksum that is asked for.
+    for file in official.files:
+        (folder / file).write_bytes(pickle.dumps(Bomb(trace)))
+    right = fakes.md5(folder / name)
+    official = replace(
+        official, files={f: "0" * 32 if f == name else right for f in official.files}
+    )
+    error = error_of(lambda: load_dataset("cifar10", tmp_path, official))
+    assert error == (
+        f"{folder / name}: its MD5 checksum is not {'0' * 32}, "
+        f"so it is not the official file and was not opened: {REMEDY}"
+    )
+    assert not trace.exists()
+
+
+def test_the_checksums_asked_for_are_torchvisions() -> None:
+    from torchvision.datasets import CIFAR10 as Torchvision
+
+    published = dict(itertools.chain(Torchvision.train_list, Torchvision.test_list))
+    published[Torchvision.meta["filename"]] = Torchvision.meta["md5"]
+    assert CIFAR10.files == published
+
+
+@pytest.mark.parametrize("official", [MNIST, CIFAR10], ids=lambda official: official.name)
+def test_an_incomplete_layout_is_not_read(tmp_path: Path, official: Official) -> None:
+    folder = tmp_path / official.folder
+    folder.mkdir(parents=True)
+    for name in list(official.files)[1:]:
+        (folder / name).write_bytes(b"")
+    assert sources.missing_files(official, tmp_path) == list(official.files)[:1]
+    assert sources.read_local(official, tmp_path) is None
+
+
+def test_gz_and_plain_idx_files_may_stand_side_by_side(tmp_path: Path) -> None:
+    official = fakes.TINY_MNIST
+    folder = fakes.write_idx(tmp_path, official, fakes.make_arrays(official))
+    plain = folder / FIRST_IDX
+    (folder / f"{FIRST_IDX}.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    expected = make_dataset(fakes.make_arrays(official), "mnist", "MNIST", MNIST.classes)
+    assert_same(load_dataset("mnist", tmp_path, official), expected)

@@ -1,0 +1,221 @@
+"""Files: whole or not there, and one line for whatever is wrong with one."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.fake_records import make_cases, make_epoch, make_record, make_speed, with_epochs
+from tests.fakes import error_of
+from utils.records.files import (
+    read_arrays,
+    read_json,
+    read_record,
+    write_arrays,
+    write_atomically,
+    write_json,
+    write_record,
+)
+from utils.records.schema import Cases, Record, Speed
+
+AGAIN = "delete it and run the script again"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a record stands that is as it should be."""
+    path = tmp_path / "runs" / "CNN3x3-seed0.json"
+    write_record(path, make_record(seed=0))
+    return path
+
+
+@pytest.mark.parametrize(
+    "record, kind", [(make_record(), Record), (make_speed(), Speed), (make_cases(), Cases)]
+)
+def test_a_record_is_read_as_it_was_written(record: object, kind: type, tmp_path: Path) -> None:
+    write_record(tmp_path / "record.json", record)
+    assert read_record(tmp_path / "record.json", kind) == record
+
+
+def test_a_nan_is_null_on_disk_and_none_afterwards(path: Path) -> None:
+    epochs = tuple(make_epoch(number, running_loss=math.nan) for number in (1, 2, 3))
+    write_record(path, make_record(epochs=epochs))
+    assert json.loads(path.read_text())["epochs"][0]["running_loss"] is None
+    assert read_record(path, Record).epochs[0].running_loss is None
+
+
+def test_a_nan_that_no_record_took_in_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "plain.json", {"loss": math.nan})
+    assert list(tmp_path.iterdir()) == []
+
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def without(*keys: str | int) -> Change:
+    """Takes away what stands at these keys."""
+
+    def change(record: dict[str, Any]) -> None:
+        *above, last = keys
+        for key in above:
+            record = record[key]
+        del record[last]
+
+    return change
+
+
+def setting(value: object, *keys: str | int) -> Change:
+    """Puts the value at these keys."""
+
+    def change(record: dict[str, Any]) -> None:
+        *above, last = keys
+        for key in above:
+            record = record[key]
+        record[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (without("seed"), f"seed: Field required; {AGAIN}"),
+        (setting(1, "colour"), f"colour: Extra inputs are not permitted; {AGAIN}"),
+        (
+            setting(1.7, "final", "test_accuracy"),
+            f"final.test_accuracy: Input should be less than or equal to 1; {AGAIN}",
+        ),
+        (setting("60362", "parameters"), f"parameters: Input should be a valid integer; {AGAIN}"),
+        (
+            setting(3, "schema"),
+            f"record of schema 3, this version reads 2; {AGAIN}",
+        ),
+        (without("schema"), f"record of schema None, this version reads 2; {AGAIN}"),
+        (without("epochs", 2), f"epochs: 2 of 3; {AGAIN}"),
+        (
+            setting("train minus validation", "part"),
+            f"final.validation_accuracy: missing in a run on train minus validation; {AGAIN}",
+        ),
+    ],
+)
+def test_a_wrong_record_costs_one_line_with_file_and_field(
+    change: Change, message: str, path: Path
+) -> None:
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    assert error_of(lambda: read_record(path, Record)) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    "change, field",
+    [
+        (without("final"), "final"),
+        (without("recipe", "epochs"), "recipe.epochs"),
+        (setting(1, "recipe", "epoch"), "recipe.epoch"),
+        (setting(-1, "final", "confusion_matrix", 0, 0), "final.confusion_matrix.0.0"),
+        (setting("0.5", "final", "train_loss"), "final.train_loss"),
+        (setting(-0.1, "epochs", 1, "train_accuracy"), "epochs.1.train_accuracy"),
+        (setting("float16", "precision"), "precision"),
+        (setting(-1.0, "timings", "epoch_seconds", 0), "timings.epoch_seconds.0"),
+        (setting(0, "environment", "threads"), "environment.threads"),
+        (setting(0, "receptive_field", "features.0.0"), "receptive_field.features.0.0"),
+        (setting("mnist", "data", "train_images"), "data.train_images"),
+        (setting(True, "seed"), "seed"),
+    ],
+)
+def test_whatever_is_wrong_the_field_is_named(change: Change, field: str, path: Path) -> None:
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    message = error_of(lambda: read_record(path, Record))
+    assert message.startswith(f"{path}: {field}: ")
+    assert message.endswith(AGAIN)
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "null", "{", '{"schema": 2', "[" * 100_000])
+def test_what_is_no_record_is_named(content: str, path: Path) -> None:
+    path.write_text(content)
+    message = f"{path}: record of schema None, this version reads 2; {AGAIN}"
+    assert error_of(lambda: read_record(path, Record)) == message
+
+
+def test_a_record_cut_anywhere_is_named(path: Path) -> None:
+    whole = path.read_bytes()
+    for share in (0.1, 0.5, 0.9):
+        path.write_bytes(whole[: int(share * len(whole))])
+        assert error_of(lambda: read_record(path, Record)).startswith(f"{path}: record of schema")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", None], ids=["not UTF-8", "not there"])
+def test_a_file_that_is_no_text_is_named(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    if content:
+        path.write_bytes(content)
+    for read in (lambda: read_record(path, Record), lambda: read_json(path)):
+        assert error_of(read).startswith(f"{path}: not a readable record (")
+
+
+def test_plain_values_are_read_as_they_were_written_and_nothing_else_is(tmp_path: Path) -> None:
+    path = tmp_path / "plain.json"
+    write_json(path, {"σ": [1, 0.1, None]})
+    assert read_json(path) == {"σ": [1, 0.1, None]}
+    path.write_text("[]")
+    assert error_of(lambda: read_json(path)).startswith(f"{path}: not a record; make it again")
+    path.write_text("{")
+    assert error_of(lambda: read_json(path)).startswith(f"{path}: not readable (Expecting")
+
+
+def test_arrays_are_read_as_they_were_written(tmp_path: Path) -> None:
+    arrays = {"feature_maps/stem.0": np.arange(6, dtype=np.float16).reshape(2, 3)}
+    write_arrays(tmp_path / "arrays.npz", arrays)
+    found = read_arrays(tmp_path / "arrays.npz")
+    assert found.keys() == arrays.keys()
+    np.testing.assert_array_equal(found["feature_maps/stem.0"], arrays["feature_maps/stem.0"])
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut off", "text", "flipped"])
+def test_arrays_that_are_damaged_are_named_with_their_record(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "arrays.npz"
+    write_arrays(path, {"a": np.zeros(5000)})
+    whole = path.read_bytes()
+    middle = len(whole) // 3
+    path.write_bytes(
+        {
+            "empty": b"",
+            "cut off": whole[:middle],
+            "text": b"not arrays",
+            "flipped": whole[:middle] + bytes([whole[middle] ^ 255] * 9) + whole[middle + 9 :],
+        }[damage]
+    )
+    message = error_of(lambda: read_arrays(path))
+    assert message.startswith(f"{path}: not a readable array file (")
+    assert message.endswith("delete it and the .json of the same name and run the script again")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text("old")
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("ne")
+        assert path.read_text() == "old"
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, write)
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [
+        ("record.json", "old")
+    ]
+
+
+def test_a_diverged_record_is_still_a_record(path: Path) -> None:
+    nothing = [None] * 3
+    diverged = with_epochs(make_record(), running_loss=nothing, test_loss=nothing)
+    write_record(path, diverged)
+    assert read_record(path, Record) == diverged

@@ -1,0 +1,184 @@
+"""Runs on disk: one path for one run, none for two, and the one rule of what shares a table."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fake_records import RECIPE, make_data, make_experiment, make_record, write_runs
+from tests.fakes import error_of
+from utils.experiment import Compute, Recipe, Row, Run
+from utils.records.files import write_record
+from utils.records.runs import (
+    check_together,
+    find_records,
+    identity,
+    run_path,
+    shared,
+    speed_path,
+)
+
+RESULTS = Path("results")
+PART = "train minus validation"
+
+
+def run_of(row: Row, seed: int = 0, dataset: str = "cifar10", recipe: Recipe = RECIPE) -> Run:
+    return row.run(dataset, recipe, seed, Compute())
+
+
+def test_rows_with_the_same_run_share_its_files() -> None:
+    first, second = run_of(Row("CNN3x3")), run_of(Row("ShallowCNN", network="CNN3x3"))
+    assert run_path(RESULTS, first) == run_path(RESULTS, second)
+    assert run_path(RESULTS, first) == Path("results/runs/cifar10/CNN3x3-seed0.json")
+    assert speed_path(RESULTS, first) == Path("results/speed/cifar10/CNN3x3.json")
+
+
+def test_runs_that_differ_have_files_of_their_own() -> None:
+    rows = [
+        Row("A", "CNN3x3"),
+        Row("A", "CNN3x3", overrides={"widths": (8, 16)}),
+        Row("A", "CNN3x3", recipe={"epochs": 2}),
+        Row("A", "CNN3x3", recipe={"flip": True}),
+        Row("A", "CNN3x3", part=PART),
+        Row("A", "CNN3x3", precision="float32"),
+        Row("A", "CNN3x3", precision="bfloat16"),
+        Row("A", "CNN5x5"),
+    ]
+    runs = [
+        run_of(row, seed, data) for row in rows for seed in (0, 1) for data in ("mnist", "cifar10")
+    ]
+    assert len({run_path(RESULTS, run) for run in runs}) == len(runs)
+
+
+def test_records_are_found_by_row_and_then_by_seed(tmp_path: Path) -> None:
+    experiment = make_experiment(["CNN5x5", "CNN3x3"])
+    records = [make_record("CNN3x3", 10), make_record("CNN3x3", 9), make_record("CNN5x5", 0)]
+    write_runs(tmp_path, experiment, records)
+    found = [(each.row.label, each.record.seed) for each in find_records(experiment, tmp_path)]
+    assert found == [("CNN5x5", 0), ("CNN3x3", 9), ("CNN3x3", 10)]
+
+
+@pytest.mark.parametrize(
+    "row, other",
+    [
+        (Row("CNN5x5"), Row("CNN5x5-60k")),
+        (Row("CNN5x5"), Row("CNN5x5", recipe={"epochs": 2})),
+        (Row("CNN5x5"), Row("CNN5x5", part=PART)),
+        (Row("CNN5x5"), Row("CNN5x5", network="CNN5x5", precision="float32")),
+        (Row("CNN5x5", recipe={"epochs": 2}), Row("CNN5x5", recipe={"epochs": 2, "flip": True})),
+        (Row("CNN[57]x5"), Row("CNN5x5")),
+        (Row("CNN?x5"), Row("CNN5x5")),
+        (Row("CNN5x5"), Row("CNN5x5-seed3")),
+    ],
+)
+def test_a_record_is_never_taken_for_another_rows(row: Row, other: Row, tmp_path: Path) -> None:
+    write_record(run_path(tmp_path, run_of(other, seed=1)), make_record(seed=1))
+    assert find_records(make_experiment([row]), tmp_path) == []
+    write_record(run_path(tmp_path, run_of(row, seed=2)), make_record(seed=2))
+    (found,) = find_records(make_experiment([row]), tmp_path)
+    assert found.record.seed == 2
+
+
+def test_what_lies_beside_the_records_is_not_read(tmp_path: Path) -> None:
+    (path,) = write_runs(tmp_path, make_experiment(["CNN3x3"]), [make_record()])
+    path.with_suffix(".checkpoint.pt").touch()
+    path.with_name("CNN3x3-seedx.json").touch()
+    path.with_name("CNN3x3-seed0.json.1.tmp").touch()
+    assert [each.path for each in find_records(make_experiment(["CNN3x3"]), tmp_path)] == [path]
+
+
+def test_a_run_and_its_record_are_known_by_the_same_identity() -> None:
+    run = run_of(Row("CNN3x3", overrides={"widths": (8, 16)}, part=PART), seed=3)
+    run = replace(run, compute=Compute("cuda:1", "bfloat16", 4))
+    expected = identity(run)
+    assert expected["overrides"] == {"widths": [8, 16]}  # as JSON gives it back
+    assert expected["device"] == "cuda"
+    record = make_record(seed=3, overrides={"widths": [8, 16]}, device="cuda")
+    final = record.final.model_copy(update={"validation_accuracy": 0.5})
+    assert identity(record.model_copy(update={"part": PART, "final": final})) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"network": "CNN5x5"},
+        {"overrides": {"widths": (8, 17)}},
+        {"dataset": "mnist"},
+        {"part": PART},
+        {"recipe": replace(RECIPE, flip=True)},
+        {"seed": 1},
+        {"compute": Compute(precision="bfloat16")},
+        {"compute": Compute(device="cuda")},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_makes_a_run_is_in_its_identity(change: dict[str, Any]) -> None:
+    run = run_of(Row("CNN3x3", overrides={"widths": (8, 16)}))
+    assert identity(replace(run, **change)) != identity(run)
+    assert identity(replace(run, compute=Compute(threads=9), name="x")) == identity(run)
+
+
+# --- what may share a table ---------------------------------------------------------------------
+
+
+def together(*rows_and_records: tuple[Row, dict[str, Any]]) -> Callable[[], None]:
+    conditions = {
+        Path(f"{row.label}.json"): shared(make_record(**changes), row)
+        for row, changes in rows_and_records
+    }
+    return lambda: check_together(conditions, "do something")
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ({"precision": "float32"}, "precision float32 (not bfloat16)"),
+        ({"device": "cuda"}, "device cuda (not cpu)"),
+        ({"recipe": replace(RECIPE, flip=True)}, "recipe flip True (not False)"),
+        ({"data": make_data(fingerprint="0" * 8)}, f"images {'0' * 8} (not {'f' * 8})"),
+        (
+            {"recipe": replace(RECIPE, epochs=1, learning_rate=0.1), "device": "mps"},
+            "recipe epochs 1 (not 3), learning_rate 0.1 (not 0.002), device mps (not cpu)",
+        ),
+    ],
+)
+def test_rows_that_differ_in_more_than_they_declare_share_no_table(
+    changes: dict[str, Any], text: str
+) -> None:
+    check = together((Row("A"), {}), (Row("B"), changes), (Row("C"), {}))
+    assert error_of(check) == f"B.json: made with {text}; do something"
+
+
+def test_rows_of_other_networks_seeds_and_overrides_share_a_table() -> None:
+    together(
+        (Row("A"), {}),
+        (Row("B"), {"seed": 1, "network": "CNN5x5", "overrides": {"widths": [1, 2]}}),
+    )()
+
+
+def test_a_row_that_varies_a_field_of_the_recipe_may_differ_in_that_alone() -> None:
+    row = Row("B", recipe={"flip": True})
+    together((Row("A"), {}), (row, {"recipe": replace(RECIPE, flip=True)}), (Row("C"), {}))()
+    check = together((Row("A"), {}), (row, {"recipe": replace(RECIPE, flip=True, epochs=2)}))
+    assert error_of(check) == "B.json: made with recipe epochs 2 (not 3); do something"
+    others = (Row("C"), {"recipe": replace(RECIPE, flip=True)})
+    check = together((Row("A"), {}), (row, {"recipe": replace(RECIPE, flip=True)}), others)
+    assert error_of(check) == "C.json: made with recipe flip True (not False); do something"
+
+
+def test_a_row_that_fixes_its_precision_may_differ_in_that_alone() -> None:
+    row = Row("B", precision="float32")
+    together((Row("A"), {}), (row, {"precision": "float32"}), (Row("C"), {}))()
+    check = together((Row("A"), {}), (row, {"precision": "float32", "device": "cuda"}))
+    assert error_of(check) == "B.json: made with device cuda (not cpu); do something"
+
+
+def test_rows_that_vary_other_fields_are_compared_in_those_that_both_have() -> None:
+    first = (Row("A", recipe={"flip": True}), {"recipe": replace(RECIPE, flip=True)})
+    second = (Row("B", recipe={"epochs": 1}), {"recipe": replace(RECIPE, epochs=1)})
+    third = (Row("C"), {"recipe": replace(RECIPE, epochs=2)})
+    together(first, second)()
+    check = together(second, first, third)  # the first row says nothing of its epochs
+    assert error_of(check) == "C.json: made with recipe epochs 2 (not 3); do something"

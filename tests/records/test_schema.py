@@ -1,0 +1,76 @@
+"""What a record may be: read back as it was written, refused where it cannot be true."""
+
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from tests.fake_records import (
+    ENVIRONMENT,
+    make_cases,
+    make_data,
+    make_epoch,
+    make_record,
+    make_speed,
+    quartiles,
+)
+from utils.records.schema import Final, Record
+
+
+@pytest.mark.parametrize("make", [make_record, make_speed, make_cases])
+def test_a_record_is_the_same_from_its_own_json(make: object) -> None:
+    record = make()
+    assert type(record).model_validate_json(record.model_dump_json()) == record
+
+
+def test_a_number_that_is_not_finite_is_none() -> None:
+    epoch = make_epoch(1, running_loss=math.nan, train_loss=math.inf, test_loss=-math.inf)
+    assert (epoch.running_loss, epoch.train_loss, epoch.test_loss) == (None, None, None)
+    epoch = make_epoch(1, batch_loss_quartiles=(1.0, math.nan, math.inf))
+    assert epoch.batch_loss_quartiles == (1.0, None, None)
+    assert make_epoch(1, gradient_norm={"conv": math.nan}).gradient_norm == {"conv": None}
+
+
+def test_what_must_be_finite_is_refused_where_it_is_not() -> None:
+    with pytest.raises(ValidationError, match="learning_rate"):
+        make_epoch(1, learning_rate=math.nan)
+    with pytest.raises(ValidationError, match="median"):
+        quartiles(math.inf)
+
+
+def test_a_record_cannot_be_changed() -> None:
+    record = make_record()
+    with pytest.raises(ValidationError, match="frozen"):
+        record.seed = 1
+    with pytest.raises(ValidationError, match="frozen"):
+        record.final.test_accuracy = 1.0
+
+
+def test_a_run_on_a_part_has_an_accuracy_for_validation_and_need_not_have_another() -> None:
+    part = "train minus validation"
+    record = make_record(part=part, final=Final(validation_accuracy=0.5))
+    assert record.final.test_accuracy is None
+    with pytest.raises(ValidationError, match=r"final\.validation_accuracy: missing in a run on"):
+        make_record(part=part, final=Final(test_accuracy=0.5))
+    with pytest.raises(ValidationError, match=r"final\.test_accuracy: missing in a run on train"):
+        make_record(final=Final(validation_accuracy=0.5))
+
+
+def test_a_record_may_leave_out_what_was_not_kept() -> None:
+    least = {
+        "schema": 2,
+        "network": "CNN3x3",
+        "dataset": "cifar10",
+        "recipe": make_record().recipe,
+        "seed": 0,
+        "precision": "float32",
+        "device": "cpu",
+        "data": make_data(),
+        "final": Final(test_accuracy=0.5),
+        "environment": ENVIRONMENT,
+    }
+    record = Record(**least)
+    assert (record.epochs, record.parameters, record.timings) == ((), None, None)
+    for name in least.keys() - {"schema"}:
+        with pytest.raises(ValidationError, match=name):
+            Record(**{key: value for key, value in least.items() if key != name})

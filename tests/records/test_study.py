@@ -1,0 +1,109 @@
+"""The study on disk: what of it shares a table, and what is read from its numbers."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.fake_records import (
+    NETWORKS,
+    make_experiment,
+    make_record,
+    make_speed,
+    with_epochs,
+    write_runs,
+)
+from tests.fakes import error_of
+from utils.experiment import Compute, Row
+from utils.records.files import write_record
+from utils.records.runs import speed_path
+from utils.records.study import (
+    REMEDY,
+    gather,
+    gradient_ratios,
+    gradient_verdict,
+    largest_drop,
+    loss_spread,
+)
+from utils.report.figures.inside import describe_ratios
+
+
+def test_rows_stand_in_the_order_of_the_experiment_with_the_style_of_their_network(
+    tmp_path: Path,
+) -> None:
+    experiment = make_experiment(["CNN7x7", Row("ShallowCNN", "CNN3x3"), "CNN5x5"])
+    records = [make_record(network) for network in ("CNN3x3", "CNN5x5", "CNN7x7")]
+    write_runs(tmp_path, experiment, records)
+    evidence = gather(experiment, tmp_path, NETWORKS)
+    assert list(evidence.runs) == ["CNN7x7", "ShallowCNN", "CNN5x5"]
+    assert evidence.colours["ShallowCNN"] == NETWORKS["CNN3x3"].colour
+
+
+def test_records_that_differ_in_precision_share_no_table(tmp_path: Path) -> None:
+    records = [make_record("CNN3x3"), make_record("CNN5x5", precision="float32")]
+    _, path = write_runs(tmp_path, make_experiment(), records)
+    assert error_of(lambda: gather(make_experiment(), tmp_path, NETWORKS)) == (
+        f"{path}: made with precision float32 (not bfloat16); {REMEDY}"
+    )
+
+
+def test_a_speed_of_another_precision_stands_beside_no_training(tmp_path: Path) -> None:
+    experiment = make_experiment()
+    write_runs(tmp_path, experiment, [make_record("CNN3x3"), make_record("CNN5x5")], timed=True)
+    run = experiment.rows[1].run("cifar10", experiment.recipe, 0, Compute())
+    write_record(speed_path(tmp_path, run), make_speed(precision="float32"))
+    assert error_of(lambda: gather(experiment, tmp_path, NETWORKS)) == (
+        f"{tmp_path / 'kernel_size'}: the speed of CNN5x5 was measured in float32, its training is "
+        "in bfloat16; run the script again with --measure"
+    )
+
+
+def test_a_record_that_is_not_as_it_should_be_is_named(tmp_path: Path) -> None:
+    (path,) = write_runs(tmp_path, make_experiment(["CNN3x3"]), [make_record()])
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
+    message = error_of(lambda: gather(make_experiment(["CNN3x3"]), tmp_path, NETWORKS))
+    assert message.startswith(f"{path}: record of schema 1, this version reads 2; ")
+
+
+@pytest.mark.parametrize(
+    ("ratios", "verdict"),
+    [
+        ([1.0, 0.005], "vanishing"),
+        ([0.5, 1.0], "neither vanishing nor exploding"),
+        ([500.0, 1.0], "exploding"),
+        ([1.0, math.nan], "not defined: a norm is not a positive number"),
+    ],
+)
+def test_gradients_are_called_what_their_ratio_says_in_any_epoch(
+    ratios: list[float], verdict: str
+) -> None:
+    assert gradient_verdict(np.array(ratios)) == verdict
+
+
+def test_the_largest_drop_is_the_deepest_fall_of_the_test_accuracy() -> None:
+    rising = with_epochs(make_record(), test_accuracy=[0.2, 0.5, 0.8])
+    falling = with_epochs(make_record(), test_accuracy=[0.5, 0.35, 0.8])
+    assert largest_drop([rising]) == 0
+    assert largest_drop([falling]) == pytest.approx(0.15)
+    assert largest_drop([rising, falling]) == pytest.approx(0.15)
+    assert largest_drop([rising.model_copy(update={"epochs": rising.epochs[:1]})]) == 0
+
+
+def test_the_spread_of_an_epoch_is_the_inter_quartile_range_of_its_losses() -> None:
+    quartiles = [(1.0, 2.0, 4.0), (1.0, 1.5, 2.0), (None, None, None)]
+    (spread,) = loss_spread([with_epochs(make_record(), batch_loss_quartiles=quartiles)])
+    assert spread[:2].tolist() == [3.0, 1.0]
+    assert math.isnan(spread[2])
+
+
+def test_ratios_are_those_of_the_first_layer_to_the_last_by_epoch() -> None:
+    norms = [
+        {"first": 1.0, "middle": 1.0, "last": 0.0},
+        {"first": 3.0, "middle": 7.0, "last": 1.0},
+        {"first": 0.2, "middle": 7.0, "last": 0.4},
+    ]
+    ratios = gradient_ratios([with_epochs(make_record(), gradient_norm=norms)])
+    assert math.isnan(ratios[0])
+    assert ratios[1:].tolist() == pytest.approx([3.0, 0.5])
+    assert describe_ratios(ratios[1:]).startswith("first / last layer 0.5 to 3: neither")

@@ -1,0 +1,169 @@
+"""A declaration and nothing else: rows of any kind are trained, recorded, measured and rendered."""
+
+import csv
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import filelock
+import pytest
+
+from tests.fake_records import make_experiment
+from utils import runner
+from utils.experiment import Row, Run
+from utils.recipes import quick
+from utils.records.runs import find_records
+
+ROWS = (
+    Row("CNN7x7"),
+    Row("by another name", network="CNN7x7"),
+    Row("no smoothing", network="CNN7x7", recipe={"label_smoothing": 0.0, "epochs": 2}),
+    Row("held out", network="CNN7x7", part="train minus validation"),
+)
+RECIPE = replace(quick(make_experiment().recipe), label_smoothing=0.1)
+EXPERIMENTS = (
+    make_experiment(ROWS, recipe=RECIPE, figures=("curves",)),
+    make_experiment([Row("elsewhere", "CNN7x7")], name="depth", recipe=RECIPE, figures=()),
+)
+BFLOAT16 = ("--epochs", "1", "--precision", "bfloat16")
+FLAGS = ["--quick", "--epochs", "1", "--threads", "1", "--out-dir"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Run]]:
+    """The folder of a command that trained and measured all of it, and the runs it trained."""
+    folder, runs = tmp_path_factory.mktemp("trained"), []
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        train = runner.train
+        monkeypatch.setattr(
+            runner, "train", lambda run, *rest: runs.append(run) or train(run, *rest)
+        )
+        assert runner.main(EXPERIMENTS, "", [*FLAGS, str(folder)]) == 0
+    return folder, runs
+
+
+def test_a_run_that_stands_in_several_rows_is_trained_once(
+    trained: tuple[Path, list[Run]],
+) -> None:
+    _, runs = trained
+    assert Counter(run.name for run in runs) == {
+        "CNN7x7": 1,
+        "CNN7x7-label_smoothing=0.0-epochs=2": 1,
+        "CNN7x7-train_minus_validation": 1,
+    }
+
+
+def test_every_row_finds_its_record(trained: tuple[Path, list[Run]]) -> None:
+    results = trained[0] / "results" / "quick"
+    found = {each.row.label: each for each in find_records(EXPERIMENTS[0], results)}
+    assert list(found) == [row.label for row in ROWS]
+    assert found["CNN7x7"].path == found["by another name"].path
+    plain, varied, held_out = (
+        found[label].record for label in ("CNN7x7", "no smoothing", "held out")
+    )
+    assert (len(plain.epochs), plain.recipe.label_smoothing) == (1, 0.1)
+    assert (len(varied.epochs), varied.recipe.label_smoothing) == (2, 0.0)
+    assert (plain.data.train_images, plain.data.validation_images) == (2000, 0)
+    assert (held_out.data.train_images, held_out.data.validation_images) == (1800, 200)
+    assert held_out.final.validation_accuracy is not None
+    assert len(list((results / "runs").rglob("*.json"))) == 3
+    assert len(list((results / "runs").rglob("*.npz"))) == 3
+
+
+def test_every_row_stands_in_the_table_under_its_label(trained: tuple[Path, list[Run]]) -> None:
+    table = trained[0] / "results" / "quick" / "kernel_size" / "table.csv"
+    rows = list(csv.DictReader(table.open(encoding="utf-8")))
+    assert [row["model"] for row in rows] == [row.label for row in ROWS]
+    first, second = rows[:2]
+    assert {**first, "model": ""} == {**second, "model": ""}
+    assert all(float(row["latency_ms"]) > 0 for row in rows)
+    assert (trained[0] / "plots" / "quick" / "kernel_size" / "curves.png").exists()
+
+
+def test_the_same_command_again_trains_nothing(
+    trained: tuple[Path, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "train", None)  # it would raise
+    monkeypatch.setattr(runner.speed, "measure_speed", None)
+    assert runner.main(EXPERIMENTS, "", [*FLAGS, str(trained[0])]) == 0
+
+
+@pytest.mark.parametrize(
+    "flags, text",
+    [
+        (["--epochs", "2"], "made with recipe epochs 1 (not 2)"),
+        ([*BFLOAT16], "made with precision float32 (not bfloat16)"),
+        ([*BFLOAT16, "--fresh", "--models", "held out"], "made with precision float32"),
+        ([*BFLOAT16, "--measure"], "made with precision float32 (not bfloat16)"),
+    ],
+)
+def test_a_refused_command_loses_nothing(
+    flags: list[str],
+    text: str,
+    trained: tuple[Path, list[Run]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = {path: path.read_bytes() for path in trained[0].rglob("*.*") if path.suffix != ".log"}
+    flags = ["--quick", "--out-dir", str(trained[0]), *flags]
+    assert runner.main(EXPERIMENTS[:1], "", flags) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert text in error
+    assert "all rows of a table share these: use the same flags" in error
+    for path, content in files.items():
+        assert path.read_bytes() == content, path
+
+
+def test_a_second_command_is_kept_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "results" / "quick"
+    folder.mkdir(parents=True)
+    with filelock.FileLock(folder / ".lock"):
+        assert runner.main(EXPERIMENTS, "", [*FLAGS, str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {folder}: another command is writing there; wait for it, or give another "
+        "--out-dir (--jobs trains several networks at once)\n"
+    )
+
+
+@pytest.mark.parametrize("flags", [[], ["--fresh"]])
+def test_a_missing_dataset_is_reported_before_any_file_is_changed(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cifar10.npz").write_bytes(b"not an archive")
+    record = tmp_path / "results" / "runs" / "cifar10" / "CNN7x7-seed0.npz"
+    record.parent.mkdir(parents=True)
+    record.write_bytes(b"kept")
+    flags = [*flags, "--out-dir", str(tmp_path), "--data-dir", str(tmp_path)]
+    assert runner.main(EXPERIMENTS, "", flags) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {tmp_path / 'cifar10.npz'}: not an npz file")
+    assert record.read_bytes() == b"kept"
+
+
+def test_ctrl_c_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "train_runs", interrupted)
+    assert runner.main(EXPERIMENTS, "", [*FLAGS, str(tmp_path)]) == 130
+    assert "the same command goes on after the last finished epoch" in capsys.readouterr().err
+
+
+def test_a_network_that_cannot_be_looked_into_is_refused_before_it_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Decides(runner.models.CNN7x7):
+        def forward(self, x: object) -> object:
+            return super().forward(x) if x.sum() > 0 else x
+
+    monkeypatch.setitem(
+        runner.models.MODELS, "CNN7x7", runner.models.MODELS["CNN7x7"]._replace(build=Decides)
+    )
+    assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path)]) == 2
+    assert "CNN7x7: torch.fx cannot trace its forward" in capsys.readouterr().err
+
+
+def test_messages_go_to_the_log_file_with_their_time(trained: tuple[Path, list[Run]]) -> None:
+    (file,) = (trained[0] / "results" / "quick").glob("*.log")
+    assert "INFO cifar10 CNN7x7 seed 0 epoch 1/1: loss" in file.read_text()

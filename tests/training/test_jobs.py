@@ -1,0 +1,155 @@
+"""Runs at once: as good as one after another, whatever becomes of one of them."""
+
+import contextlib
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import homework_cnn_vs_fc_comparison as task1
+from tests.fake_records import make_experiment
+from tests.training.deaths import dies, dies_at_once
+from tests.training.runs import RUN, nothing
+from utils import REPOSITORY, runner
+from utils.data.dataset import Dataset, save_mapped
+from utils.experiment import Row, Run
+from utils.records.files import read_arrays, read_record
+from utils.records.runs import run_path
+from utils.records.schema import Record
+from utils.runner import MappedLoader, run_one
+from utils.training.jobs import one_after_another, side_by_side
+from utils.training.progress import Event, Tell
+
+RUNS = [replace(RUN, seed=seed) for seed in range(3)]
+
+
+def test_side_by_side_gives_the_records_of_one_after_another(
+    cifar10: Dataset, tmp_path: Path
+) -> None:
+    save_mapped(cifar10, tmp_path / "cifar10.pt")
+    work = partial(run_one, weights=False, load=MappedLoader(tmp_path, "cpu"))
+    events: list[Event] = []
+    assert side_by_side(RUNS, partial(work, results=tmp_path / "a"), 2, events.append) == {}
+    assert one_after_another(RUNS, partial(work, results=tmp_path / "b"), nothing) == {}
+    for run in RUNS:
+        paths = [run_path(tmp_path / folder, run) for folder in "ab"]
+        first, second = (read_record(path, Record) for path in paths)
+        assert first.model_copy(update={"timings": second.timings}) == second
+        first, second = (read_arrays(path.with_suffix(".npz")) for path in paths)
+        assert {k: v.tobytes() for k, v in first.items()} == {
+            k: v.tobytes() for k, v in second.items()
+        }
+    for run in RUNS:
+        mine = [event for event in events if event.run == run]
+        assert [event.epoch.epoch for event in mine if event.epoch] == [1, 2, 3]
+        assert sum(event.share for event in mine) == pytest.approx(1)
+        assert mine[-1].finished
+
+
+def fails(run: Run, tell: Tell) -> None:
+    if run.seed == 1:
+        raise ValueError("no such luck")
+    tell(Event(run, finished=True))
+
+
+def test_a_run_that_fails_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    events: list[Event] = []
+    failures = one_after_another(RUNS, fails, events.append)
+    assert {title: str(error) for title, error in failures.items()} == {
+        RUNS[1].title: "no such luck"
+    }
+    assert [event.run.seed for event in events] == [0, 2]
+    assert f"{RUNS[1].title} failed: ValueError: no such luck" in caplog.messages
+
+
+def test_a_command_of_which_a_run_fails_finishes_the_others_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [Row("CNN7x7"), Row("fewer", "CNN7x7", {"widths": (4, 4)}), Row("DeepFCNet")]
+    experiment = make_experiment(rows, timed=False, figures=())
+    runs = tmp_path / "results" / "quick" / "runs" / "cifar10"
+    (runs / "CNN7x7-seed0.checkpoint.pt").mkdir(parents=True)  # in the way of every save
+    flags = ["--quick", "--epochs", "1", "--threads", "1", "--out-dir", str(tmp_path)]
+    assert runner.main([experiment], "", [*flags, "--jobs", "2"]) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert error[-1] == "error: 1 of 3 runs failed: cifar10 CNN7x7 seed 0"
+    assert any(line.startswith("cifar10 CNN7x7 seed 0 failed: IsADirectory") for line in error)
+    names = {path.name for path in runs.glob("*.json")}
+    assert names == {"CNN7x7-widths=4x4-seed0.json", "DeepFCNet-seed0.json"}
+
+
+def test_a_run_whose_process_is_killed_is_tried_once_more_and_stops_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[Event] = []
+    failures = side_by_side(RUNS, partial(dies, folder=tmp_path), 2, events.append)
+    assert {title: str(error) for title, error in failures.items()} == {
+        RUNS[0].title: "its process died, twice"
+    }
+    assert (tmp_path / "0").read_text() == "xx"
+    assert sorted(event.run.seed for event in events if event.finished) == [1, 2]
+    assert f"{RUNS[0].title} failed: ProcessDiedError: its process died, twice" in caplog.messages
+
+
+def test_a_process_that_dies_without_a_word_is_not_tried_for_ever() -> None:
+    assert list(side_by_side(RUNS[:1], dies_at_once, 2, nothing)) == [RUNS[0].title]
+
+
+def lines_of(process: subprocess.Popen[str], seconds: float) -> Iterator[str]:
+    """What it writes to stderr, line by line."""
+    end = time.monotonic() + seconds
+    for line in process.stderr:
+        yield line
+        assert time.monotonic() < end, "it takes too long"
+
+
+def living() -> dict[int, int]:
+    """Process -> the one that began it, of all that run here."""
+    found: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended since
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                found[int(stat.parent.name)] = int(parent)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are listed on Linux")
+def test_ctrl_c_ends_all_processes_at_once_and_the_same_command_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flags = ["--quick", "--threads", "1", "--out-dir", str(tmp_path)]
+    flags += ["--experiments", "mnist_comparison", "--models", "FCNet", "SimpleCNN"]
+    script = [sys.executable, str(REPOSITORY / "homework_cnn_vs_fc_comparison.py")]
+    process = subprocess.Popen([*script, *flags, "--jobs", "2"], stderr=subprocess.PIPE, text=True)
+    next(line for line in lines_of(process, 120) if "epoch 1/2" in line)
+    children = {child for child, parent in living().items() if parent == process.pid}
+    assert len(children) >= 2
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    error = process.stderr.read()
+    assert process.wait(10) == 130
+    assert time.monotonic() - start < 2
+    assert error.splitlines()[-1].startswith("interrupted; the same command goes on after")
+    while children & living().keys() and time.monotonic() - start < 4:
+        time.sleep(0.05)
+    assert not children & living().keys()
+    runs = tmp_path / "results" / "quick" / "runs" / "mnist"
+    assert list(runs.glob("*.checkpoint.pt"))
+    assert len(list(runs.glob("*.json"))) < 2
+
+    with caplog.at_level(logging.INFO):
+        assert runner.main(task1.EXPERIMENTS, "", flags) == 0
+    assert "continuing after epoch" in caplog.text
+    assert {path.name for path in runs.glob("*.json")} == {
+        "FCNet-seed0.json",
+        "SimpleCNN-seed0.json",
+    }
+    assert not list(runs.glob("*.checkpoint.pt"))

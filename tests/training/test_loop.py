@@ -1,0 +1,226 @@
+"""Training: the same seed gives the same numbers, and they are what they are called."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.fakes import TINY_CIFAR10, make_arrays
+from tests.training.runs import RECIPE, RUN, nothing, train_in
+from utils.data.batches import augmented_views
+from utils.data.dataset import Dataset, hold_out, make_dataset
+from utils.experiment import Compute
+from utils.training import loop
+from utils.training.loop import (
+    build_network,
+    evaluate,
+    gradient_norms,
+    initial_state,
+    summarise_epoch,
+    train_epoch,
+    train_step,
+)
+
+ONE_EPOCH = replace(RUN, recipe=replace(RECIPE, epochs=1))
+
+
+@pytest.mark.parametrize(
+    "network, precision",
+    [
+        ("CNN7x7", "float32"),
+        ("CNN7x7", "bfloat16"),
+        ("CNNWithResidualReg", "float32"),
+        ("DeepFCNet", "bfloat16"),
+    ],
+)
+def test_the_same_seed_gives_the_same_record_to_the_last_bit(
+    network: str, precision: str, cifar10: Dataset, tmp_path: Path
+) -> None:
+    run = replace(ONE_EPOCH, network=network, compute=Compute(precision=precision))
+    first = train_in(tmp_path / "a", run, cifar10)
+    torch.randn(3)  # whatever was drawn before does not matter
+    assert first == train_in(tmp_path / "b", run, cifar10)
+
+
+def test_another_seed_gives_another_record(cifar10: Dataset, tmp_path: Path) -> None:
+    first = train_in(tmp_path / "a", ONE_EPOCH, cifar10)
+    other = train_in(tmp_path / "b", replace(ONE_EPOCH, seed=1), cifar10)
+    assert first["epochs"] != other["epochs"]
+
+
+class ReadsOfNumbers(TorchDispatchMode):
+    """Counts how often one number is read from a tensor: on a GPU each waits for the queue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("network", ["CNN7x7", "CNNWithResidualReg"])
+def test_more_steps_read_no_more_numbers(network: str, optimizer: str, cifar10: Dataset) -> None:
+    counts = []
+    for batch_size in (32, 8):  # 2 steps and 8
+        recipe = replace(RECIPE, optimizer=optimizer, batch_size=batch_size, muon_rate=0.01)
+        run = replace(RUN, network=network, recipe=recipe)
+        state, views = initial_state(run, cifar10), augmented_views(cifar10.x_train, recipe)
+        with ReadsOfNumbers() as reads:
+            train_epoch(state, run, cifar10, views, nothing)
+        counts.append(reads.count)
+    assert counts[0] == counts[1] > 0
+
+
+def test_the_outcome_is_what_the_last_epoch_left(cifar10: Dataset, tmp_path: Path) -> None:
+    found = train_in(tmp_path, RUN, cifar10)
+    final, epochs = found["final"], found["epochs"]
+    assert [each.epoch for each in epochs] == [1, 2, 3]
+    assert final.test_accuracy == epochs[-1].test_accuracy
+    assert final.test_loss == epochs[-1].test_loss
+    confusion = torch.tensor(final.confusion_matrix)
+    assert torch.equal(confusion.sum(1), cifar10.y_test.bincount(minlength=10))
+    assert confusion.diagonal().sum() / 32 == final.test_accuracy
+    predictions = torch.tensor(found["predictions"])
+    assert (predictions == cifar10.y_test).double().mean() == final.test_accuracy
+
+
+def test_the_record_says_what_was_trained_on_what(cifar10: Dataset, tmp_path: Path) -> None:
+    found = train_in(tmp_path, RUN, cifar10)
+    assert found["recipe"] == RECIPE
+    assert (found["network"], found["dataset"], found["seed"]) == ("CNN7x7", "cifar10", 0)
+    assert found["data"].fingerprint == cifar10.fingerprint
+    data = found["data"]
+    assert (data.train_images, data.test_images, data.validation_images) == (64, 32, 0)
+    norms = found["epochs"][0].gradient_norm
+    assert list(norms) == ["features.0.0", "features.1.0", "classifier.1"]
+
+
+def test_the_learning_rate_falls_to_nothing(cifar10: Dataset, tmp_path: Path) -> None:
+    rates = [each.learning_rate for each in train_in(tmp_path, RUN, cifar10)["epochs"]]
+    assert rates[0] > rates[1] > rates[2] > 0  # falling after the first fifth of the steps
+    assert rates[2] < RECIPE.learning_rate / 1000
+
+
+def test_what_is_held_out_is_evaluated_and_not_trained_on(cifar10: Dataset, tmp_path: Path) -> None:
+    parts = hold_out(cifar10)
+    run = replace(ONE_EPOCH, part="train minus validation")
+    outcome = loop.train(run, parts, tmp_path / "run.checkpoint.pt", nothing)
+    data, final = outcome.record["data"], outcome.record["final"]
+    assert (data.train_images, data.validation_images) == (58, 6)
+    loss, accuracy, _ = evaluate(outcome.network, parts.x_validation, parts.y_validation, parts)
+    assert (final.validation_loss, final.validation_accuracy) == (loss, accuracy)
+    changed = replace(parts, x_validation=255 - parts.x_validation)
+    again = train_in(tmp_path / "b", run, changed)
+    assert again["epochs"] == outcome.record["epochs"]
+
+
+def test_every_step_and_every_epoch_is_told(cifar10: Dataset, tmp_path: Path) -> None:
+    events = []
+    loop.train(RUN, cifar10, tmp_path / "run.checkpoint.pt", events.append)
+    assert sum(event.share for event in events) == pytest.approx(1)
+    assert [event.epoch.epoch for event in events if event.epoch] == [1, 2, 3]
+    assert not any(event.finished for event in events)  # that is said where it is on disk
+
+
+def test_a_network_learns_what_can_be_learned(tmp_path: Path) -> None:
+    arrays = make_arrays(replace(TINY_CIFAR10, train_images=256, test_images=64))
+    for split in ("train", "test"):  # the class is written into the brightness of one channel
+        arrays[f"x_{split}"][..., 0] = 25 * arrays[f"y_{split}"][:, None, None]
+    data = make_dataset(arrays, "cifar10", "tiny", TINY_CIFAR10.classes)
+    recipe = replace(RECIPE, epochs=10, learning_rate=5e-3)
+    record = train_in(tmp_path, replace(RUN, network="CNN3x3", recipe=recipe), data)
+    assert record["final"].test_accuracy > 0.8
+    assert record["epochs"][-1].running_loss < record["epochs"][0].running_loss / 2
+
+
+def test_the_reported_train_accuracy_is_that_of_all_train_images(
+    cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "TRAIN_PART", 5)
+    outcome = loop.train(RUN, cifar10, tmp_path / "run.checkpoint.pt", nothing)
+    loss, accuracy, _ = evaluate(outcome.network, cifar10.x_train, cifar10.y_train, cifar10)
+    final = outcome.record["final"]
+    assert (final.train_loss, final.train_accuracy) == (loss, accuracy)
+    assert outcome.record["epochs"][-1].train_loss != loss
+
+
+def test_bfloat16_trains_under_autocast_and_keeps_float32_parameters(
+    cifar10: Dataset, tmp_path: Path
+) -> None:
+    run = replace(ONE_EPOCH, compute=Compute(precision="bfloat16"))
+    outcome = loop.train(run, cifar10, tmp_path / "run.checkpoint.pt", nothing)
+    assert {p.dtype for p in outcome.network.parameters()} == {torch.float32}
+    assert outcome.record["precision"] == "bfloat16"
+    assert outcome.record["epochs"] != train_in(tmp_path / "b", ONE_EPOCH, cifar10)["epochs"]
+
+
+def test_convolutions_hold_their_channels_last() -> None:
+    weight = build_network(RUN).features[0][0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
+
+
+def test_gradient_norms_are_those_of_the_parameters() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2, 3))
+    network(torch.randn(4, 1, 3, 3)).square().sum().backward()
+    expected = [p.grad.norm().item() for p in network.parameters()]
+    assert gradient_norms(network).tolist() == pytest.approx(expected)
+
+
+def test_a_frozen_and_an_unused_layer_have_no_gradient_and_stop_nothing() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2, 3))
+    network.unused = nn.Linear(2, 2)
+    network[0].requires_grad_(False)
+    network[:3](torch.randn(4, 1, 3, 3)).sum().backward()
+    frozen, _, used, _, unused, _ = gradient_norms(network).tolist()
+    assert (frozen, unused) == (0.0, 0.0)
+    assert used > 0
+
+
+def test_an_epoch_is_summarised_by_its_mean_its_quartiles_and_its_largest_norm() -> None:
+    losses = torch.tensor([4.0, 1.0, 3.0, 2.0, 5.0])
+    scale = torch.tensor([1.0, 3.0, 2.0, 2.0, 2.0])
+    norms = scale.outer(torch.tensor([3.0, 4.0]))  # of the weight and of the bias: 5 together
+    assert summarise_epoch(losses, norms, nn.Sequential(nn.Linear(1, 1))) == {
+        "running_loss": 3.0,
+        "batch_loss_quartiles": (2.0, 3.0, 4.0),
+        "gradient_norm": {"0": 6.0},
+        "gradient_norm_total": pytest.approx(10.0),
+        "gradient_norm_largest": pytest.approx(15.0),
+    }
+
+
+def test_evaluation_is_in_eval_mode_and_in_float32(cifar10: Dataset) -> None:
+    class Spy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen = set()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits = x.flatten(1)[:, :10] @ torch.eye(10)
+            self.seen.add((self.training, logits.dtype))
+            return logits
+
+    spy = Spy().train()
+    evaluate(spy, cifar10.x_test, cifar10.y_test, cifar10)
+    assert spy.seen == {(False, torch.float32)}
+
+
+def test_a_smoothed_target_is_spread_over_all_classes() -> None:
+    torch.manual_seed(0)
+    network, images = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), torch.randn(6, 3, 2, 2)
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    targets = 0.8 * nn.functional.one_hot(labels, 4) + 0.2 / 4
+    expected = -(targets * network(images).log_softmax(1)).sum(1).mean()
+    loss = train_step(network, images, labels, [], Compute(), label_smoothing=0.2)
+    torch.testing.assert_close(loss, expected.detach())

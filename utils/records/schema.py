@@ -1,0 +1,202 @@
+"""What a record holds: field names, types, units and ranges, in one place.
+
+Accuracies are fractions in [0, 1], times are seconds, losses are mean cross-entropies in nats. A
+number that was not finite (a loss that overflowed) is null on disk and None here. What a record
+may lack is None as well; what it must have, and its range, is checked on writing and on reading.
+"""
+
+import math
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from utils.experiment import Part, Precision, Recipe
+
+SCHEMA = 2
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def none_if_not_finite(value: Any) -> Any:  # noqa: ANN401 (before it is known to be a number)
+    """JSON has no word for a NaN or an infinity but null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(none_if_not_finite)]
+
+
+class Fields(BaseModel):
+    """What all parts of a record share: frozen, exactly these fields, nothing converted."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_by_name=True, serialize_by_alias=True
+    )
+
+
+class Environment(Fields):
+    """The machine and the versions that something was made with."""
+
+    python: str
+    torch: str
+    torchvision: str
+    numpy: str
+    system: str
+    processor: str
+    instructions: str | None = None  # the widest vectors that torch uses, as in "AVX512"
+    native_bfloat16: bool | None = None
+    device: str  # "cpu", or the accelerator's name
+    threads: Positive
+
+
+class Data(Fields):
+    """The images that a run was trained and tested on."""
+
+    description: str  # what tables and figures call them
+    fingerprint: str  # SHA-256 of all images and labels
+    synthetic: bool
+    classes: tuple[str, ...]
+    train_images: Positive
+    test_images: Positive
+    validation_images: Count = 0
+
+
+class Final(Fields):
+    """The network after its last epoch, in eval mode and float32, on whole splits."""
+
+    train_loss: Number = None
+    train_accuracy: Fraction | None = None
+    test_loss: Number = None
+    test_accuracy: Fraction | None = None
+    validation_loss: Number = None  # of the part of the train split that was not trained on
+    validation_accuracy: Fraction | None = None
+    confusion_matrix: tuple[tuple[Count, ...], ...] | None = None  # [true class][predicted], test
+
+
+class Epoch(Fields):
+    """One pass over the train images, and the network after it."""
+
+    epoch: Positive
+    learning_rate: Finite  # of the last step; Muon's goes up and down with it
+    running_loss: Number  # mean over the batches, while training
+    batch_loss_quartiles: tuple[Number, Number, Number]
+    gradient_norm: dict[str, Number]  # layer -> mean over the steps, of its weight
+    gradient_norm_total: Number  # of all parameters together, mean over the steps
+    gradient_norm_largest: Number  # and the largest
+    train_loss: Number  # on the first 10,000 train images
+    train_accuracy: Fraction
+    test_loss: Number
+    test_accuracy: Fraction
+
+
+class Timings(Fields):
+    """Seconds; the only part of a record that differs between two equal runs."""
+
+    epoch_seconds: tuple[Seconds, ...]
+
+
+class Probe(Fields):
+    """The image behind the activations and feature maps."""
+
+    image_class: str
+
+
+class Record(Fields):
+    """One run: what it was, and what came of it."""
+
+    schema_: Literal[2] = Field(SCHEMA, alias="schema")
+    network: str
+    overrides: dict[str, Any] = {}
+    dataset: Literal["mnist", "cifar10"]
+    part: Part = "train"
+    recipe: Recipe
+    seed: Count
+    precision: Precision
+    device: str  # its kind: cpu, cuda or mps
+    data: Data
+    parameters: Positive | None = None  # that are trained
+    forward_flops: Count | None = None  # of one image; a multiply-add is 2
+    receptive_field: dict[str, Positive] | None = None  # layer -> pixels along one side
+    probe: Probe | None = None
+    final: Final
+    epochs: tuple[Epoch, ...] = ()
+    environment: Environment
+    continued_in: tuple[Environment, ...] = ()  # where an interrupted run went on
+    timings: Timings | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Record":
+        """A run on the whole train split has a test accuracy, any other one for validation."""
+        name = "test_accuracy" if self.part == "train" else "validation_accuracy"
+        if getattr(self.final, name) is None:
+            raise ValueError(f"final.{name}: missing in a run on {self.part}")
+        if self.epochs and len(self.epochs) != self.recipe.epochs:
+            raise ValueError(f"epochs: {len(self.epochs)} of {self.recipe.epochs}")
+        return self
+
+
+class Quartiles(Fields):
+    """What the rounds of a measurement gave."""
+
+    median: Finite
+    q1: Finite
+    q3: Finite
+
+
+class BatchSizes(Fields):
+    """Images per call of what was measured."""
+
+    latency: Positive
+    throughput: Positive
+    training: Positive
+
+
+class Speed(Fields):
+    """How fast a network is, measured apart from its training, in turn with others."""
+
+    schema_: Literal[2] = Field(SCHEMA, alias="schema")
+    precision: Precision  # of the training step; inference is float32
+    device: str
+    rounds: Positive
+    batch_sizes: BatchSizes
+    environment: Environment
+    latency_seconds: Quartiles
+    throughput_images_per_second: Quartiles
+    training_images_per_second: Quartiles
+
+
+class Gradient(Fields):
+    """Means over the entries of a gradient; None where there are no weights."""
+
+    signed_mean_input: Number
+    signed_mean_weights: Number
+    mean_absolute_input: Number
+    mean_absolute_weights: Number
+
+
+class Case(Fields):
+    """A layer or block by itself."""
+
+    name: str
+    analogue_of: str | None = None
+    input_shape: tuple[Positive, ...]  # [batch, channels, height, width]
+    output_shape: tuple[Positive, ...]
+    parameters: Count
+    gradient: Gradient
+    forward_seconds_100: Quartiles  # of 100 iterations
+    forward_backward_seconds_100: Quartiles
+
+
+class Cases(Fields):
+    """The layers or blocks of an experiment."""
+
+    schema_: Literal[2] = Field(SCHEMA, alias="schema")
+    device: str
+    environment: Environment
+    cases: tuple[Case, ...]
+
+
+Kind = TypeVar("Kind", Record, Speed, Cases)
