@@ -110,6 +110,6 @@ def markdown(record: Record) -> str:
         "the start of their processes costs, which is seconds however long a run is: these are "
         "short. "
         f"Wall-clock seconds on the CPU for one epoch on {record['train_images']:,} images, with "
-        f"its evaluations and record, of each: {', '.join(record['runs'])}. Both ways had their turn in "
-        f"{len(after)} rounds: medians, in brackets the quartiles."
+        f"its evaluations and record, of each: {', '.join(record['runs'])}. Both ways had their "
+        f"turn in {len(after)} rounds: medians, in brackets the quartiles."
     )
