@@ -57,9 +57,9 @@ lint: .venv/dev ## repair what the linter can repair
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
 
-clean: ## remove the environment and all that is not tracked below results/ and plots/
+clean: ## remove the environment, quick output, unfinished runs, logs and locks
 	rm -rf .venv results/quick plots/quick
-	find results -name '*.checkpoint.pt' -o -name '*.log' -o -name '*.lock' | xargs rm -f
+	find results plots \( -name '*.checkpoint.pt' -o -name '*.log' -o -name '*.lock' -o -name '*.tmp' \) -delete
 
 .venv/run: requirements.txt
 	$(PYTHON) -m venv .venv

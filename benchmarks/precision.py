@@ -16,9 +16,9 @@ from statistics import mean, stdev
 import homework_cnn_architecture_analysis as task2
 import homework_cnn_vs_fc_comparison as task1
 from utils.cli import Options
-from utils.experiment import Experiment, Precision, declared_runs
+from utils.experiment import Compute, Experiment, Precision, declared_runs
 from utils.records.environment import machine_name
-from utils.records.runs import find_record
+from utils.records.runs import find_record, find_records
 from utils.records.schema import Record
 from utils.report.markdown import Column, markdown_table, percent_cell
 from utils.report.wording import listed
@@ -89,10 +89,10 @@ def read_pairs(results: Path) -> list[Pair]:
     """The networks all of whose runs are on record below ``results`` or in the study."""
     pairs = []
     for experiment in EXPERIMENTS:
-        runs = declared_runs(experiment)
-        found = {
-            key: find_record(run, results / "benchmarks", results) for key, run in runs.items()
-        }
+        own = results / "benchmarks"
+        device = next((each.record.device for each in find_records(experiment, own)), "cpu")
+        runs = declared_runs(experiment, compute=Compute(device))
+        found = {key: find_record(run, own, results) for key, run in runs.items()}
         for network in dict.fromkeys(row.network for row in experiment.rows):
             labels = {precision: f"{network}, {precision}" for precision in PRECISIONS}
             records = {

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 
 from utils.data.batches import augmented_views, training_batches
 from utils.data.dataset import Dataset
@@ -104,19 +103,6 @@ def whole_cycles(run: Run, batches: int) -> int:
     """
     cycle = cycle_of(run)
     return batches // cycle * cycle or batches
-
-
-def step_flops(network: nn.Module, image_shape: tuple[int, ...]) -> int:
-    """Floating-point operations of one image's forward and backward pass; a multiply-add is 2.
-
-    ``image_shape`` is ``[channels, height, width]``. Convolutions and matrix products count. Less
-    than three times the forward pass: nobody needs the gradient of the image itself.
-    """
-    device = next(network.parameters()).device
-    network.eval()  # batch-norm would refuse a batch of one
-    with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *image_shape, device=device)).sum().backward()
-    return counter.get_total_flops()
 
 
 def matrix_product(size: int, device: torch.device) -> Action:

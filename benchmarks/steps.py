@@ -26,7 +26,6 @@ from benchmarks.step_actions import (
     matrix_product,
     optimizer_step,
     our_loop,
-    step_flops,
     whole_cycles,
 )
 from benchmarks.usual_loop import PREFETCHED, UsualProcess
@@ -35,6 +34,7 @@ from utils.data.batches import augmented_views, steps_per_epoch
 from utils.data.dataset import Dataset
 from utils.experiment import Precision, Run, declared_runs
 from utils.machine import warn_if_slower
+from utils.measuring.probes import step_flops
 from utils.measuring.timing import (
     Action,
     Effort,

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.setting import BUSY, others_running
 from benchmarks.step_actions import our_loop, whole_cycles
-from benchmarks.time_to_accuracy_report import figure, table
+from benchmarks.time_to_accuracy_report import figure, file_of, table
 from benchmarks.usual_loop import (
     LEARNING_RATE,
     PREFETCHED,
@@ -32,7 +32,7 @@ from study import EXPERIMENTS as STUDY
 from utils.cli import Options, parse
 from utils.data.batches import augmented_views, steps_per_epoch
 from utils.data.dataset import Dataset, hold_out
-from utils.errors import UserError, exit_code
+from utils.errors import SomeFailed, UserError, exit_code
 from utils.experiment import Experiment, Row, Run, declared_runs
 from utils.machine import environment
 from utils.measuring.timing import Effort, Staged, in_turn
@@ -111,9 +111,12 @@ def run_command(options: Options) -> None:
     compute = settle_compute(replace(options, experiments=every_schedule()))
     options = replace(options, device=torch.device(compute.device), precision=compute.precision)
     most = 2 if options.quick else MOST_EPOCHS
-    if options.train:
-        for epochs in range(1, most + 1):
+    failed: list[str] = []
+    for epochs in range(1, most + 1) if options.train else ():
+        try:
             train_schedules(options, epochs)
+        except SomeFailed as error:
+            failed.append(str(error))
     if options.train or options.measure:
         load = DatasetLoader(options, torch.device(compute.device))
         for experiment, row, run in selected(options, most):
@@ -122,7 +125,10 @@ def run_command(options: Options) -> None:
                 run, dataset, target_of(experiment, row.label, options.quick), most, options
             )
             time_epochs(run, dataset, options)
-    print(markdown(options.also) or "no network is trained to its end yet")
+    text = table(every_schedule(), options.results, QUICK_TARGET if options.quick else None)
+    print(text or "no network is trained to its end yet")
+    if failed:
+        raise SomeFailed("; ".join(failed))
 
 
 def train_schedules(options: Options, epochs: int) -> None:
@@ -147,11 +153,6 @@ def replace_epochs(run: Run, row: Row, epochs: int) -> Run:
     """The run with another length."""
     row = replace(row, recipe={"epochs": epochs})
     return row.run(run.dataset, run.recipe, run.seed, run.compute)
-
-
-def plain_name(run: Run) -> str:
-    """The network, whatever the length of its schedule: names the files of the other two parts."""
-    return f"{run.dataset}/{run.name.split('-epochs=')[0]}.json"
 
 
 def facts(run: Run, dataset: Dataset) -> dict[str, Any]:
@@ -189,7 +190,7 @@ def read_checked(path: Path, expected: dict[str, Any]) -> dict[str, Any] | None:
 
 def train_usual(run: Run, data: Dataset, target: float, most: int, options: Options) -> None:
     """One training until an epoch passes; goes on after the last epoch that is on record."""
-    path = options.results / "usual" / plain_name(run)
+    path = options.results / "usual" / file_of(run.dataset, run.name)
     expected = facts(run, data)
     record = read_checked(path, expected) or {**expected, "tried": [], "environments": []}
     tried = record["tried"]
@@ -247,7 +248,7 @@ def time_epochs(run: Run, data: Dataset, options: Options) -> None:
     From segments of both in turn; training alone: neither evaluation nor the start of the workers
     counts. "views" is what ours takes before its first epoch.
     """
-    path = options.results / "seconds" / plain_name(run)
+    path = options.results / "seconds" / file_of(run.dataset, run.name)
     expected = {**facts(run, data), "precision": run.compute.precision}
     if not options.measure and read_checked(path, expected):
         return
@@ -297,6 +298,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         options = parse(of_length(1), __doc__, argv, folder="benchmarks")
+        if options.fresh or options.seeds:
+            raise UserError(
+                f"--fresh, --seeds: one seed, kept; to train it again, delete {options.results}"
+            )
         with logs(options.results / "time_to_accuracy.log"), lock(options.results):
             run_command(options)
 

@@ -61,15 +61,23 @@ class Line:
         return ratio(self.usual.seconds, self.ours.seconds)
 
 
-def read_line(schedules: Experiment, label: str, results: Path) -> Line | None:
+def file_of(dataset: str, run_name: str) -> str:
+    """Of the usual loop and of the seconds: a network's, whatever the length of the schedule."""
+    return f"{dataset}/{run_name.split('-epochs=')[0]}.json"
+
+
+def read_line(
+    schedules: Experiment, label: str, results: Path, target: float | None
+) -> Line | None:
     """A network's line, from what its ``schedules`` and the usual loop have on record.
 
-    None where a part is missing.
+    ``target`` None is the report's accuracy. None where a part is missing.
     """
     rows = tuple(row for row in schedules.rows if row.label == label)
-    target = float(reported_results(schedules.reported_table)[label]["test_accuracy"])
+    reported = reported_results(schedules.reported_table)[label]
+    target = float(reported["test_accuracy"]) if target is None else target
     records = [each.record for each in find_records(replace(schedules, rows=rows), results)]
-    name = f"{schedules.dataset}/{rows[0].run_name.split('-epochs=')[0]}.json"
+    name = file_of(schedules.dataset, rows[0].run_name)
     usual, timed = (results / folder / name for folder in ("usual", "seconds"))
     if not (records and usual.exists() and timed.exists()):
         return None
@@ -102,10 +110,12 @@ def side_of(
     return Side(**entry, passed=bool(passing), seconds=before + entry["epochs"] * epoch_seconds)
 
 
-def read_lines(schedules: Sequence[Experiment], results: Path) -> list[Line]:
+def read_lines(
+    schedules: Sequence[Experiment], results: Path, target: float | None = None
+) -> list[Line]:
     """All networks that are trained and timed, in the order of the study."""
     labels = [(each, label) for each in schedules for label in dict.fromkeys(each.labels)]
-    lines = [read_line(each, label, results) for each, label in labels]
+    lines = [read_line(each, label, results, target) for each, label in labels]
     return [line for line in lines if line]
 
 
@@ -137,9 +147,9 @@ COLUMNS: list[Column] = [
 ]
 
 
-def table(schedules: Sequence[Experiment], results: Path) -> str:
+def table(schedules: Sequence[Experiment], results: Path, target: float | None = None) -> str:
     """The table and how it came about; empty where no network is trained and timed."""
-    lines = read_lines(schedules, results)
+    lines = read_lines(schedules, results, target)
     if not lines:
         return ""
     mean = geometric_mean([line.ratio.median for line in lines])

@@ -41,7 +41,10 @@ def take_in(folder: Path, results: Path) -> int:
                 target = results / "runs" / str(experiment.dataset) / name
                 if target.exists():
                     continue
-                record = converted(old, row.network or row.label)
+                try:
+                    record = converted(old, row.network or row.label)
+                except ValueError as error:
+                    raise UserError(f"{path}: cannot be taken in ({error})") from error
                 target.parent.mkdir(parents=True, exist_ok=True)
                 for suffix in (".npz", ".safetensors"):
                     if path.with_suffix(suffix).exists():

@@ -220,6 +220,7 @@ def parse(
         jobs=arguments.jobs,
         folder=folder,
     )
+    check_fixed(options)
     check_epochs(options)
     check_study_seeds(options)
     check_writable(options.results)
@@ -262,6 +263,18 @@ def check_seeds(seeds: Sequence[int] | None) -> tuple[int, ...] | None:
         if not 0 <= seed < 2**32:
             raise UserError(f"--seeds {seed}: must be between 0 and {2**32 - 1}")
     return tuple(dict.fromkeys(seeds)) if seeds else None
+
+
+def check_fixed(options: Options) -> None:
+    """A flag is for what the rows leave open."""
+    rows = [row for experiment in options.experiments for row in experiment.rows]
+    fixed = {
+        "--precision": options.precision and all(row.precision for row in rows),
+        "--epochs": options.epochs and all("epochs" in row.recipe for row in rows),
+    }
+    for flag, is_fixed in fixed.items():
+        if rows and is_fixed:
+            raise UserError(f"{flag}: each row of this command has its own; leave it out")
 
 
 def check_epochs(options: Options) -> None:

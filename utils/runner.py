@@ -109,12 +109,21 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
         raise SomeFailed(f"{len(failures)} of {len(costs)} runs failed: {', '.join(failures)}")
 
 
+class MessageAlone(logging.Formatter):
+    """For the terminal: a traceback is for the log file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message."""
+        return record.getMessage()
+
+
 @contextlib.contextmanager
 def logs(path: Path) -> Iterator[None]:
     """Messages go to stderr, above the progress bar, and with their time into a file."""
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     terminal, file = logging.StreamHandler(), logging.FileHandler(path, encoding="utf-8")
+    terminal.setFormatter(MessageAlone())
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for handler in (terminal, file):
         root.addHandler(handler)

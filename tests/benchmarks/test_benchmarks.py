@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import bench, layers, steps
 from benchmarks.setting import Setting
-from benchmarks.step_actions import BareStep, each_segment, optimizer_step, step_flops, whole_cycles
+from benchmarks.step_actions import BareStep, each_segment, optimizer_step, whole_cycles
 from benchmarks.usual_loop import (
     PREFETCHED,
     UsualLoop,
@@ -26,6 +26,7 @@ from utils.data.batches import augmented_views, normalise
 from utils.data.dataset import Dataset, load_quick_dataset, make_dataset
 from utils.data.sources import Official
 from utils.experiment import Recipe, Run
+from utils.measuring.probes import step_flops
 from utils.measuring.timing import geometric_mean
 from utils.records.files import read_json, write_json
 

@@ -96,7 +96,7 @@ def setting(value: object, *keys: str | int) -> Change:
             f"record of schema 3, this version reads 2; {AGAIN}",
         ),
         (without("schema"), f"record of schema None, this version reads 2; {AGAIN}"),
-        (without("epochs", 2), f"epochs: 2 of 3; {AGAIN}"),
+        (without("epochs", 2), f"epochs: 2 of 3, or not in order; {AGAIN}"),
         (
             setting("train minus validation", "part"),
             f"final.validation_accuracy: missing in a run on train minus validation; {AGAIN}",

@@ -9,6 +9,7 @@ import pytest
 
 from tests.fake_records import RECIPE, make_data, make_experiment, make_record, write_runs
 from tests.fakes import error_of
+from utils.errors import UserError
 from utils.experiment import Compute, Recipe, Row, Run
 from utils.records.files import write_record
 from utils.records.runs import (
@@ -74,11 +75,35 @@ def test_records_are_found_by_row_and_then_by_seed(tmp_path: Path) -> None:
     ],
 )
 def test_a_record_is_never_taken_for_another_rows(row: Row, other: Row, tmp_path: Path) -> None:
-    write_record(run_path(tmp_path, run_of(other, seed=1)), make_record(seed=1))
+    write_record_of(tmp_path, run_of(other, seed=1))
     assert find_records(make_experiment([row]), tmp_path) == []
-    write_record(run_path(tmp_path, run_of(row, seed=2)), make_record(seed=2))
+    write_record_of(tmp_path, run_of(row, seed=2))
     (found,) = find_records(make_experiment([row]), tmp_path)
     assert found.record.seed == 2
+
+
+def write_record_of(results: Path, run: Run) -> None:
+    made = make_record(seed=run.seed)
+    final = made.final.model_copy(update={"validation_accuracy": 0.5})
+    changes = {"network": run.network, "part": run.part, "recipe": run.recipe, "final": final}
+    changes |= {"precision": run.compute.precision, "epochs": ()}
+    write_record(run_path(results, run), made.model_copy(update=changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "difference"),
+    [("CNN3x3-seed7", "seed 0 (not 7)"), ("CNN5x5-seed0", "network CNN3x3 (not CNN5x5)")],
+)
+def test_a_record_that_was_copied_under_another_name_is_told(
+    name: str, difference: str, tmp_path: Path
+) -> None:
+    experiment = make_experiment(["CNN3x3", "CNN5x5"])
+    (path,) = write_runs(tmp_path, experiment, [make_record("CNN3x3", 0)])
+    copy = path.with_name(f"{name}.json")
+    copy.write_bytes(path.read_bytes())
+    with pytest.raises(UserError) as error:
+        find_records(experiment, tmp_path)
+    assert str(error.value) == f"{copy}: the record of another run, {difference}; delete it"
 
 
 def test_what_lies_beside_the_records_is_not_read(tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ def test_a_speed_of_another_precision_stands_beside_no_training(tmp_path: Path) 
     run = experiment.rows[1].run("cifar10", experiment.recipe, 0, Compute())
     write_record(speed_path(tmp_path, run), make_speed(precision="float32"))
     assert error_of(lambda: gather(experiment, tmp_path, NETWORKS)) == (
-        f"{tmp_path / 'kernel_size'}: the speed of CNN5x5 was measured in float32, its training is "
-        "in bfloat16; run the script again with --measure"
+        f"{tmp_path / 'kernel_size'}: the speed of CNN5x5 was measured in float32 on cpu, its "
+        "training is in bfloat16 on cpu; run the script again with --measure"
     )
 
 

@@ -69,8 +69,31 @@ def find_records(experiment: Experiment, results: Path) -> list[Found]:
         paths = (results / "runs" / str(experiment.dataset)).glob("*.json")
         mine = [path for path in paths if name.fullmatch(path.stem)]
         records = [Found(path, row, read_record(path, Record)) for path in mine]
+        for each in records:
+            check_name(each, str(experiment.dataset))
         found += sorted(records, key=lambda each: each.record.seed)
     return found
+
+
+def check_name(found: Found, dataset: str) -> None:
+    """A record is of the run that its file's name says.
+
+    Raises: UserError naming the file and what is another run's.
+    """
+    row, record = found.row, found.record
+    expected = {
+        "network": row.network or row.label,
+        "overrides": json.loads(json.dumps(dict(row.overrides))),
+        "dataset": dataset,
+        "part": row.part,
+        "seed": int(found.path.stem.rpartition("-seed")[2]),
+        "recipe": dict(row.recipe),
+        **({"precision": row.precision} if row.precision else {}),
+    }
+    recorded = identity(record)
+    recorded["recipe"] = {key: recorded["recipe"][key] for key in row.recipe}
+    if text := differences({key: recorded[key] for key in expected}, expected):
+        raise UserError(f"{found.path}: the record of another run, {text}; delete it")
 
 
 def identity(run: Run | Record) -> dict[str, Any]:

@@ -27,6 +27,8 @@ def none_if_not_finite(value: Any) -> Any:  # noqa: ANN401 (before it is known t
 
 
 Number = Annotated[float | None, BeforeValidator(none_if_not_finite)]
+Loss = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(none_if_not_finite)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Fields(BaseModel):
@@ -67,11 +69,11 @@ class Data(Fields):
 class Final(Fields):
     """The network after its last epoch, in eval mode and float32, on whole splits."""
 
-    train_loss: Number = None
+    train_loss: Loss = None
     train_accuracy: Fraction | None = None
-    test_loss: Number = None
+    test_loss: Loss = None
     test_accuracy: Fraction | None = None
-    validation_loss: Number = None  # of the part of the train split that was not trained on
+    validation_loss: Loss = None  # of the part of the train split that was not trained on
     validation_accuracy: Fraction | None = None
     confusion_matrix: tuple[tuple[Count, ...], ...] | None = None  # [true class][predicted], test
 
@@ -80,15 +82,17 @@ class Epoch(Fields):
     """One pass over the train images, and the network after it."""
 
     epoch: Positive
-    learning_rate: Finite  # of the last step; Muon's goes up and down with it
-    running_loss: Number  # mean over the batches, while training
+    learning_rate: Annotated[
+        float, Field(ge=0, allow_inf_nan=False)
+    ]  # of the last step; Muon's goes up and down with it
+    running_loss: Loss  # mean over the batches, while training
     batch_loss_quartiles: tuple[Number, Number, Number]
     gradient_norm: dict[str, Number]  # layer -> mean over the steps, of its weight
     gradient_norm_total: Number  # of all parameters together, mean over the steps
     gradient_norm_largest: Number  # and the largest
-    train_loss: Number  # on the first 10,000 train images
+    train_loss: Loss  # on the first 10,000 train images
     train_accuracy: Fraction
-    test_loss: Number
+    test_loss: Loss
     test_accuracy: Fraction
 
 
@@ -129,12 +133,23 @@ class Record(Fields):
 
     @model_validator(mode="after")
     def _is_whole(self) -> "Record":
-        """A run on the whole train split has a test accuracy, any other one for validation."""
+        """What a table or figure divides by or counts on is there, and fits together."""
         name = "test_accuracy" if self.part == "train" else "validation_accuracy"
         if getattr(self.final, name) is None:
             raise ValueError(f"final.{name}: missing in a run on {self.part}")
-        if self.epochs and len(self.epochs) != self.recipe.epochs:
-            raise ValueError(f"epochs: {len(self.epochs)} of {self.recipe.epochs}")
+        if self.epochs and [each.epoch for each in self.epochs] != [
+            *range(1, self.recipe.epochs + 1)
+        ]:
+            raise ValueError(f"epochs: {len(self.epochs)} of {self.recipe.epochs}, or not in order")
+        if len({tuple(each.gradient_norm) for each in self.epochs}) > 1:
+            raise ValueError("epochs.gradient_norm: the layers differ between epochs")
+        if self.epochs and not self.epochs[0].gradient_norm:
+            raise ValueError("epochs.gradient_norm: no layer")
+        if min(self.recipe.epochs, self.recipe.batch_size) < 1:
+            raise ValueError("recipe: less than one epoch, or than one image in a batch")
+        matrix, classes = self.final.confusion_matrix, len(self.data.classes)
+        if matrix and {len(matrix), *map(len, matrix)} != {classes}:
+            raise ValueError(f"final.confusion_matrix: not {classes} by {classes}")
         return self
 
 
@@ -166,6 +181,18 @@ class Speed(Fields):
     latency_seconds: Quartiles
     throughput_images_per_second: Quartiles
     training_images_per_second: Quartiles
+
+    @model_validator(mode="after")
+    def _is_positive(self) -> "Speed":
+        """Tables divide by these."""
+        for name in (
+            "latency_seconds",
+            "throughput_images_per_second",
+            "training_images_per_second",
+        ):
+            if getattr(self, name).median <= 0:
+                raise ValueError(f"{name}.median: not above 0")
+        return self
 
 
 class Gradient(Fields):

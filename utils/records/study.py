@@ -16,7 +16,7 @@ import numpy as np
 from utils.errors import UserError
 from utils.experiment import Experiment, Styled
 from utils.records.files import read_arrays, read_record
-from utils.records.runs import check_together, find_records, shared
+from utils.records.runs import Found, check_together, find_records, shared
 from utils.records.schema import Cases, Record, Speed
 
 FACTOR = 100  # between the first and the last layer's gradient: beyond it gradients are extreme
@@ -80,6 +80,8 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
     """
     found = find_records(experiment, results)
     check_together({each.path: shared(each.record, each.row) for each in found}, REMEDY)
+    for each in found:
+        check_complete(each)
     by_row = {row.label: [each for each in found if each.row is row] for row in experiment.rows}
     by_row = {label: records for label, records in by_row.items() if records}
     arrays = {label: each[0].path.with_suffix(".npz") for label, each in by_row.items()}
@@ -105,17 +107,37 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
     return evidence
 
 
+def check_complete(found: Found) -> None:
+    """A table has what only a condensed record may lack.
+
+    Raises: UserError naming the file and the field.
+    """
+    record = found.record
+    needed = {
+        "parameters": record.parameters,
+        "forward_flops": record.forward_flops,
+        "epochs": record.epochs or None,
+        "final.train_accuracy": record.final.train_accuracy,
+        "final.confusion_matrix": record.final.confusion_matrix,
+    }
+    for name, value in needed.items():
+        if value is None:
+            raise UserError(f"{found.path}: {name}: missing; delete it and run the script again")
+
+
 def check_speed(evidence: Evidence, folder: Path) -> None:
-    """A table's speeds are of its trainings' precision.
+    """A table's speeds are of its trainings' precision and device.
 
     Raises: UserError naming the row that is not.
     """
     for label, speed in evidence.speed.items():
         for record in evidence.runs.get(label, ()):
-            if speed.precision != record.precision:
+            kinds = (speed.precision, speed.device), (record.precision, record.device)
+            if kinds[0] != kinds[1]:
+                measured, trained = (" on ".join(kind) for kind in kinds)
                 raise UserError(
-                    f"{folder}: the speed of {label} was measured in {speed.precision}, its "
-                    f"training is in {record.precision}; run the script again with --measure"
+                    f"{folder}: the speed of {label} was measured in {measured}, its training is "
+                    f"in {trained}; run the script again with --measure"
                 )
 
 

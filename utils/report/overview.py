@@ -108,8 +108,8 @@ def draw_overview(rows: Sequence[Row], plots: Path) -> Picture:
     plot_overview(points, axes[0, 0])
     most = max(row["seeds"] for row in rows)
     text = (
-        f"Test accuracy after the last epoch against trainable parameters, {dataset}: every "
-        "network but the three that frame a single residual block; "
+        f"Test accuracy after the last epoch against trainable parameters, {dataset}: the networks "
+        f"of {', '.join(dict.fromkeys(name for row in rows for name in row['in']))}; "
         + (f"means over {most} seeds, bars: ± one sample deviation." if most > 1 else "one seed.")
         + " Hollow: the accuracy that the report has for the network, joined to ours by a line."
     )

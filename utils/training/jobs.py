@@ -46,7 +46,7 @@ def one_after_another(runs: Sequence[Run], work: Work, tell: Tell) -> Failures:
             work(run, tell)
         except Exception as error:
             failures[run.title] = error
-            tell_failure(run, error)
+            tell_failure(run, error, tell)
     return failures
 
 
@@ -65,14 +65,14 @@ def side_by_side(runs: Sequence[Run], work: Work, jobs: int, tell: Tell) -> Fail
         _, died = _pool([run], work, 1, tell, failures)
         if died:
             failures[run.title] = ProcessDiedError("its process died, twice")
-            tell_failure(run, failures[run.title])
+            tell_failure(run, failures[run.title], tell)
     return failures
 
 
-def tell_failure(run: Run, error: BaseException) -> None:
-    """A line on the terminal; where it happened stands in the log file."""
-    log.error("%s failed: %s: %s", run.title, type(error).__name__, error)
-    log.debug("%s failed", run.title, exc_info=error)
+def tell_failure(run: Run, error: BaseException, tell: Tell) -> None:
+    """A line on the terminal, which shows no traceback; the log file has it too."""
+    log.error("%s failed: %s: %s", run.title, type(error).__name__, error, exc_info=error)
+    tell(Event(run, failed=True))
 
 
 def _pool(
@@ -97,7 +97,7 @@ def _pool(
                     broken.append(run)
                 elif error:
                     failures[run.title] = error
-                    tell_failure(run, error)
+                    tell_failure(run, error, tell)
         _listen(messages, begun, tell)
     finally:  # Ctrl-C too: nobody waits for what is in the middle of an epoch
         for process in multiprocessing.active_children():

@@ -30,6 +30,7 @@ class Event:
     resumed: bool = False  # whether an earlier command did them
     epoch: Epoch | None = None  # that has just ended
     finished: bool = False  # whether all of it is on disk
+    failed: bool = False  # whether nothing more is to come of it
 
 
 Tell = Callable[[Event], None]
@@ -41,6 +42,7 @@ class Progress:
     def __init__(self, costs: Mapping[str, float]) -> None:
         self.costs = costs
         self.running: dict[str, float] = {}  # title -> when it was first heard of
+        self.done: dict[str, float] = {}  # title -> share of its steps
         self.finished = 0
         self.bar = tqdm(
             total=sum(costs.values()),
@@ -50,13 +52,19 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         """Takes an event in."""
-        title, work = event.run.title, event.share * self.costs[event.run.title]
+        title, before = event.run.title, self.done.get(event.run.title, 0.0)
+        # a run that is begun again after its process died starts at its checkpoint
+        self.done[title] = event.share if event.resumed else before + event.share
+        work = (self.done[title] - before) * self.costs[title]
         if title not in self.running:
             self.running[title] = time.monotonic()
             self._describe()
         if event.resumed and not self.bar.disable:
             self.bar.initial += work  # it does not count as this command's speed
         self.bar.update(work)
+        if event.failed:
+            del self.running[title]
+            self._describe()
         if event.epoch:
             tell_epoch(event.run, event.epoch)
         if event.finished:
