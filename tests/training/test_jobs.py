@@ -132,7 +132,13 @@ def test_ctrl_c_ends_all_processes_at_once_and_the_same_command_goes_on(
     flags = ["--quick", "--threads", "1", "--out-dir", str(tmp_path)]
     flags += ["--experiments", "mnist_comparison", "--models", "FCNet", "SimpleCNN"]
     script = [sys.executable, str(REPOSITORY / "homework_cnn_vs_fc_comparison.py")]
-    process = subprocess.Popen([*script, *flags, "--jobs", "2"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*script, *flags, "--jobs", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background job, as the tests may be, ignores SIGINT, and its children do too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     next(line for line in lines_of(process, 120) if "epoch 1/2" in line)
     children = {child for child, parent in living().items() if parent == process.pid}
     assert len(children) >= 2
