@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
-import homework_cnn_architecture_analysis as task2
-import homework_cnn_vs_fc_comparison as task1
+from experiments import cnn_vs_fc, depth, kernel_size
 from utils.cli import Options
 from utils.experiment import Compute, Experiment, Precision, declared_runs
 from utils.records.environment import machine_name
@@ -53,10 +52,10 @@ def in_both(experiment: Experiment, labels: Sequence[str]) -> Experiment:
 
 
 EXPERIMENTS = (
-    in_both(task1.MNIST_COMPARISON, ("FCNet", "SimpleCNN")),
-    in_both(task1.CIFAR_COMPARISON, ("DeepFCNet", "CNNWithResidual")),
-    in_both(task2.KERNEL_SIZE, task2.KERNEL_SIZE.labels),
-    in_both(task2.DEPTH, ("DeepCNN",)),
+    in_both(cnn_vs_fc.MNIST_COMPARISON, ("FCNet", "SimpleCNN")),
+    in_both(cnn_vs_fc.CIFAR_COMPARISON, ("DeepFCNet", "CNNWithResidual")),
+    in_both(kernel_size.KERNEL_SIZE, kernel_size.KERNEL_SIZE.labels),
+    in_both(depth.DEPTH, ("DeepCNN",)),
 )
 
 

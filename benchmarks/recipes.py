@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import mean, stdev, variance
 from typing import Any
 
-from study import EXPERIMENTS as STUDY
+from experiments import STUDY
 from utils import REPOSITORY
 from utils.cli import Options
 from utils.experiment import Experiment, Row

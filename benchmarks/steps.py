@@ -29,7 +29,7 @@ from benchmarks.step_actions import (
     whole_cycles,
 )
 from benchmarks.usual_loop import PREFETCHED, UsualProcess
-from study import EXPERIMENTS
+from experiments import STUDY
 from utils.data.batches import augmented_views, steps_per_epoch
 from utils.data.dataset import Dataset
 from utils.experiment import Precision, Run, declared_runs
@@ -93,7 +93,7 @@ def distinct_runs(setting: Setting) -> list[tuple[str, Run]]:
     What stands in two tables has both labels, as in "CNN3x3 = ShallowCNN".
     """
     runs: dict[tuple[str, str], tuple[str, Run]] = {}
-    for table in EXPERIMENTS:
+    for table in STUDY:
         if table.reported_table and table.rows:
             recipe = quick(table.recipe) if setting.quick else table.recipe
             found = declared_runs(table, None, table.seeds[:1], recipe, setting.compute())

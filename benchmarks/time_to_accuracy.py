@@ -28,7 +28,7 @@ from benchmarks.usual_loop import (
     UsualProcess,
     usual_batch_size,
 )
-from study import EXPERIMENTS as STUDY
+from experiments import STUDY
 from utils.cli import Options, parse
 from utils.data.batches import augmented_views, steps_per_epoch
 from utils.data.dataset import Dataset, hold_out

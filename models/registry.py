@@ -1,7 +1,7 @@
 """Name -> network, its family and its colour: the one list of what the tables can hold.
 
 To add a network of your own: write its class in this folder, add a line to ``MODELS``, give it a
-row in an experiment of one of the scripts.
+row in an experiment of ``experiments/``.
 """
 
 import difflib

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from study import EXPERIMENTS
+from experiments import STUDY
 from utils import REPOSITORY
 from utils.errors import UserError
 from utils.records.files import write_record
@@ -31,7 +31,7 @@ def converted(old: dict[str, Any], network: str) -> Record:
 def take_in(folder: Path, results: Path) -> int:
     """Writes the records of all declared rows that ``folder`` has; returns how many were new."""
     count = 0
-    for experiment in EXPERIMENTS:
+    for experiment in STUDY:
         for row in experiment.rows:
             for path in sorted((folder / experiment.name / "runs").glob(f"{row.label}-seed*.json")):
                 old = json.loads(path.read_text(encoding="utf-8"))

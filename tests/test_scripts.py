@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-import homework_cnn_architecture_analysis as task2
 import models
-from study import EXPERIMENTS
+from experiments import STUDY, TASK_2
 from utils import REPOSITORY, runner
 from utils.data.dataset import TENSORS, Dataset, load_quick_dataset
 from utils.experiment import Experiment, declared_runs
@@ -73,7 +72,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda each: each.name)
+@pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)
 def test_quick_renders_every_table_and_figure(experiment: Experiment, quick: Path) -> None:
     folder = quick / "results" / "quick" / experiment.name
     expected = {"table.csv": [case.name for case in experiment.cases]} if experiment.cases else {}
@@ -91,7 +90,7 @@ def test_quick_renders_every_table_and_figure(experiment: Experiment, quick: Pat
 
 
 def test_what_stands_for_cifar_is_called_a_synthetic_stand_in(quick: Path) -> None:
-    for experiment in EXPERIMENTS:
+    for experiment in STUDY:
         if experiment.dataset == "cifar10":
             name = "training.md" if experiment.cases else "table.md"
             table = quick / "results" / "quick" / experiment.name / name
@@ -99,7 +98,7 @@ def test_what_stands_for_cifar_is_called_a_synthetic_stand_in(quick: Path) -> No
 
 
 def test_tables_and_figures_come_from_the_records_alone(quick: Path) -> None:
-    names = [each.name for each in task2.EXPERIMENTS]
+    names = [each.name for each in TASK_2]
     before = contents(quick, "*.csv", "*.md", "*.png")
     for name in names:
         for path in [*quick.rglob(f"{name}/*.csv"), *quick.rglob(f"{name}/*.png")]:
@@ -149,7 +148,7 @@ def test_fresh_trains_again_in_another_precision_and_keeps_the_weights(tmp_path:
     assert measured.precision == "bfloat16"
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda each: each.name)
+@pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)
 def test_every_declared_run_can_be_built_and_sees_its_dataset(experiment: Experiment) -> None:
     assert set(experiment.figures) <= set(FIGURES)
     assert experiment.conclusions
@@ -163,5 +162,5 @@ def test_every_declared_run_can_be_built_and_sees_its_dataset(experiment: Experi
 
 
 def test_every_network_is_in_an_experiment() -> None:
-    declared = {row.network or row.label for each in EXPERIMENTS for row in each.rows}
+    declared = {row.network or row.label for each in STUDY for row in each.rows}
     assert declared == set(models.MODELS)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import precision, recipes, time_to_accuracy
 from benchmarks.time_to_accuracy_report import read_lines, side_of
-from study import EXPERIMENTS as STUDY
+from experiments import STUDY
 from utils import REPOSITORY
 from utils.experiment import declared_runs
 from utils.records.runs import find_record, find_records, identity, run_path

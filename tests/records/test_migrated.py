@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from study import EXPERIMENTS
+from experiments import STUDY
 from utils import REPOSITORY
 from utils.experiment import Compute
 from utils.records.files import read_json, read_record
@@ -44,7 +44,7 @@ def digest(record: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("old", SCHEMA1, ids=lambda old: f"{old['experiment']}-{old['model']}")
 def test_a_migrated_record_says_what_it_said_before(old: dict[str, Any]) -> None:
-    (experiment,) = (each for each in EXPERIMENTS if each.name == old["experiment"])
+    (experiment,) = (each for each in STUDY if each.name == old["experiment"])
     (row,) = (row for row in experiment.rows if row.label == old["model"])
     path = run_path(
         REPOSITORY / "results", row.run(experiment.dataset, experiment.recipe, 0, Compute())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import models
-from study import EXPERIMENTS
+from experiments import STUDY
 from utils import REPOSITORY
 from utils.data.dataset import SHIPPED_FINGERPRINTS
 from utils.experiment import Compute, Experiment, declared_runs
@@ -31,14 +31,14 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], 
     monkeypatch.setattr(canvas, "DPI", 20)  # which figures there are, not what is on them
     for name in ("runs", "speed"):
         shutil.copytree(RESULTS / name, results / name)
-    for experiment in EXPERIMENTS:
+    for experiment in STUDY:
         for path in (RESULTS / experiment.name).glob("cases.*"):
             (results / experiment.name).mkdir(exist_ok=True)
             shutil.copy(path, results / experiment.name)
     blocks: dict[str, str] = {}
-    for experiment in EXPERIMENTS:
+    for experiment in STUDY:
         blocks |= render_experiment(experiment, results, plots, models.MODELS)
-    blocks |= render_overview(EXPERIMENTS, results, plots, models.MODELS)
+    blocks |= render_overview(STUDY, results, plots, models.MODELS)
     monkeypatch.undo()
     return blocks, folder
 
@@ -48,7 +48,7 @@ def test_the_readme_is_what_the_records_say(rendered: tuple[dict[str, str], Path
     found = {
         name: README[start:end].strip() for name, (start, end) in find_blocks(README, "").items()
     }
-    assert len(blocks) == 3 * len(EXPERIMENTS) + 2
+    assert len(blocks) == 3 * len(STUDY) + 2
     for name, text in blocks.items():
         assert found[name] == text.strip(), f"{name}: run `make render`"
 
@@ -78,7 +78,7 @@ def test_every_figure_is_committed_and_none_is_left_over(
 
 
 @pytest.mark.parametrize(
-    "experiment", [each for each in EXPERIMENTS if each.rows], ids=lambda each: each.name
+    "experiment", [each for each in STUDY if each.rows], ids=lambda each: each.name
 )
 def test_the_shipped_records_are_the_declared_runs_on_the_full_data(
     experiment: Experiment,
@@ -96,7 +96,7 @@ def test_the_shipped_records_are_the_declared_runs_on_the_full_data(
 
 
 def test_no_record_is_left_over() -> None:
-    runs = [run for each in EXPERIMENTS if each.rows for run in declared_runs(each).values()]
+    runs = [run for each in STUDY if each.rows for run in declared_runs(each).values()]
     assert set((RESULTS / "runs").rglob("*.json")) == {run_path(RESULTS, run) for run in runs}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import homework_cnn_vs_fc_comparison as task1
+from experiments import TASK_1
 from tests.fake_records import make_experiment
 from tests.training.deaths import dies, dies_at_once
 from tests.training.runs import RUN, nothing
@@ -156,7 +156,7 @@ def test_ctrl_c_ends_all_processes_at_once_and_the_same_command_goes_on(
     assert len(list(runs.glob("*.json"))) < 2
 
     with caplog.at_level(logging.INFO):
-        assert runner.main(task1.EXPERIMENTS, "", flags) == 0
+        assert runner.main(TASK_1, "", flags) == 0
     assert "continuing after epoch" in caplog.text
     assert {path.name for path in runs.glob("*.json")} == {
         "FCNet-seed0.json",
