@@ -6,7 +6,8 @@ from torch import nn
 from torchvision.ops import SqueezeExcitation
 
 from models import ChannelAttention, CustomConv, L2Pooling, Swish
-from utils.experiment import Experiment, LayerCase
+from utils.experiment import Experiment, LayerCase, Row
+from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS
 from utils.report.wording import Numbers, listed
 
 Table = Mapping[str, Numbers]  # column -> layer -> number
@@ -79,4 +80,26 @@ CUSTOM_LAYERS = Experiment(
     not_tuned=("implementation of the analogues, which are torch's own",),
     figures=("activation_functions", "pooling", "layer_timings"),
     conclusions=layer_conclusions,
+)
+
+LAYERS_IN_TRAINING = Experiment(
+    name="layers_in_training",
+    question="What does CNN3x3 gain or lose when one of its layers is swapped for another?",
+    dataset="cifar10",
+    rows=(
+        Row("base", "SwappedCNN"),
+        Row("SiLU", "SwappedCNN", {"activation": "SiLU"}),
+        Row("Swish, trained β", "SwappedCNN", {"activation": "Swish"}),
+        Row("AvgPool2d", "SwappedCNN", {"pooling": "AvgPool2d"}),
+        Row("L2Pooling", "SwappedCNN", {"pooling": "L2Pooling"}),
+        Row("CustomConv", "SwappedCNN", {"convolution": "CustomConv"}),
+        Row("ChannelAttention", "SwappedCNN", {"gate": "ChannelAttention"}),
+        Row("SqueezeExcitation", "SwappedCNN", {"gate": "SqueezeExcitation"}),
+    ),
+    recipe=CIFAR10_RECIPE,
+    seeds=CONTROL_SEEDS,
+    varied=("one layer, in both stages",),
+    held=("all other layers", "optimiser and schedule", "epochs", "augmentation", "data order"),
+    not_tuned=("learning rate per layer",),
+    in_overview=False,
 )

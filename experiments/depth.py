@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from utils.experiment import Experiment, Row
-from utils.recipes import CIFAR10_RECIPE
+from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS
 from utils.records.study import EXTREMES
 from utils.report.wording import Numbers, best, listed, more_or_less, percent, ranking
 
@@ -61,4 +61,49 @@ DEPTH = Experiment(
     columns=("receptive_field",),
     reported_table="2.2 depth (CIFAR-10)",
     conclusions=depth_conclusions,
+)
+
+PLAIN = {"add_shortcut": False}
+BARE = {"add_shortcut": False, "norm": False}
+THREE_SEEDS, ONE_SEED = CONTROL_SEEDS[:3], CONTROL_SEEDS[:1]
+
+
+def ladder(layers: int) -> tuple[Row, ...]:
+    """Networks of one depth: residual, plain, and plain without batch-norm."""
+    depth = {"layers": layers}
+    return (
+        Row(f"{layers} layers, residual", "LadderNet", depth),
+        Row(f"{layers} layers, plain", "LadderNet", {**depth, **PLAIN}),
+        Row(
+            f"{layers} layers, plain, no batch-norm", "LadderNet", {**depth, **BARE}, seeds=ONE_SEED
+        ),
+    )
+
+
+DEPTH_LADDER = Experiment(
+    name="depth_ladder",
+    question="At which depth do plain networks stop learning, and do residual ones go on?",
+    dataset="cifar10",
+    rows=(*ladder(8), *ladder(20), *ladder(44)),
+    recipe=CIFAR10_RECIPE,
+    seeds=THREE_SEEDS,
+    timed=False,
+    varied=("depth", "shortcuts", "batch-norm"),
+    held=("width of each stage", *HELD),
+    not_tuned=("learning rate per depth",),
+    in_overview=False,
+)
+
+SHORTCUT = Experiment(
+    name="shortcut",
+    question="What do the shortcuts of ResNetLikeCNN bring by themselves?",
+    dataset="cifar10",
+    rows=(Row("ResNetLikeCNN"), Row("ResNetLikeCNN, no shortcut", "ResNetLikeCNN", PLAIN)),
+    recipe=CIFAR10_RECIPE,
+    seeds=CONTROL_SEEDS,
+    timed=False,
+    varied=("shortcuts, with the 1×1 projection of the second",),
+    held=HELD,
+    not_tuned=("learning rate per network",),
+    in_overview=False,
 )

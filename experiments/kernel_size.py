@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from utils.experiment import Experiment, Row
-from utils.recipes import CIFAR10_RECIPE
+from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS
 from utils.report.wording import Numbers, listed, more_or_less, points, ranking
 
 Table = Mapping[str, Numbers]  # column -> model -> number
@@ -89,4 +89,24 @@ KERNEL_SIZE_MATCHED = Experiment(
     figures=("curves", "cost", "receptive_field", "filters", "activations"),
     columns=("receptive_field",),
     conclusions=matched_conclusions,
+)
+
+KERNEL_SIZE_EQUAL_FLOPS = Experiment(
+    name="kernel_size_equal_flops",
+    question="Which kernel size classifies best at 11.3 MFLOPs an image, give or take 2 %?",
+    dataset="cifar10",
+    rows=(
+        Row("CNN3x3-11MFLOP", "CNN3x3"),
+        Row("CNN5x5-11MFLOP", "CNN5x5", overrides={"widths": (18, 37)}),
+        Row("CNN7x7-11MFLOP", "CNN7x7", overrides={"widths": (12, 25)}),
+        Row("CNN1x1+3x3-11MFLOP", "CNN1x1+3x3", overrides={"widths": (12, 24, 24, 50)}),
+    ),
+    recipe=CIFAR10_RECIPE,
+    seeds=CONTROL_SEEDS,
+    timed=False,
+    varied=("kernel size", "channels, so that the FLOPs stay"),
+    held=("FLOPs of an image", *HELD),
+    not_tuned=("learning rate per network", "parameters, which shrink as the kernel grows"),
+    columns=("receptive_field",),
+    in_overview=False,
 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from models import BasicResidualBlock, BottleneckBlock, WideResidualBlock
 from utils.experiment import Experiment, LayerCase, Row
-from utils.recipes import CIFAR10_RECIPE
+from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS
 from utils.report.wording import Numbers, best, listed, more_or_less, ranking
 
 Table = Mapping[str, Numbers]  # column -> block or model -> number
@@ -56,4 +56,41 @@ RESIDUAL_BLOCKS = Experiment(
     columns=("stability",),
     in_overview=False,  # they frame a single block
     conclusions=block_conclusions,
+)
+
+SCALES = {"¼": 0.25, "½": 0.5, "1": 1.0, "2": 2.0}  # of both learning rates
+EQUAL_SIZE = {"out_channels": 248}  # the bottleneck at the basic block's parameters
+
+
+def rates(scale: float) -> dict[str, float]:
+    """The fields of the recipe that differ where both rates are scaled."""
+    if scale == 1:
+        return {}
+    return {
+        "learning_rate": scale * CIFAR10_RECIPE.learning_rate,
+        "muon_rate": scale * CIFAR10_RECIPE.muon_rate,
+    }
+
+
+BLOCK_LEARNING_RATE = Experiment(
+    name="block_learning_rate",
+    question="Is a block's lead one at its best learning rate, or at one learning rate?",
+    dataset="cifar10",
+    rows=(
+        *(
+            Row(f"basic, rate × {name}", "BasicBlockNet", recipe=rates(scale))
+            for name, scale in SCALES.items()
+        ),
+        *(
+            Row(f"bottleneck, rate × {name}", "BottleneckBlockNet", EQUAL_SIZE, rates(scale))
+            for name, scale in SCALES.items()
+        ),
+    ),
+    recipe=CIFAR10_RECIPE,
+    seeds=CONTROL_SEEDS,
+    timed=False,
+    varied=("residual block", "learning rate"),
+    held=("number of parameters ± 2 %", "stem", "pooling", "schedule", "epochs", "data order"),
+    not_tuned=("weight decay",),
+    in_overview=False,
 )

@@ -19,9 +19,11 @@ from models.residual import (
     BottleneckBlock,
     CNNWithResidual,
     CNNWithResidualReg,
+    LadderNet,
     ResNetLikeCNN,
     WideResidualBlock,
 )
+from models.swapped import SwappedCNN
 
 __all__ = [
     "MODELS",
@@ -40,10 +42,12 @@ __all__ = [
     "DeepFCNet",
     "FCNet",
     "L2Pooling",
+    "LadderNet",
     "MediumCNN",
     "ResNetLikeCNN",
     "ShallowCNN",
     "SimpleCNN",
+    "SwappedCNN",
     "Swish",
     "UnknownModelError",
     "WideResidualBlock",

@@ -68,11 +68,19 @@ class TwoLayerCNN(nn.Module):
     """Two convolutions of one kernel size, each followed by pooling, and one linear layer.
 
     Input ``[batch, in_channels, 32, 32]``, output logits ``[batch, num_classes]``;
-    ``widths`` are the channels behind the first and the second convolution.
+    ``widths`` are the channels behind the first and the second convolution, ``dropout`` the
+    probability with which a feature is zeroed before the linear layer (0: none). With
+    ``global_pooling`` each channel is averaged over the image before it.
     """
 
     def __init__(
-        self, kernel_size: int, widths: tuple[int, int], in_channels: int, num_classes: int
+        self,
+        kernel_size: int,
+        widths: tuple[int, int],
+        in_channels: int,
+        num_classes: int,
+        dropout: float = 0.0,
+        global_pooling: bool = False,
     ) -> None:
         super().__init__()
         first, second = widths
@@ -80,7 +88,10 @@ class TwoLayerCNN(nn.Module):
             conv_pool_relu(in_channels, first, kernel_size),  # [batch, first, 16, 16]
             conv_pool_relu(first, second, kernel_size),  # [batch, second, 8, 8]
         )
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(second * 8 * 8, num_classes))
+        pooled = [nn.AdaptiveAvgPool2d(1)] if global_pooling else []
+        dropped = [nn.Dropout(dropout)] if dropout else []
+        linear = nn.Linear(second if global_pooling else second * 8 * 8, num_classes)
+        self.classifier = nn.Sequential(*pooled, nn.Flatten(), *dropped, linear)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, in_channels, 32, 32]`` -> logits ``[batch, num_classes]``."""
@@ -91,9 +102,14 @@ class CNN3x3(TwoLayerCNN):
     """3×3 kernels; a unit before the classifier sees 10×10 pixels."""
 
     def __init__(
-        self, widths: tuple[int, int] = (32, 64), in_channels: int = 3, num_classes: int = 10
+        self,
+        widths: tuple[int, int] = (32, 64),
+        in_channels: int = 3,
+        num_classes: int = 10,
+        dropout: float = 0.0,
+        global_pooling: bool = False,
     ) -> None:
-        super().__init__(3, widths, in_channels, num_classes)
+        super().__init__(3, widths, in_channels, num_classes, dropout, global_pooling)
 
 
 class CNN5x5(TwoLayerCNN):

@@ -27,9 +27,11 @@ from models.residual import (
     BottleneckBlock,
     CNNWithResidual,
     CNNWithResidualReg,
+    LadderNet,
     ResNetLikeCNN,
     WideResidualBlock,
 )
+from models.swapped import SwappedCNN
 
 # Okabe and Ito, Color Universal Design (2008): told apart by the common kinds of colour blindness
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
@@ -64,9 +66,14 @@ MODELS = {
     "DeepCNN": Network(DeepCNN, PLAIN, ORANGE),
     "ResNetLikeCNN": Network(ResNetLikeCNN, RESIDUAL, VERMILLION),
     # each residual block inside the same small network
-    "BasicBlockNet": Network(partial(BlockNet, BasicResidualBlock, 64), RESIDUAL, BLUE),
-    "BottleneckBlockNet": Network(partial(BlockNet, BottleneckBlock, 64), RESIDUAL, ORANGE),
-    "WideBlockNet": Network(partial(BlockNet, WideResidualBlock, 128), RESIDUAL, PURPLE),
+    "BasicBlockNet": Network(partial(BlockNet, block=BasicResidualBlock), RESIDUAL, BLUE),
+    "BottleneckBlockNet": Network(partial(BlockNet, block=BottleneckBlock), RESIDUAL, ORANGE),
+    "WideBlockNet": Network(
+        partial(BlockNet, block=WideResidualBlock, out_channels=128), RESIDUAL, PURPLE
+    ),
+    # for controls: what their arguments change is all that differs
+    "LadderNet": Network(LadderNet, RESIDUAL, VERMILLION),
+    "SwappedCNN": Network(SwappedCNN, PLAIN, BLUE),
 }
 
 

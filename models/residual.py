@@ -25,6 +25,7 @@ Source: He et al., Deep Residual Learning (2015), arXiv:1512.03385, figures 2 an
 """  # noqa: E501 (a table row cannot be broken)
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -50,7 +51,8 @@ class BasicResidualBlock(nn.Module):
 
     Input ``[batch, in_channels, height, width]``, output
     ``[batch, out_channels, height / stride, width / stride]``. ``dropout`` is the probability
-    with which whole channels are zeroed after the first ReLU (0: none).
+    with which whole channels are zeroed after the first ReLU (0: none). For controls:
+    ``add_shortcut=False`` leaves the sum out, ``norm=False`` the batch-norms.
     Source: He et al. (2015), arXiv:1512.03385, figure 5 left; the dropout's place is that of
     Zagoruyko and Komodakis, Wide Residual Networks (2016), arXiv:1605.07146, figure 1d.
     """
@@ -62,22 +64,24 @@ class BasicResidualBlock(nn.Module):
         stride: int = 1,
         bias: bool = True,
         dropout: float = 0.0,
+        add_shortcut: bool = True,
+        norm: bool = True,
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=bias)
-        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.bn1 = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
         self.relu1 = nn.ReLU()
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=bias)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.shortcut = shortcut(in_channels, out_channels, stride, bias)
+        self.bn2 = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+        self.shortcut = shortcut(in_channels, out_channels, stride, bias) if add_shortcut else None
         self.relu2 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, in_channels, h, w]`` -> ``[batch, out_channels, h / stride, w / stride]``."""
         branch = self.dropout(self.relu1(self.bn1(self.conv1(x))))
         branch = self.bn2(self.conv2(branch))
-        return self.relu2(branch + self.shortcut(x))
+        return self.relu2(branch if self.shortcut is None else branch + self.shortcut(x))
 
 
 class BottleneckBlock(nn.Module):
@@ -214,22 +218,68 @@ class ResNetLikeCNN(nn.Module):
     """The residual network of the depth table: seven 3×3 convolutions, global average pooling.
 
     Input ``[batch, in_channels, height, width]``, output logits ``[batch, num_classes]``.
-    Nothing stands between the first convolution and the first block.
+    Nothing stands between the first convolution and the first block. ``add_shortcut=False`` is
+    its plain twin: the same without the sums and the projection of the second.
     """
 
-    def __init__(self, in_channels: int = 3, num_classes: int = 10) -> None:
+    def __init__(
+        self, in_channels: int = 3, num_classes: int = 10, add_shortcut: bool = True
+    ) -> None:
         super().__init__()
+        block = partial(BasicResidualBlock, bias=False, add_shortcut=add_shortcut)
         self.stem = nn.Conv2d(in_channels, 32, 3, padding=1)
         self.blocks = nn.Sequential(
-            BasicResidualBlock(32, 32, bias=False),
-            BasicResidualBlock(32, 64, stride=2, bias=False),
-            BasicResidualBlock(64, 64, bias=False),  # [batch, 64, height / 2, width / 2]
-        )
+            block(32, 32), block(32, 64, stride=2), block(64, 64)
+        )  # [batch, 64, height / 2, width / 2]
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, in_channels, height, width]`` -> logits ``[batch, num_classes]``."""
+        return self.classifier(self.pool(self.blocks(self.stem(x))))
+
+
+class LadderNet(nn.Module):
+    """A network of ``layers`` layers, 6 n + 2, that differs from others of its kind in depth alone.
+
+    A 3×3 convolution, three stages of n basic blocks with 16, 32 and 64 channels, each stage but
+    the first halving the image, global average pooling, a linear layer.
+    Input ``[batch, 3, 32, 32]``, output logits ``[batch, num_classes]``.
+
+    Source: He et al. (2015), arXiv:1512.03385, section 4.2. Differs from the paper: the first
+    convolution has stride 2, which makes all that follows four times cheaper; projections are 1×1
+    convolutions (option B).
+    ``add_shortcut=False`` is the paper's plain network, ``norm=False`` that without batch-norm.
+    Raises: ValueError where ``layers`` is not 6 n + 2.
+    """
+
+    def __init__(
+        self,
+        layers: int = 20,
+        add_shortcut: bool = True,
+        norm: bool = True,
+        num_classes: int = 10,
+    ) -> None:
+        super().__init__()
+        blocks, rest = divmod(layers - 2, 6)
+        if rest or blocks < 1:
+            raise ValueError(f"LadderNet: layers must be 8, 14, 20, … (6 n + 2), got {layers}")
+        block = partial(BasicResidualBlock, bias=not norm, add_shortcut=add_shortcut, norm=norm)
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=not norm),  # [batch, 16, 16, 16]
+            nn.BatchNorm2d(16) if norm else nn.Identity(),
+            nn.ReLU(),
+        )
+        stages = []
+        for in_channels, out_channels, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
+            stages.append(block(in_channels, out_channels, stride))
+            stages += [block(out_channels, out_channels) for _ in range(blocks - 1)]
+        self.blocks = nn.Sequential(*stages)  # [batch, 64, 4, 4]
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, 3, 32, 32]`` -> logits ``[batch, num_classes]``."""
         return self.classifier(self.pool(self.blocks(self.stem(x))))
 
 

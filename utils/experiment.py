@@ -53,6 +53,8 @@ class Run:
     seed: int  # drives the initial weights, the data order, the augmentation and the dropout
     overrides: Mapping[str, object] = field(default_factory=dict)  # for models.build
     part: Part = "train"  # of the train split; what is left out of it is for validation
+    images: int | None = None  # train on so many, drawn with the seed and repeated; None: on all
+    permuted: bool = False  # the pixels of every image in one fixed random order
     name: str = ""  # of its files, without the seed, see ``Row.run_name``
     compute: Compute = Compute()
 
@@ -78,6 +80,8 @@ class Row:
     overrides: Mapping[str, object] = field(default_factory=dict)  # for models.build
     recipe: Mapping[str, Any] = field(default_factory=dict)  # the fields of the recipe that differ
     part: Part = "train"  # of the train split that is trained on
+    images: int | None = None  # train on so many, drawn with the seed and repeated; None: on all
+    permuted: bool = False  # the pixels of every image in one fixed random order
     precision: Precision | None = None  # None: that of the command
     seeds: tuple[int, ...] | None = None  # None: the experiment's
 
@@ -90,6 +94,8 @@ class Row:
         varied = {**self.overrides, **self.recipe}
         parts = [self.network or self.label, *(f"{k}={_plain(v)}" for k, v in varied.items())]
         parts += [] if self.part == "train" else [self.part.replace(" ", "_")]
+        parts += [f"images={self.images}"] if self.images else []
+        parts += ["permuted"] if self.permuted else []
         return "-".join([*parts, *([self.precision] if self.precision else [])])
 
     def run(self, dataset: str, recipe: Recipe, seed: int, compute: Compute) -> Run:
@@ -101,6 +107,8 @@ class Row:
             seed=seed,
             overrides=self.overrides,
             part=self.part,
+            images=self.images,
+            permuted=self.permuted,
             name=self.run_name,
             compute=replace(compute, precision=self.precision or compute.precision),
         )

@@ -26,7 +26,7 @@ from utils.cli import Options, parse
 from utils.data.dataset import (
     SHIPPED_FINGERPRINTS,
     Dataset,
-    hold_out,
+    dataset_of,
     load_dataset,
     load_mapped,
     load_quick_dataset,
@@ -36,12 +36,13 @@ from utils.errors import SomeFailed, UserError, exit_code
 from utils.experiment import Compute, Experiment, Run, declared_runs
 from utils.machine import keep_freed_memory, warn_if_slower
 from utils.measuring import layers, speed
-from utils.measuring.probes import forward_flops, probe
+from utils.measuring.probes import forward_flops, probe, sizes
 from utils.measuring.receptive_field import trace
+from utils.measuring.shift import shifted_test_accuracy
 from utils.plan import forget, recipe_of, runs_to_train, settle_compute
 from utils.records.files import read_record, write_arrays, write_record
 from utils.records.runs import run_path, speed_path
-from utils.records.schema import Record, Speed
+from utils.records.schema import Diverged, Record, Speed
 from utils.report.overview import render_overview
 from utils.report.render import render_experiment, render_readme
 from utils.training.checkpoint import save_weights
@@ -86,6 +87,7 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     """
     keep_freed_memory()
     failures: Mapping[str, BaseException] = {}
+    runs: Sequence[Run] = ()
     if options.train or options.measure:
         compute = settle_compute(options)
         load = DatasetLoader(options, torch.device(compute.device))
@@ -105,6 +107,7 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
             measure_layers(experiment, options, torch.device(compute.device))
         measure_networks(options, compute, load)
     render(options)
+    name_diverged(runs, options.results)
     if failures:
         raise SomeFailed(f"{len(failures)} of {len(costs)} runs failed: {', '.join(failures)}")
 
@@ -229,20 +232,40 @@ def train_runs(
 
 def run_one(run: Run, tell: Tell, results: Path, weights: bool, load: Load) -> None:
     """Trains a run, looks into its network, and writes all that is kept of it."""
-    dataset, path = load(run.dataset), run_path(results, run)
-    if run.part == "train minus validation":
-        dataset = hold_out(dataset)
+    dataset, path = dataset_of(run, load(run.dataset)), run_path(results, run)
     checkpoint = path.with_suffix(".checkpoint.pt")
     outcome = train(run, dataset, checkpoint, tell)
-    facts, arrays = probe(outcome.network, dataset)
-    arrays["test_predictions"] = outcome.predictions.byte().cpu().numpy()
-    # before the record, which says "finished"
-    write_arrays(path.with_suffix(".npz"), arrays)
-    if weights:
-        save_weights(path.with_suffix(".safetensors"), outcome.network)
+    if diverged := outcome.record["diverged"]:
+        log.warning("%s diverged: %s", run.title, where(diverged))
+        facts = sizes(outcome.network, dataset)
+    else:
+        facts, arrays = probe(outcome.network, dataset)
+        if not run.permuted:  # in which no image is left to move
+            facts |= {"shifted_test_accuracy": shifted_test_accuracy(outcome.network, dataset)}
+        arrays["test_predictions"] = outcome.predictions.byte().cpu().numpy()
+        # before the record, which says "finished"
+        write_arrays(path.with_suffix(".npz"), arrays)
+        if weights:
+            save_weights(path.with_suffix(".safetensors"), outcome.network)
     write_record(path, Record(**outcome.record, **facts))
     checkpoint.unlink(missing_ok=True)
     tell(Event(run, finished=True))
+
+
+def where(diverged: Diverged) -> str:
+    """As in "epoch 1, step 17, learning rate 0.4"."""
+    return (
+        f"epoch {diverged.epoch}, step {diverged.step}, learning rate {diverged.learning_rate:.3g}"
+    )
+
+
+def name_diverged(runs: Sequence[Run], results: Path) -> None:
+    """The last line of a command: which of the runs trained now came to no result."""
+    paths = {run.title: run_path(results, run) for run in runs}
+    records = {title: read_record(path, Record) for title, path in paths.items() if path.exists()}
+    found = [f"{title} ({where(r.diverged)})" for title, r in records.items() if r.diverged]
+    if found:
+        log.warning("diverged, and recorded so: %s", "; ".join(found))
 
 
 def measure_layers(experiment: Experiment, options: Options, device: torch.device) -> None:

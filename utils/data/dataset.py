@@ -9,6 +9,7 @@ seed gives the same batches, and predictions line up, from whichever source one 
 """
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from utils import REPOSITORY
 from utils.data import sources, synthetic
 from utils.data.download import Remote, download
 from utils.data.sources import OFFICIAL, Arrays, Official
+from utils.experiment import Run
 
 VALIDATION_IMAGES = 5_000
 TENSORS = ("x_train", "y_train", "x_test", "y_test", "x_validation", "y_validation")
@@ -131,6 +133,44 @@ def hold_out(dataset: Dataset) -> Dataset:
         x_validation=dataset.x_train[out],
         y_validation=dataset.y_train[out],
     )
+
+
+def dataset_of(run: Run, dataset: Dataset) -> Dataset:
+    """What a run is trained and tested on: the part, the number and the order of the pixels."""
+    if run.part == "train minus validation":
+        dataset = hold_out(dataset)
+    if run.images:
+        dataset = draw(dataset, run.images, run.seed)
+    return permute(dataset) if run.permuted else dataset
+
+
+def draw(dataset: Dataset, images: int, seed: int) -> Dataset:
+    """The same dataset with ``images`` of its train images, repeated to the full length.
+
+    An epoch has as many steps as with all of them. Mean and deviation stay those of the whole
+    split. Another ``seed`` draws others.
+    """
+    length = len(dataset.x_train)
+    drawn = torch.randperm(length, generator=torch.Generator().manual_seed(seed))[:images]
+    order = drawn.repeat(math.ceil(length / len(drawn)))[:length]
+    return replace(dataset, x_train=dataset.x_train[order], y_train=dataset.y_train[order])
+
+
+def permute(dataset: Dataset) -> Dataset:
+    """The same dataset with the pixels of every image in one random order, the same for all.
+
+    What a fully connected network can know of an image is the same as before; which pixels are
+    neighbours is lost.
+    """
+    height, width = dataset.x_train.shape[2:]
+    order = torch.randperm(height * width, generator=torch.Generator().manual_seed(0))
+    order = order.to(dataset.x_train.device)
+    images = {
+        name: each.flatten(2)[:, :, order].view_as(each)
+        for name in TENSORS
+        if (each := getattr(dataset, name)).dim() == 4
+    }
+    return replace(dataset, **images)
 
 
 def _hash_each(images: np.ndarray, labels: np.ndarray) -> list[bytes]:

@@ -51,8 +51,7 @@ def probe(network: nn.Module, dataset: Dataset) -> tuple[dict[str, Any], dict[st
         log.warning("no receptive fields and feature maps: %s", error)
         fields = {}
     facts = {
-        "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
-        "forward_flops": forward_flops(network, dataset.x_test.shape[1:]),
+        **sizes(network, dataset),
         "receptive_field": {name: field.size for name, field in fields.items()},
         "probe": Probe(image_class=dataset.classes[int(dataset.y_test[PROBE_IMAGE])]),
     }
@@ -68,6 +67,14 @@ def probe(network: nn.Module, dataset: Dataset) -> tuple[dict[str, Any], dict[st
         "receptive_field": _array(gradient_receptive_field(network, images), np.float32),
     }
     return facts, arrays
+
+
+def sizes(network: nn.Module, dataset: Dataset) -> dict[str, int]:
+    """Trained parameters, and FLOPs of one image: known of a network that diverged too."""
+    return {
+        "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "forward_flops": forward_flops(network, dataset.x_test.shape[1:]),
+    }
 
 
 @torch.no_grad()

@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import create_feature_extractor
+from torchvision.ops import SqueezeExcitation
 
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 
-# Layers whose Function cannot be traced through: they stay whole in the graph.
-OPAQUE = (ChannelAttention, CustomConv, L2Pooling, Swish)
+# Layers that stay whole in the graph: torch.fx cannot see into our Functions, and torchvision's
+# feature extractor does not look into layers of its own package.
+OPAQUE = (ChannelAttention, CustomConv, L2Pooling, SqueezeExcitation, Swish)
 
 # Layers that move a window over the image, each with kernel_size and stride.
 WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, L2Pooling)
@@ -59,6 +61,7 @@ ENDING = (
     nn.GroupNorm,
     nn.Linear,
     ChannelAttention,
+    SqueezeExcitation,
 )
 # fmt: off
 ENDING_FUNCTIONS = {

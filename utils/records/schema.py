@@ -88,12 +88,22 @@ class Epoch(Fields):
     running_loss: Loss  # mean over the batches, while training
     batch_loss_quartiles: tuple[Number, Number, Number]
     gradient_norm: dict[str, Number]  # layer -> mean over the steps, of its weight
+    # the same of the first step alone: in epoch 1 that of the untrained network
+    gradient_norm_first: dict[str, Number] | None = None
     gradient_norm_total: Number  # of all parameters together, mean over the steps
     gradient_norm_largest: Number  # and the largest
     train_loss: Loss  # on the first 10,000 train images
     train_accuracy: Fraction
     test_loss: Loss
     test_accuracy: Fraction
+
+
+class Diverged(Fields):
+    """The first step whose loss, or the epoch whose weights, were not finite."""
+
+    epoch: Positive
+    step: Positive  # of the epoch, from 1
+    learning_rate: Rate  # of that step
 
 
 class Timings(Fields):
@@ -116,6 +126,8 @@ class Record(Fields):
     overrides: dict[str, Any] = {}
     dataset: Literal["mnist", "cifar10"]
     part: Part = "train"
+    images: Positive | None = None  # the run was trained on so many, repeated; None: on all
+    permuted: bool = False  # the pixels of every image were in one fixed random order
     recipe: Recipe
     seed: Count
     precision: Precision
@@ -125,7 +137,9 @@ class Record(Fields):
     forward_flops: Count | None = None  # of one image; a multiply-add is 2
     receptive_field: dict[str, Positive] | None = None  # layer -> pixels along one side
     probe: Probe | None = None
+    shifted_test_accuracy: tuple[Fraction, ...] | None = None  # images moved by 0, 1, … pixels
     final: Final
+    diverged: Diverged | None = None  # then training stopped, and nothing final is known
     epochs: tuple[Epoch, ...] = ()
     environment: Environment
     continued_in: tuple[Environment, ...] = ()  # where an interrupted run went on
@@ -134,6 +148,8 @@ class Record(Fields):
     @model_validator(mode="after")
     def _is_whole(self) -> "Record":
         """What a table or figure divides by or counts on is there, and fits together."""
+        if self.diverged:
+            return self
         name = "test_accuracy" if self.part == "train" else "validation_accuracy"
         if getattr(self.final, name) is None:
             raise ValueError(f"final.{name}: missing in a run on {self.part}")

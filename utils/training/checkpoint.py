@@ -133,9 +133,13 @@ def misfit(path: Path) -> UserError:
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds python, numpy and torch on all devices, and has cuDNN choose repeatable kernels."""
+    """Seeds python, numpy and torch on all devices, and has cuDNN choose repeatable kernels.
+
+    Its float32 is that of the processor: not TF32, whose products have ten significant bits.
+    """
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -28,7 +28,7 @@ from utils.data.dataset import Dataset
 from utils.experiment import Compute, Recipe, Run
 from utils.machine import autocast, environment, product_type
 from utils.records.runs import identity
-from utils.records.schema import Data, Epoch, Final, Timings
+from utils.records.schema import Data, Diverged, Epoch, Final, Timings
 from utils.training.checkpoint import (
     TrainingState,
     load_checkpoint,
@@ -41,12 +41,19 @@ from utils.training.progress import Event, Tell
 TRAIN_PART = 10_000  # train images on which the train accuracy is taken after each epoch
 
 
+CHECKED_EVERY = 50  # steps: reading one loss makes the processor wait for the device
+
+
+class DivergedError(ArithmeticError):
+    """A loss or a weight that is not finite; ``args[0]`` is the record of where."""
+
+
 @dataclass(frozen=True, eq=False)  # == on tensors is no single truth
 class Outcome:
     """What came of a training."""
 
     network: nn.Module
-    predictions: Tensor  # the class of every test image, [test images]
+    predictions: Tensor  # the class of every test image, [test images]; empty where it diverged
     record: dict[str, Any]  # the fields of utils.records.schema.Record that training knows
 
 
@@ -66,7 +73,10 @@ def train(run: Run, dataset: Dataset, checkpoint: Path, tell: Tell) -> Outcome:
     for epoch in range(len(state.history) + 1, run.recipe.epochs + 1):
         start = time.perf_counter()
         entry = {"epoch": epoch}
-        entry |= train_epoch(state, run, dataset, views, tell)
+        try:
+            entry |= train_epoch(state, run, dataset, views, tell)
+        except DivergedError as error:
+            return outcome(run, state, dataset, error.args[0])
         entry |= evaluate_epoch(state.network, dataset)
         state.history.append(Epoch(**entry))
         state.seconds.append(time.perf_counter() - start)
@@ -81,13 +91,14 @@ def train_epoch(
     """One pass over the train split in random order.
 
     Losses and gradient norms stay on the device until the end: reading one number there would
-    make the processor wait for the whole queue, in every step.
+    make the processor wait for the whole queue, in every step. Raises: DivergedError at most
+    ``CHECKED_EVERY`` steps after the first loss that is not finite.
     """
     network, recipe = state.network.train(), run.recipe
     step = Event(run, 1 / (recipe.epochs * steps_per_epoch(len(views), recipe)))
-    losses, norms = [], []
+    losses, norms, rates = [], [], []
     for images, labels in training_batches(dataset, views, recipe, state.generator):
-        learning_rate = state.schedules[0].get_last_lr()[0]
+        rates.append(state.schedules[0].get_last_lr()[0])
         loss = train_step(
             network, images, labels, state.optimizers, run.compute, recipe.label_smoothing
         )
@@ -95,11 +106,28 @@ def train_epoch(
             schedule.step()
         losses.append(loss)
         norms.append(gradient_norms(network))
+        if len(losses) % CHECKED_EVERY == 0:
+            check_finite(losses, rates, state)
         tell(step)
+    check_finite(losses, rates, state)
     return {
         **summarise_epoch(torch.stack(losses), torch.stack(norms), network),
-        "learning_rate": learning_rate,  # of the last step; Muon's goes up and down with it
+        "learning_rate": rates[-1],  # of the last step; Muon's goes up and down with it
     }
+
+
+def check_finite(losses: Sequence[Tensor], rates: Sequence[float], state: TrainingState) -> None:
+    """All losses of the epoch so far, and the weights, must be finite.
+
+    Raises: DivergedError with the first step whose loss is not, or the last for the weights.
+    """
+    finite = torch.stack(list(losses)).isfinite()
+    weights = torch.stack([p.isfinite().all() for p in state.network.parameters()])
+    if finite.all() and weights.all():
+        return
+    step = int(finite.int().argmin()) if not finite.all() else len(losses) - 1
+    where = {"epoch": len(state.history) + 1, "step": step + 1, "learning_rate": rates[step]}
+    raise DivergedError(Diverged(**where))
 
 
 def train_step(
@@ -182,12 +210,16 @@ def summarise_epoch(losses: Tensor, norms: Tensor, network: nn.Module) -> dict[s
     losses, norms = losses.cpu().double(), norms.cpu().double()  # MPS has no float64
     quartiles = torch.quantile(losses, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
     totals = torch.linalg.vector_norm(norms, dim=1)  # of all parameters together, [steps]
-    names = (name for name, _ in network.named_parameters())
-    means = dict(zip(names, norms.mean(0).tolist(), strict=True))
+    names = [name for name, _ in network.named_parameters()]
+    means, first = (
+        {layer: values[names.index(f"{layer}.weight")] for layer in weight_layers(network)}
+        for values in (norms.mean(0).tolist(), norms[0].tolist())
+    )
     return {
         "running_loss": losses.mean().item(),
         "batch_loss_quartiles": tuple(quartiles.tolist()),
-        "gradient_norm": {layer: means[f"{layer}.weight"] for layer in weight_layers(network)},
+        "gradient_norm": means,
+        "gradient_norm_first": first,
         "gradient_norm_total": totals.mean().item(),
         "gradient_norm_largest": totals.max().item(),
     }
@@ -230,22 +262,11 @@ def evaluate_epoch(network: nn.Module, dataset: Dataset) -> dict[str, float]:
     }
 
 
-def outcome(run: Run, state: TrainingState, data: Dataset) -> Outcome:
-    """Evaluates the network on whole splits."""
-    network, classes = state.network, len(data.classes)
-    train_loss, train_accuracy, _ = evaluate(network, data.x_train, data.y_train, data)
-    test_loss, test_accuracy, predictions = evaluate(network, data.x_test, data.y_test, data)
-    confusion = (data.y_test * classes + predictions).bincount(minlength=classes**2)
-    final = {
-        "train_loss": train_loss,
-        "train_accuracy": train_accuracy,
-        "test_loss": test_loss,
-        "test_accuracy": test_accuracy,
-        "confusion_matrix": tuple(map(tuple, confusion.view(classes, classes).tolist())),
-    }
-    if len(data.x_validation):
-        loss, accuracy, _ = evaluate(network, data.x_validation, data.y_validation, data)
-        final |= {"validation_loss": loss, "validation_accuracy": accuracy}
+def outcome(
+    run: Run, state: TrainingState, data: Dataset, diverged: Diverged | None = None
+) -> Outcome:
+    """Evaluates the network on whole splits, unless it ``diverged``."""
+    final, predictions = ({}, data.y_test[:0]) if diverged else evaluate_splits(state.network, data)
     record = {
         **identity(run),
         "data": Data(
@@ -259,9 +280,29 @@ def outcome(run: Run, state: TrainingState, data: Dataset) -> Outcome:
         ),
         "recipe": run.recipe,
         "final": Final(**final),
+        "diverged": diverged,
         "epochs": tuple(state.history),
         "environment": state.environments[0],
         "continued_in": tuple(state.environments[1:]),  # where it was interrupted and resumed
         "timings": Timings(epoch_seconds=tuple(state.seconds)),
     }
-    return Outcome(network, predictions, record)
+    return Outcome(state.network, predictions, record)
+
+
+def evaluate_splits(network: nn.Module, data: Dataset) -> tuple[dict[str, Any], Tensor]:
+    """The fields of ``Final``, and the class that is predicted for every test image."""
+    classes = len(data.classes)
+    train_loss, train_accuracy, _ = evaluate(network, data.x_train, data.y_train, data)
+    test_loss, test_accuracy, predictions = evaluate(network, data.x_test, data.y_test, data)
+    confusion = (data.y_test * classes + predictions).bincount(minlength=classes**2)
+    final = {
+        "train_loss": train_loss,
+        "train_accuracy": train_accuracy,
+        "test_loss": test_loss,
+        "test_accuracy": test_accuracy,
+        "confusion_matrix": tuple(map(tuple, confusion.view(classes, classes).tolist())),
+    }
+    if len(data.x_validation):
+        loss, accuracy, _ = evaluate(network, data.x_validation, data.y_validation, data)
+        final |= {"validation_loss": loss, "validation_accuracy": accuracy}
+    return final, predictions

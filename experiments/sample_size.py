@@ -1,0 +1,48 @@
+"""How many images does a network need: is a convolutional one better because it needs fewer?
+
+Each run trains on a part drawn with its seed and repeated to the full length: an epoch has as many
+steps as ever, so that less data is not less training.
+"""
+
+from utils.experiment import Experiment, Row
+from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS, MNIST_RECIPE
+
+HELD = ("optimiser and schedule", "number of steps", "augmentation")
+
+
+def rows(*networks: str) -> tuple[Row, ...]:
+    """Each network on 1,000, on 10,000 and on all images."""
+    return tuple(
+        Row(f"{network}, {images:,} images", network, images=images) if images else Row(network)
+        for network in networks
+        for images in (1_000, 10_000, None)
+    )
+
+
+SAMPLE_SIZE_MNIST = Experiment(
+    name="sample_size_mnist",
+    question="How far do 1,000 and 10,000 of the 60,000 digits get each network?",
+    dataset="mnist",
+    rows=rows("FCNet", "SimpleCNN"),
+    recipe=MNIST_RECIPE,
+    seeds=CONTROL_SEEDS,
+    timed=False,
+    varied=("network", "number of different train images"),
+    held=HELD,
+    not_tuned=("recipe per number of images",),
+    in_overview=False,
+)
+
+SAMPLE_SIZE_CIFAR = Experiment(
+    name="sample_size_cifar",
+    question="How far do 1,000 and 10,000 of the 50,000 photographs get each network?",
+    dataset="cifar10",
+    rows=rows("DeepFCNet", "CNN3x3"),
+    recipe=CIFAR10_RECIPE,
+    seeds=CONTROL_SEEDS,
+    timed=False,
+    varied=("network", "number of different train images"),
+    held=HELD,
+    not_tuned=("recipe per number of images",),
+    in_overview=False,
+)
