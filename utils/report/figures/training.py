@@ -20,6 +20,7 @@ from utils.report.figures.plotting import (
     plot_models_by_epoch,
     plot_recall,
 )
+from utils.report.provenance import seed_ranges
 
 PANELS = {  # key of an epoch -> what the axis says, factor
     "loss": ("cross-entropy", 1),
@@ -30,7 +31,7 @@ PANELS = {  # key of an epoch -> what the axis says, factor
 def band(evidence: Evidence) -> str:
     """The part of a caption that says what a line and its band are."""
     if evidence.seeds[1:]:
-        seeds = ", ".join(map(str, evidence.seeds))
+        seeds = seed_ranges(evidence.seeds)
         return f"lines: means over seeds {seeds}; bands: ± one sample standard deviation"
     return f"one seed ({evidence.seeds[0]})"
 
