@@ -41,8 +41,7 @@ def test_a_seed_names_all_machines_that_it_was_trained_on() -> None:
 def test_two_precisions_stand_with_their_seeds() -> None:
     runs = {"A": [on_cpu(0), *on_gpu(1), on_cpu(9, "float32")], "B": [on_cpu(0), *on_gpu(1)]}
     assert provenance(runs) == (
-        "3 seeds: 0 on an AMD EPYC in bfloat16, 1 on an NVIDIA H100 in bfloat16, 9 on an AMD EPYC "
-        "in float32"
+        "3 seeds: 0 on an AMD EPYC, 1 on an NVIDIA H100, 9 on an AMD EPYC in float32; else bfloat16"
     )
 
 

@@ -1,6 +1,7 @@
 """Provenance: which seeds stand behind a table, and where and how precisely they were trained."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 
 from utils.records.environment import machine
@@ -10,7 +11,7 @@ from utils.report.wording import listed
 Runs = Mapping[str, Sequence[Record]]  # label -> its records
 
 
-def seed_ranges(seeds: Sequence[int]) -> str:
+def seed_ranges(seeds: Collection[int]) -> str:
     """[0, 1, 2, 3, 7, 9, 10] -> "0–3, 7, 9, 10"."""
     ordered = sorted(set(seeds))
     groups = [
@@ -27,22 +28,21 @@ def provenance(runs: Runs) -> str:
     """As in "9 seeds: 0 on an AMD EPYC, 1–8 on an NVIDIA H100; bfloat16"."""
     records = [record for each in runs.values() for record in each]
     seeds = sorted({record.seed for record in records})
-    precisions = sorted({record.precision for record in records})
+    common, *others = (name for name, _ in Counter(r.precision for r in records).most_common())
     places: dict[str, list[int]] = {}
     for seed in seeds:
         of_seed = [record for record in records if record.seed == seed]
-        places.setdefault(_place(of_seed, precisions[1:] != []), []).append(seed)
+        places.setdefault(_place(of_seed, common), []).append(seed)
     listing = ", ".join(f"{seed_ranges(each)} on {place}" for place, each in places.items())
     count = f"{len(seeds)} seeds:" if seeds[1:] else "seed"
-    shared = "" if precisions[1:] else f"; {precisions[0]}"
-    return f"{count} {listing}{shared}"
+    return f"{count} {listing}; {'else ' if others else ''}{common}"
 
 
-def _place(records: Sequence[Record], with_precision: bool) -> str:
-    """The machines of one seed, as in "an AMD EPYC in float32"."""
+def _place(records: Sequence[Record], common: str) -> str:
+    """The machines of one seed, with a precision that is not the common one."""
     names = {
         f"{'an' if name.startswith(('A', 'I', 'NVIDIA')) else 'a'} {name}"
-        f"{f' in {record.precision}' if with_precision else ''}"
+        f"{'' if record.precision == common else f' in {record.precision}'}"
         for record in records
         for name in map(machine, (record.environment, *record.continued_in))
     }
