@@ -2,7 +2,7 @@ PYTHON ?= python3
 # CPU=1 takes the CPU-only build of torch; a plain install on Linux brings several GB of CUDA
 CPU ?=
 DATA_DIR ?= data
-# bfloat16 where the processor is faster with it; empty: that of the records at hand, else float32
+# bfloat16 where the processor is faster with it; empty: float32
 PRECISION ?=
 # networks that are trained at once, each with its share of the cores
 JOBS ?= 1

@@ -1,29 +1,34 @@
-"""Does bfloat16 change what the study finds? The same runs in both precisions, over seeds.
+"""Does the machine matter, does the precision? The same runs twice, over networks and seeds.
 
-    declared rows, one per network and precision --train--> records --> differences
+    declared rows, one per network and precision --train--> records --+--> differences
+    the study's records of the same networks and seeds              --+
 
 Networks that train in minutes have three seeds, two dear ones a single seed. In bfloat16 a training
 step computes its convolutions and matrix products, forward and backward (autocast), and Muon's;
 parameters, loss and evaluation are float32 in either case.
 """
 
+import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, stdev, variance
 
-from experiments import cnn_vs_fc, depth, kernel_size
+from scipy import stats
+
+from experiments import STUDY, cnn_vs_fc, depth, kernel_size
 from utils.cli import Options
-from utils.experiment import Compute, Experiment, Precision, declared_runs
-from utils.records.environment import machine_name
-from utils.records.runs import find_record, find_records
+from utils.experiment import Experiment, Precision
+from utils.records.environment import machine
+from utils.records.runs import find_records, identity
 from utils.records.schema import Record
-from utils.report.markdown import Column, markdown_table, percent_cell
+from utils.report.markdown import Column, markdown_table
 from utils.report.wording import listed
 from utils.runner import main
 
-TITLE = "Does bfloat16 change what the study finds?"
+TITLE = "Does the machine matter, does the precision?"
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 SEEDS = (0, 1, 2)
 DEAR = ("CNNWithResidual", "DeepCNN")  # one with batch-norm and one without: a single seed
@@ -59,108 +64,141 @@ EXPERIMENTS = (
 )
 
 
+Pair = tuple[Record, Record]  # one run, trained twice
+
+
 @dataclass(frozen=True)
-class Pair:
-    """One network with the same seeds in both precisions."""
+class Comparison:
+    """What differs between the two records of each pair, and those pairs."""
 
-    network: str
-    records: Mapping[Precision, Sequence[Record]]  # by seed
-
-    def accuracies(self, precision: Precision) -> list[float]:
-        """Test accuracies in one precision, by seed."""
-        return [record.final.test_accuracy for record in self.records[precision]]
+    title: str
+    pairs: Sequence[Pair]
 
     @property
     def differences(self) -> list[float]:
-        """bfloat16 less float32, each seed with itself."""
-        wide, narrow = (self.accuracies(precision) for precision in PRECISIONS)
-        return [b - a for a, b in zip(wide, narrow, strict=True)]
+        """Test accuracy of the second less that of the first, in points."""
+        return [
+            100 * (second.final.test_accuracy - first.final.test_accuracy)
+            for first, second in self.pairs
+        ]
 
     @property
-    def seed_deviation(self) -> float | None:
-        """The standard deviation over the seeds, pooled over both precisions."""
-        if len(self.differences) < 2:
+    def interval(self) -> tuple[float, float] | None:
+        """Of the mean difference, at 95 %: Student's t over the pairs."""
+        if len(self.pairs) < 2:
             return None
-        return mean(stdev(self.accuracies(precision)) ** 2 for precision in PRECISIONS) ** 0.5
+        return tuple(stats.ttest_1samp(self.differences, 0).confidence_interval(0.95))
 
 
-def read_pairs(results: Path) -> list[Pair]:
-    """The networks all of whose runs are on record below ``results`` or in the study."""
-    pairs = []
-    for experiment in EXPERIMENTS:
-        own = results / "benchmarks"
-        device = next((each.record.device for each in find_records(experiment, own)), "cpu")
-        runs = declared_runs(experiment, compute=Compute(device))
-        found = {key: find_record(run, own, results) for key, run in runs.items()}
-        for network in dict.fromkeys(row.network for row in experiment.rows):
-            labels = {precision: f"{network}, {precision}" for precision in PRECISIONS}
-            records = {
-                precision: [record for (name, _), record in found.items() if name == label]
-                for precision, label in labels.items()
-            }
-            if all(record for each in records.values() for record in each):
-                pairs.append(Pair(network, records))
-    return pairs
+def is_other_device(first: Record, second: Record) -> bool:
+    """The CPU and then a GPU, in one precision."""
+    return (first.device, second.device) == ("cpu", "cuda") and first.precision == second.precision
 
 
-def accuracy_column(precision: Precision) -> Column:
-    """Mean and deviation over the seeds."""
+def is_other_precision(first: Record, second: Record) -> bool:
+    """float32 and then bfloat16, both on the CPU."""
+    return (first.precision, second.precision) == PRECISIONS and first.device == second.device
 
-    def text(pair: Pair) -> str:
-        values = pair.accuracies(precision)
-        return percent_cell(mean(values), stdev(values) if len(values) > 1 else None)
 
-    return f"{precision}, %", text
+def is_other_precision_alone(first: Record, second: Record) -> bool:
+    """The same on the same processor."""
+    is_one = machine(first.environment) == machine(second.environment)
+    return is_one and is_other_precision(first, second)
+
+
+QUESTIONS: dict[str, Callable[[Record, Record], bool]] = {
+    "GPU less CPU, in one precision": is_other_device,
+    "bfloat16 less float32, on one processor": is_other_precision_alone,
+    "bfloat16 less float32, on one processor or two": is_other_precision,
+}
+
+
+def kind(record: Record) -> str:
+    """What is trained, whatever the seed, the device and the precision."""
+    return json.dumps({**identity(record), "seed": None, "precision": None, "device": None})
+
+
+def read_records(results: Path) -> list[Record]:
+    """The study's records below ``results`` and those of this module."""
+    found = [each for every in STUDY for each in find_records(every, results)]
+    found += [each for every in EXPERIMENTS for each in find_records(every, results / "benchmarks")]
+    return list({each.path: each.record for each in found}.values())
+
+
+def comparisons(records: Sequence[Record]) -> list[Comparison]:
+    """Each of ``QUESTIONS`` that has a pair among them."""
+    runs: dict[tuple[str, int], list[Record]] = {}
+    for each in records:
+        runs.setdefault((kind(each), each.seed), []).append(each)
+    pairs = [pair for same in runs.values() for pair in permutations(same, 2)]
+    asked = [
+        Comparison(title, [pair for pair in pairs if is_asked(*pair)])
+        for title, is_asked in QUESTIONS.items()
+    ]
+    return [each for each in asked if each.pairs]
+
+
+def seed_difference(records: Sequence[Record]) -> float | None:
+    """Standard deviation of the difference between two seeds of one network, in points.
+
+    Pooled over those that were trained alike. None where none has two seeds.
+    """
+    alike: dict[tuple[str, ...], list[float]] = {}
+    for each in records:
+        how = kind(each), each.precision, machine(each.environment)
+        alike.setdefault(how, []).append(100 * each.final.test_accuracy)
+    several = [values for values in alike.values() if values[1:]]
+    squares = sum(variance(values) * (len(values) - 1) for values in several)
+    freedom = sum(len(values) - 1 for values in several)
+    return (2 * squares / freedom) ** 0.5 if freedom else None
 
 
 COLUMNS: list[Column] = [
-    ("Model", lambda pair: pair.network),
-    ("Seeds", lambda pair: str(len(pair.differences))),
-    *map(accuracy_column, PRECISIONS),
-    ("Difference, points", lambda pair: f"{100 * mean(pair.differences):+.2f}"),
-    ("Deviation over seeds", lambda pair: percent_cell(pair.seed_deviation)),
+    ("Compared", lambda each: each.title),
+    ("Pairs", lambda each: str(len(each.pairs))),
+    ("Mean difference, points", lambda each: f"{mean(each.differences):+.2f}"),
+    (
+        "95 % interval",
+        lambda each: "{:+.2f} to {:+.2f}".format(*each.interval) if each.interval else "",
+    ),
+    (
+        "Standard deviation",
+        lambda each: f"{stdev(each.differences):.2f}" if each.interval else "",
+    ),
 ]
 
 
-def verdict(pairs: Sequence[Pair]) -> str:
-    """The mean difference in a sentence."""
-    every = [difference for pair in pairs for difference in pair.differences]
-    error = stdev(every) / len(every) ** 0.5 if every[1:] else None
-    standard_error = f" with a standard error of {100 * error:.2f}" if error else ""
-    return (
-        f"bfloat16 less float32, test accuracy: {100 * mean(every):+.2f} points in the mean of "
-        f"{len(every)} pairs{standard_error}."
-    )
-
-
 def markdown(results: Path) -> str:
-    """The table, what it says, and how to read it; empty where no network is trained in both."""
-    pairs = read_pairs(results)
-    if not pairs:
+    """The table and how to read it; empty where no run was trained twice."""
+    records = read_records(results)
+    found = comparisons(records)
+    if not found:
         return ""
-    records = [record for pair in pairs for each in pair.records.values() for record in each]
-    machines = dict.fromkeys(machine_name(record.environment) for record in records)
-    missing = len({row.network for each in EXPERIMENTS for row in each.rows}) - len(pairs)
+    paired = [record for each in found for pair in each.pairs for record in pair]
+    networks = {kind(each) for each in paired}
+    machines = dict.fromkeys(machine(each.environment) for each in paired)
     caption = (
-        "Test accuracy after the last epoch, mean ± standard deviation over seeds; difference: "
-        "bfloat16 less float32, each seed with itself, the mean; deviation over seeds: pooled over "
-        "both precisions. What the study has on record is taken from there. Trained on "
-        f"{listed(list(machines))}."
+        f"Test accuracy after the last epoch of {len(networks)} networks, each pair with one seed "
+        f"and recipe, trained on {listed(list(machines))}; interval of the mean: Student's t over "
+        "the pairs."
     )
-    if missing:
-        caption += f" Not trained yet: {missing} networks."
-    return "\n\n".join([markdown_table(pairs, COLUMNS), verdict(pairs), caption])
+    if seeds := seed_difference([each for each in records if kind(each) in networks]):
+        caption += (
+            " To compare a single pair with: the difference between two seeds of one network, "
+            f"trained alike, has a standard deviation of {seeds:.2f}."
+        )
+    return f"{markdown_table(found, COLUMNS)}\n\n{caption}"
 
 
 def readme(results: Path, plots: Path) -> dict[str, str]:
     """The README's block; nothing is drawn in ``plots``."""
-    pairs = read_pairs(results)
-    return {"precision": verdict(pairs)} if pairs else {}
+    text = markdown(results)
+    return {"precision": text} if text else {}
 
 
 def show(options: Options) -> None:
     """Prints the table; ``benchmarks.bench --render`` puts it into docs/benchmarks.md."""
-    print(markdown(options.also) or "no network is trained in both precisions yet")
+    print(markdown(options.also) or "no run is on record from two machines or in two precisions")
 
 
 if __name__ == "__main__":

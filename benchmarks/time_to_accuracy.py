@@ -36,9 +36,9 @@ from utils.errors import SomeFailed, UserError, exit_code
 from utils.experiment import Experiment, Row, Run, declared_runs
 from utils.machine import environment
 from utils.measuring.timing import Effort, Staged, in_turn
-from utils.plan import recipe_of, settle_compute
+from utils.plan import compute_of, recipe_of
 from utils.records.files import read_json, write_atomically, write_json
-from utils.records.runs import differences, find_record
+from utils.records.runs import differences, find_record, find_records
 from utils.records.schema import SCHEMA
 from utils.report.markdown import picture_markdown
 from utils.report.rows import reported_results
@@ -97,7 +97,7 @@ def selected(options: Options, epochs: int) -> list[tuple[Experiment, Row, Run]]
     names = [experiment.name for experiment in options.experiments]
     found = []
     for experiment in of_length(epochs):
-        compute = settle_compute(options)
+        compute = compute_of(options)
         recipe = recipe_of(experiment, options)
         runs = declared_runs(experiment, options.labels, None, recipe, compute)
         rows = {row.label: row for row in experiment.rows}
@@ -108,8 +108,11 @@ def selected(options: Options, epochs: int) -> list[tuple[Experiment, Row, Run]]
 
 def run_command(options: Options) -> None:
     """Trains and times what is missing, then shows the table."""
-    compute = settle_compute(replace(options, experiments=every_schedule()))
-    options = replace(options, device=torch.device(compute.device), precision=compute.precision)
+    if not options.precision:  # that of what is on record: an epoch's seconds depend on it
+        found = [
+            each for every in every_schedule() for each in find_records(every, options.results)
+        ]
+        options = replace(options, precision=found[0].record.precision if found else None)
     most = 2 if options.quick else MOST_EPOCHS
     failed: list[str] = []
     for epochs in range(1, most + 1) if options.train else ():
@@ -118,7 +121,7 @@ def run_command(options: Options) -> None:
         except SomeFailed as error:
             failed.append(str(error))
     if options.train or options.measure:
-        load = DatasetLoader(options, torch.device(compute.device))
+        load = DatasetLoader(options, torch.device(compute_of(options).device))
         for experiment, row, run in selected(options, most):
             dataset = hold_out(load(run.dataset))
             train_usual(
@@ -169,7 +172,7 @@ def facts(run: Run, dataset: Dataset) -> dict[str, Any]:
             "crop_padding": run.recipe.crop_padding,
             "flip": run.recipe.flip,
         },
-        "device": run.compute.device.split(":")[0],
+        "device": run.compute.kind,
         "fingerprint": dataset.fingerprint,
         "train_images": len(dataset.x_train),
     }

@@ -33,8 +33,8 @@ class Options:
     epochs: int | None  # None: the declared ones
     data_dir: Path
     out_dir: Path
-    device: torch.device | None  # None: that of the records at hand, else automatic
-    precision: Precision | None  # None: that of the records at hand, else float32
+    device: torch.device | None  # None: automatic
+    precision: Precision | None  # None: float32
     quick: bool
     fresh: bool
     measure: bool
@@ -105,8 +105,8 @@ def flags(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
             "--experiments": several(f"only these, of: {', '.join(names)} (default: all)"),
             "--models": several("only these rows, by their names in the tables (default: all)"),
             "--seeds": several(
-                "train each model once with each of these seeds; others than the declared ones "
-                "need an --out-dir of their own (default: the declared ones)",
+                "train each model once with each of these seeds that it has no record of; any "
+                "seed joins the tables (default: the declared ones)",
                 int,
             ),
             "--epochs": number(
@@ -150,13 +150,13 @@ PLACE: dict[str, dict[str, Any]] = {
         REPOSITORY,
     ),
     "--device": {
-        "help": "auto, cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU "
-        "(default: that of the records at hand, else auto)"
+        "help": "auto, cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU; "
+        "records from another one count all the same (default: auto)"
     },
     "--precision": {
         "choices": ("float32", "bfloat16"),
         "help": "bfloat16 trains under autocast, faster on many processors and slower on others; "
-        "one for all rows of a table (default: that of the records at hand, else float32)",
+        "records in the other one count all the same (default: float32)",
     },
     "--threads": number(
         f"CPU threads of each run (default: torch's own choice, here {torch.get_num_threads()}, "
@@ -222,7 +222,6 @@ def parse(
     )
     check_fixed(options)
     check_epochs(options)
-    check_study_seeds(options)
     check_writable(options.results)
     check_writable(options.plots)
     return options
@@ -291,23 +290,6 @@ def check_epochs(options: Options) -> None:
         raise UserError(
             f"--epochs {epochs}: differs from the declared recipe of {', '.join(differing)}, and "
             "such runs never enter the reported study; give an --out-dir of their own"
-        )
-
-
-def check_study_seeds(options: Options) -> None:
-    """Seeds that were not declared never enter the reported study."""
-    declared = {
-        seed
-        for each in options.experiments
-        for seeds in (each.seeds, *(row.seeds or () for row in each.rows))
-        for seed in seeds
-    }
-    names = [each.name for each in options.experiments]
-    others = [str(seed) for seed in options.seeds or () if seed not in declared]
-    if options.is_study and others:
-        raise UserError(
-            f"--seeds {' '.join(others)}: not declared in {', '.join(names)}, and such "
-            "runs never enter the reported study; give an --out-dir of their own"
         )
 
 

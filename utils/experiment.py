@@ -42,6 +42,11 @@ class Compute:
     precision: Precision = "float32"  # bfloat16 is autocast: the parameters stay float32
     threads: int = 1  # of torch's, on the processor
 
+    @property
+    def kind(self) -> str:
+        """The device without its number: cpu, cuda or mps."""
+        return self.device.split(":")[0]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -82,7 +87,7 @@ class Row:
     part: Part = "train"  # of the train split that is trained on
     images: int | None = None  # train on so many, drawn with the seed and repeated; None: on all
     permuted: bool = False  # the pixels of every image in one fixed random order
-    precision: Precision | None = None  # None: that of the command
+    precision: Precision | None = None  # None: any; what is trained now has the command's
     seeds: tuple[int, ...] | None = None  # None: the experiment's
 
     @property

@@ -132,7 +132,7 @@ def bfloat16_speed(device: torch.device, rounds: int = 7) -> float:
 
 def autocast(compute: Compute) -> contextlib.AbstractContextManager:
     """The context in which a training step's forward pass runs."""
-    kind, enabled = compute.device.split(":")[0], compute.precision == "bfloat16"
+    kind, enabled = compute.kind, compute.precision == "bfloat16"
     return torch.autocast(kind, torch.bfloat16, enabled=enabled)
 
 

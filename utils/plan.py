@@ -1,27 +1,23 @@
 """What a command still has to do: which runs have no record, and whether they fit those that do.
 
-Nothing is changed here but by ``forget``, which is called once everything else is in order.
+A run is done once it has a record, whatever machine and precision that is from. Nothing is changed
+here but by ``forget``, which is called once everything else is in order.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from utils.cli import Options
-from utils.errors import UserError
 from utils.experiment import Compute, Experiment, Recipe, Run, declared_runs
-from utils.machine import automatic_device, check_device
+from utils.machine import automatic_device
 from utils.recipes import quick
-from utils.records.runs import (
-    SUFFIXES,
-    check_together,
-    differences,
-    find_record,
-    find_records,
-    identity,
-    run_path,
-    shared,
-)
+from utils.records.environment import machine
+from utils.records.runs import SUFFIXES, check_together, find_record, find_records, run_path
+from utils.records.schema import Record
+
+log = logging.getLogger(__name__)
 
 REMEDY = (
     "all rows of a table share these: use the same flags, --fresh for all models of the "
@@ -29,19 +25,11 @@ REMEDY = (
 )
 
 
-def settle_compute(options: Options) -> Compute:
-    """Device and precision as asked for, else those of the records at hand, else the defaults."""
-    found = [
-        each
-        for experiment in options.experiments
-        if not options.fresh
-        for each in find_records(experiment, options.results)
-    ]
-    device = check_device(found[0].record.device) if found else automatic_device()
-    free = [each.record.precision for each in found if not each.row.precision]
+def compute_of(options: Options) -> Compute:
+    """Device and precision as asked for, else the defaults."""
     return Compute(
-        device=str(options.device or device),
-        precision=options.precision or (free[0] if free else "float32"),
+        device=str(options.device or automatic_device()),
+        precision=options.precision or "float32",
         threads=options.threads,
     )
 
@@ -68,41 +56,36 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
     """The runs without a record, or all of them with ``--fresh``; none with ``--measure``.
 
     A run that stands in several tables comes once.
-    Raises: UserError where a record that stays is of another recipe, precision or device: the
-    rows of one table share them.
+    Raises: UserError where a record that stays is of another recipe or of other images: the rows
+    of one table share them.
     """
     missing: dict[Path, Run] = {}
+    at_hand: dict[str, Record] = {}
     for experiment in options.experiments:
         runs = selected_runs(experiment, options, compute)
         replaced = {run_path(options.results, run) for run in runs.values() if options.fresh}
-        check_records(experiment, runs, replaced, options, compute)
+        found = find_records(experiment, options.results)
+        staying = [each for each in found if each.path not in replaced]
+        check_together(staying, REMEDY, recipe_of(experiment, options))
         for run in runs.values():
             path = run_path(options.results, run)
-            if path in replaced or find_record(run, options.results, options.also) is None:
+            record = find_record(run, options.results, options.also)
+            if path in replaced or record is None:
                 missing[path] = run
+            elif (record.precision, record.device) != (run.compute.precision, run.compute.kind):
+                at_hand[run.title] = record
+    if at_hand and (options.device or options.precision or options.seeds):
+        log.info(counting(at_hand))
     return list(missing.values()) if options.train else []
 
 
-def check_records(
-    experiment: Experiment,
-    runs: Mapping[tuple[str, int], Run],
-    replaced: set[Path],
-    options: Options,
-    compute: Compute,
-) -> None:
-    """Every record must be what its row would give now, and share the table's conditions.
-
-    Not looked at are those that are ``replaced``.
-    """
-    recipe = recipe_of(experiment, options)
-    found = [
-        each for each in find_records(experiment, options.results) if each.path not in replaced
+def counting(at_hand: Mapping[str, Record]) -> str:
+    """That records from another device or precision than asked for count, and whose they are."""
+    names = [
+        f"{title} ({record.precision}, {machine(record.environment)})"
+        for title, record in at_hand.items()
     ]
-    for each in found:
-        run = each.row.run(experiment.dataset, recipe, each.record.seed, compute)
-        if text := differences(identity(each.record), identity(run)):
-            raise UserError(f"{each.path}: made with {text}; {REMEDY}")
-    check_together({each.path: shared(each.record, each.row) for each in found}, REMEDY)
+    return f"the record at hand counts, --fresh trains anew: {', '.join(names)}"
 
 
 def forget(runs: Sequence[Run], results: Path) -> None:

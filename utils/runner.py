@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import filelock
+import numpy as np
 import torch
 from torch import fx
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -39,10 +40,10 @@ from utils.measuring import layers, speed
 from utils.measuring.probes import forward_flops, probe, sizes
 from utils.measuring.receptive_field import trace
 from utils.measuring.shift import shifted_test_accuracy
-from utils.plan import forget, recipe_of, runs_to_train, settle_compute
+from utils.plan import compute_of, forget, recipe_of, runs_to_train
 from utils.records.files import read_record, write_arrays, write_record
 from utils.records.runs import run_path, speed_path
-from utils.records.schema import Diverged, Record, Speed
+from utils.records.schema import Diverged, Record
 from utils.report.overview import render_overview
 from utils.report.render import render_experiment, render_readme
 from utils.training.checkpoint import save_weights
@@ -89,7 +90,7 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     failures: Mapping[str, BaseException] = {}
     runs: Sequence[Run] = ()
     if options.train or options.measure:
-        compute = settle_compute(options)
+        compute = compute_of(options)
         load = DatasetLoader(options, torch.device(compute.device))
         runs = runs_to_train(options, compute)
         costs = {run.title: cost(run, load(run.dataset)) for run in runs}
@@ -168,13 +169,14 @@ class DatasetLoader:
             quick = self.options.quick
             data = load_quick_dataset(name) if quick else load_dataset(name, self.options.data_dir)
             if not quick and data.fingerprint != SHIPPED_FINGERPRINTS[name]:
-                log.warning(
-                    "%s: not the images that the shipped results were measured on "
-                    "(fingerprint %s…, theirs %s…)",
-                    data.description,
-                    data.fingerprint[:12],
-                    SHIPPED_FINGERPRINTS[name][:12],
+                text = (
+                    f"{data.description}: not the images that the shipped results were measured on "
+                    f"(fingerprint {data.fingerprint[:12]}…, theirs "
+                    f"{SHIPPED_FINGERPRINTS[name][:12]}…)"
                 )
+                if self.options.is_study:
+                    raise UserError(f"{text}; give an --out-dir of their own")
+                log.warning(text)
             self.loaded[name] = data.to(self.device)
         return self.loaded[name]
 
@@ -243,6 +245,8 @@ def run_one(run: Run, tell: Tell, results: Path, weights: bool, load: Load) -> N
         if not run.permuted:  # in which no image is left to move
             facts |= {"shifted_test_accuracy": shifted_test_accuracy(outcome.network, dataset)}
         arrays["test_predictions"] = outcome.predictions.byte().cpu().numpy()
+        correct = outcome.predictions == dataset.y_test
+        arrays["test_correct"] = np.packbits(correct.cpu().numpy())  # records.study.read_correct
         # before the record, which says "finished"
         write_arrays(path.with_suffix(".npz"), arrays)
         if weights:
@@ -291,23 +295,12 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> None:
             declared = declared_runs(experiment, recipe=recipe, compute=compute).values()
             runs |= {speed_path(options.results, run): run for run in declared}
             asked |= options.fresh
-    if asked or any(stale(path, run) for path, run in runs.items()):
+    if asked or not all(path.exists() for path in runs):
         log.info("measuring the speed of %d networks", len(runs))
         pairs = {str(path): (run, load(run.dataset)) for path, run in runs.items()}
         effort = speed.QUICK if options.quick else speed.FULL
         for path, record in speed.measure_speed(pairs, effort).items():
             write_record(Path(path), record)
-
-
-def stale(path: Path, run: Run) -> bool:
-    """Whether the network's speed is not on record for this precision and device."""
-    if not path.exists():
-        return True
-    kept = read_record(path, Speed)
-    return (kept.precision, kept.device) != (
-        run.compute.precision,
-        run.compute.device.split(":")[0],
-    )
 
 
 def render_study(study: Sequence[Experiment], options: Options) -> None:

@@ -11,9 +11,11 @@ import pytest
 from benchmarks import precision, recipes, time_to_accuracy
 from benchmarks.time_to_accuracy_report import read_lines, side_of
 from experiments import STUDY
+from tests.fake_records import make_record
 from utils import REPOSITORY
 from utils.experiment import declared_runs
 from utils.records.runs import find_record, find_records, identity, run_path
+from utils.records.schema import Record
 
 RESULTS = REPOSITORY / "results"
 EVERY = (*precision.EXPERIMENTS, *recipes.EXPERIMENTS, *time_to_accuracy.every_schedule())
@@ -41,20 +43,50 @@ def test_every_committed_record_belongs_to_a_declared_run() -> None:
     assert declared == set(own.rglob("runs/**/*.json"))
 
 
-def test_the_precisions_are_compared_seed_by_seed_and_share_the_studys_records() -> None:
-    pairs = {pair.network: pair for pair in precision.read_pairs(RESULTS)}
+def test_a_study_in_two_precisions_takes_the_studys_records() -> None:
     run = declared_runs(precision.EXPERIMENTS[2])["CNN3x3, bfloat16", 0]
     assert not run_path(RESULTS / "benchmarks", run).exists()
     studied = json.loads((RESULTS / "runs" / "cifar10" / "CNN3x3-seed0.json").read_text())
-    assert (
-        find_record(run, RESULTS / "benchmarks", RESULTS).final.test_accuracy
-        == (studied["final"]["test_accuracy"])
+    found = find_record(run, RESULTS / "benchmarks", RESULTS)
+    assert found.final.test_accuracy == studied["final"]["test_accuracy"]
+
+
+def test_machines_and_precisions_are_compared_run_by_run() -> None:
+    found = precision.comparisons(precision.read_records(RESULTS))
+    devices, one_processor, processors = found
+    runs = RESULTS / "benchmarks" / "runs" / "cifar10"
+    on_cpu, on_gpu = (
+        json.loads(path.read_text())["final"]["test_accuracy"]
+        for path in (
+            runs / "CNN7x7-bfloat16-seed2.json",
+            RESULTS / "runs" / "cifar10" / "CNN7x7-seed2.json",
+        )
     )
-    wide, narrow = (pairs["CNN3x3"].accuracies(name) for name in ("float32", "bfloat16"))
-    assert pairs["CNN3x3"].differences == pytest.approx(np.subtract(narrow, wide).tolist())
-    pooled = np.sqrt((np.var(wide, ddof=1) + np.var(narrow, ddof=1)) / 2)
-    assert pairs["CNN3x3"].seed_deviation == pytest.approx(pooled)
-    assert pairs["DeepCNN"].seed_deviation is None  # one seed
+    (pair,) = (
+        difference
+        for (first, _), difference in zip(devices.pairs, devices.differences, strict=True)
+        if (first.network, first.seed) == ("CNN7x7", 2)
+    )
+    assert pair == pytest.approx(100 * (on_gpu - on_cpu))
+    assert {id(first) for first, _ in one_processor.pairs} < {
+        id(first) for first, _ in processors.pairs
+    }
+    values = np.array(processors.differences)
+    half = 2.0739 * values.std(ddof=1) / np.sqrt(len(values))  # of Student's t, 22 degrees
+    assert len(values) == 23
+    assert processors.interval == pytest.approx((values.mean() - half, values.mean() + half), 1e-3)
+
+
+def test_two_seeds_are_compared_where_they_were_trained_alike() -> None:
+    def trained(*accuracies: float, **changes: object) -> list[Record]:
+        return [
+            make_record(seed=seed, test_accuracy=value, **changes)
+            for seed, value in enumerate(accuracies)
+        ]
+
+    assert precision.seed_difference([*trained(0.5), *trained(0.7, precision="float32")]) is None
+    records = [*trained(0.50, 0.52), *trained(0.70, 0.71, 0.72, precision="float32")]
+    assert precision.seed_difference(records) == pytest.approx(np.sqrt(2 * (2 + 2) / 3))
 
 
 def test_without_records_there_is_nothing_to_say(tmp_path: Path) -> None:

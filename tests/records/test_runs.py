@@ -13,11 +13,12 @@ from utils.errors import UserError
 from utils.experiment import Compute, Recipe, Row, Run
 from utils.records.files import write_record
 from utils.records.runs import (
+    Found,
     check_together,
+    find_record,
     find_records,
     identity,
     run_path,
-    shared,
     speed_path,
 )
 
@@ -148,24 +149,24 @@ def test_whatever_makes_a_run_is_in_its_identity(change: dict[str, Any]) -> None
 # --- what may share a table ---------------------------------------------------------------------
 
 
-def together(*rows_and_records: tuple[Row, dict[str, Any]]) -> Callable[[], None]:
-    conditions = {
-        Path(f"{row.label}.json"): shared(make_record(**changes), row)
+def together(
+    *rows_and_records: tuple[Row, dict[str, Any]], recipe: Recipe | None = None
+) -> Callable[[], None]:
+    found = [
+        Found(Path(f"{row.label}.json"), row, make_record(**changes))
         for row, changes in rows_and_records
-    }
-    return lambda: check_together(conditions, "do something")
+    ]
+    return lambda: check_together(found, "do something", recipe)
 
 
 @pytest.mark.parametrize(
     "changes, text",
     [
-        ({"precision": "float32"}, "precision float32 (not bfloat16)"),
-        ({"device": "cuda"}, "device cuda (not cpu)"),
-        ({"recipe": replace(RECIPE, flip=True)}, "recipe flip True (not False)"),
+        ({"recipe": replace(RECIPE, flip=True)}, "flip True (not False)"),
         ({"data": make_data(fingerprint="0" * 8)}, f"images {'0' * 8} (not {'f' * 8})"),
         (
             {"recipe": replace(RECIPE, epochs=1, learning_rate=0.1), "device": "mps"},
-            "recipe epochs 1 (not 3), learning_rate 0.1 (not 0.002), device mps (not cpu)",
+            "epochs 1 (not 3), learning_rate 0.1 (not 0.002)",
         ),
     ],
 )
@@ -176,10 +177,11 @@ def test_rows_that_differ_in_more_than_they_declare_share_no_table(
     assert error_of(check) == f"B.json: made with {text}; do something"
 
 
-def test_rows_of_other_networks_seeds_and_overrides_share_a_table() -> None:
+def test_rows_of_other_networks_seeds_machines_and_precisions_share_a_table() -> None:
     together(
         (Row("A"), {}),
         (Row("B"), {"seed": 1, "network": "CNN5x5", "overrides": {"widths": [1, 2]}}),
+        (Row("C"), {"device": "cuda", "precision": "float32"}),
     )()
 
 
@@ -187,17 +189,10 @@ def test_a_row_that_varies_a_field_of_the_recipe_may_differ_in_that_alone() -> N
     row = Row("B", recipe={"flip": True})
     together((Row("A"), {}), (row, {"recipe": replace(RECIPE, flip=True)}), (Row("C"), {}))()
     check = together((Row("A"), {}), (row, {"recipe": replace(RECIPE, flip=True, epochs=2)}))
-    assert error_of(check) == "B.json: made with recipe epochs 2 (not 3); do something"
+    assert error_of(check) == "B.json: made with epochs 2 (not 3); do something"
     others = (Row("C"), {"recipe": replace(RECIPE, flip=True)})
     check = together((Row("A"), {}), (row, {"recipe": replace(RECIPE, flip=True)}), others)
-    assert error_of(check) == "C.json: made with recipe flip True (not False); do something"
-
-
-def test_a_row_that_fixes_its_precision_may_differ_in_that_alone() -> None:
-    row = Row("B", precision="float32")
-    together((Row("A"), {}), (row, {"precision": "float32"}), (Row("C"), {}))()
-    check = together((Row("A"), {}), (row, {"precision": "float32", "device": "cuda"}))
-    assert error_of(check) == "B.json: made with device cuda (not cpu); do something"
+    assert error_of(check) == "C.json: made with flip True (not False); do something"
 
 
 def test_rows_that_vary_other_fields_are_compared_in_those_that_both_have() -> None:
@@ -206,4 +201,24 @@ def test_rows_that_vary_other_fields_are_compared_in_those_that_both_have() -> N
     third = (Row("C"), {"recipe": replace(RECIPE, epochs=2)})
     together(first, second)()
     check = together(second, first, third)  # the first row says nothing of its epochs
-    assert error_of(check) == "C.json: made with recipe epochs 2 (not 3); do something"
+    assert error_of(check) == "C.json: made with epochs 2 (not 3); do something"
+
+
+def test_a_recipe_that_all_must_have_comes_before_the_first_row() -> None:
+    together((Row("A"), {}), recipe=RECIPE)()
+    check = together((Row("A"), {}), recipe=replace(RECIPE, epochs=5))
+    assert error_of(check) == "A.json: made with epochs 3 (not 5); do something"
+
+
+@pytest.mark.parametrize(
+    "changes, counts",
+    [({}, True), ({"device": "cuda"}, True), ({"precision": "float32"}, False)],
+    ids=["the same", "another device", "another precision"],
+)
+def test_a_row_with_a_precision_of_its_own_takes_the_studys_record_in_that_precision(
+    changes: dict[str, Any], counts: bool, tmp_path: Path
+) -> None:
+    write_runs(tmp_path, make_experiment(["CNN3x3"]), [make_record(**changes)])
+    run = run_of(Row("CNN3x3", precision="bfloat16"))
+    assert (find_record(run, tmp_path / "benchmarks", also=tmp_path) is not None) == counts
+    assert find_record(run, tmp_path / "benchmarks") is None

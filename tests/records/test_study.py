@@ -8,6 +8,7 @@ import pytest
 
 from tests.fake_records import (
     NETWORKS,
+    make_data,
     make_experiment,
     make_record,
     make_speed,
@@ -16,7 +17,7 @@ from tests.fake_records import (
 )
 from tests.fakes import error_of
 from utils.experiment import Compute, Row
-from utils.records.files import write_record
+from utils.records.files import write_arrays, write_record
 from utils.records.runs import speed_path
 from utils.records.study import (
     REMEDY,
@@ -40,23 +41,35 @@ def test_rows_stand_in_the_order_of_the_experiment_with_the_style_of_their_netwo
     assert evidence.colours["ShallowCNN"] == NETWORKS["CNN3x3"].colour
 
 
-def test_records_that_differ_in_precision_share_no_table(tmp_path: Path) -> None:
-    records = [make_record("CNN3x3"), make_record("CNN5x5", precision="float32")]
-    _, path = write_runs(tmp_path, make_experiment(), records)
+def test_records_of_other_images_share_no_table(tmp_path: Path) -> None:
+    other = make_record("CNN5x5", data=make_data(fingerprint="0" * 8))
+    _, path = write_runs(tmp_path, make_experiment(), [make_record("CNN3x3"), other])
     assert error_of(lambda: gather(make_experiment(), tmp_path, NETWORKS)) == (
-        f"{path}: made with precision float32 (not bfloat16); {REMEDY}"
+        f"{path}: made with images {'0' * 8} (not {'f' * 8}); {REMEDY}"
     )
 
 
-def test_a_speed_of_another_precision_stands_beside_no_training(tmp_path: Path) -> None:
+def test_speeds_of_two_precisions_share_no_table(tmp_path: Path) -> None:
     experiment = make_experiment()
     write_runs(tmp_path, experiment, [make_record("CNN3x3"), make_record("CNN5x5")], timed=True)
     run = experiment.rows[1].run("cifar10", experiment.recipe, 0, Compute())
     write_record(speed_path(tmp_path, run), make_speed(precision="float32"))
     assert error_of(lambda: gather(experiment, tmp_path, NETWORKS)) == (
-        f"{tmp_path / 'kernel_size'}: the speed of CNN5x5 was measured in float32 on cpu, its "
-        "training is in bfloat16 on cpu; run the script again with --measure"
+        f"{tmp_path / 'kernel_size'}: the speed of CNN5x5 was measured in float32 on A Processor "
+        "(2 threads), that of CNN3x3 in bfloat16 on A Processor (2 threads); run the script again "
+        "with --measure"
     )
+
+
+def test_arrays_are_those_of_the_first_seed_that_was_looked_into(tmp_path: Path) -> None:
+    experiment = make_experiment(["CNN3x3"])
+    elsewhere = make_record(seed=0, probe=None, receptive_field=None)
+    paths = write_runs(tmp_path, experiment, [elsewhere, make_record(seed=1), make_record(seed=2)])
+    for seed, path in enumerate(paths):
+        write_arrays(path.with_suffix(".npz"), {"filters": np.full(1, seed)})
+    evidence = gather(experiment, tmp_path, NETWORKS)
+    assert evidence.inside["CNN3x3"].seed == 1
+    assert evidence.arrays["CNN3x3"]["filters"].tolist() == [1]
 
 
 def test_a_record_that_is_not_as_it_should_be_is_named(tmp_path: Path) -> None:

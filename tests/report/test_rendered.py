@@ -12,7 +12,8 @@ from experiments import STUDY
 from utils import REPOSITORY
 from utils.data.dataset import SHIPPED_FINGERPRINTS
 from utils.experiment import Compute, Experiment, declared_runs
-from utils.records.runs import find_records, identity, run_path
+from utils.records.runs import SUFFIXES, find_records, run_path
+from utils.records.study import read_correct
 from utils.report.figures import canvas
 from utils.report.overview import render_overview
 from utils.report.readme import find_blocks
@@ -80,24 +81,30 @@ def test_every_figure_is_committed_and_none_is_left_over(
 @pytest.mark.parametrize(
     "experiment", [each for each in STUDY if each.rows], ids=lambda each: each.name
 )
-def test_the_shipped_records_are_the_declared_runs_on_the_full_data(
+def test_the_shipped_records_are_the_declared_runs_and_more_seeds_of_them(
     experiment: Experiment,
 ) -> None:
-    found = {each.path: each.record for each in find_records(experiment, RESULTS)}
-    compute = Compute(precision="bfloat16")
-    runs = declared_runs(experiment, compute=compute).values()
-    declared = {run_path(RESULTS, run): run for run in runs}
-    assert found.keys() == declared.keys()
-    for path, record in found.items():
-        assert identity(record) == identity(declared[path])
-        assert record.data.fingerprint == SHIPPED_FINGERPRINTS[experiment.dataset]
-        assert len(record.epochs) == experiment.recipe.epochs
-        assert path.with_suffix(".npz").exists()
+    found = {each.path: each for each in find_records(experiment, RESULTS)}
+    runs = declared_runs(experiment).values()
+    assert found.keys() >= {run_path(RESULTS, run) for run in runs}
+    for each in found.values():
+        run = each.row.run(experiment.dataset, experiment.recipe, each.record.seed, Compute())
+        assert run_path(RESULTS, run) == each.path
+        assert each.record.recipe == run.recipe
+        assert each.record.data.fingerprint == SHIPPED_FINGERPRINTS[experiment.dataset]
+        assert len(each.record.epochs) == experiment.recipe.epochs
 
 
-def test_no_record_is_left_over() -> None:
-    runs = [run for each in STUDY if each.rows for run in declared_runs(each).values()]
-    assert set((RESULTS / "runs").rglob("*.json")) == {run_path(RESULTS, run) for run in runs}
+@pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)
+def test_what_was_classified_rightly_makes_the_accuracy_on_record(experiment: Experiment) -> None:
+    for each in find_records(experiment, RESULTS):
+        assert read_correct(each).mean() == each.record.final.test_accuracy, each.path
+
+
+def test_no_file_of_a_run_is_left_over() -> None:
+    records = {each.path for experiment in STUDY for each in find_records(experiment, RESULTS)}
+    files = [path for path in (RESULTS / "runs").rglob("*") if path.is_file()]
+    assert {path.with_suffix(".json") for path in files if path.suffix in SUFFIXES} == records
 
 
 def test_every_row_is_at_least_as_accurate_as_the_report() -> None:

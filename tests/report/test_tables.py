@@ -77,7 +77,8 @@ def test_several_seeds_give_mean_and_sample_deviation(tmp_path: Path) -> None:
     assert row["test_accuracy_sd"] == pytest.approx(math.sqrt((0.03**2 + 0.01**2 + 0.02**2) / 2))
     blocks = render(experiment, tmp_path)
     assert "| 73.00 ± 2.65 |" in blocks["kernel_size.table"]
-    assert "seeds 0, 1, 2; ± is the sample standard deviation" in blocks["kernel_size.table"]
+    caption = "3 seeds: 0–2 on an A Processor; bfloat16. ± is the sample standard deviation"
+    assert caption in blocks["kernel_size.table"]
 
 
 def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
@@ -124,8 +125,8 @@ def test_the_caption_says_how_it_was_measured(tmp_path: Path) -> None:
     evidence = gather(experiment, tmp_path, NETWORKS)
     caption = training_markdown(training_rows(evidence), evidence).rsplit("|\n", 1)[1]
     for part in (
-        "CIFAR-10: 50,000 train and 10,000 test images; 3 epochs, seed 0.",
-        "Trained in bfloat16 on A Processor (2 threads).",
+        "CIFAR-10: 50,000 train and 10,000 test images; 3 epochs; seed 0 on an A Processor; "
+        "bfloat16.",
         "those of the last epoch",
         "Varied: kernel size. Held equal: epochs. Not tuned: learning rate.",
         "a multiply-add is 2, and only convolutions and matrix products count",

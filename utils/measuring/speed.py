@@ -55,7 +55,7 @@ def measure_speed(
     return {
         key: Speed(
             precision=run.compute.precision,
-            device=run.compute.device.split(":")[0],
+            device=run.compute.kind,
             rounds=effort.rounds,
             batch_sizes=BatchSizes(
                 latency=LATENCY_BATCH,

@@ -10,13 +10,13 @@ The name is the network's, with what was varied of it, see ``utils.experiment.Ro
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
-from utils.experiment import Experiment, Row, Run
+from utils.experiment import Experiment, Recipe, Row, Run
 from utils.records.files import read_record
 from utils.records.schema import Record
 
@@ -43,10 +43,10 @@ def speed_path(results: Path, run: Run) -> Path:
 
 
 def find_record(run: Run, results: Path, also: Path | None = None) -> Record | None:
-    """The run's record; None where there is none.
+    """The run's record, whatever machine and precision it has; None where there is none.
 
     ``also`` is where the study's own records are: a run whose row fixes its precision is the
-    study's, under the name without it, where that has this very run.
+    study's, under the name without it, where that has this very run in this precision.
     """
     path = run_path(results, run)
     if path.exists():
@@ -55,7 +55,8 @@ def find_record(run: Run, results: Path, also: Path | None = None) -> Record | N
         return None
     path = run_path(also, replace(run, name=run.name.removesuffix(f"-{run.compute.precision}")))
     record = read_record(path, Record) if path.exists() else None
-    return record if record and identity(record) == identity(run) else None
+    is_run = record and {**identity(record), "device": ""} == {**identity(run), "device": ""}
+    return record if is_run else None
 
 
 def find_records(experiment: Experiment, results: Path) -> list[Found]:
@@ -89,17 +90,15 @@ def check_name(found: Found, dataset: str) -> None:
         "images": row.images,
         "permuted": row.permuted,
         "seed": int(found.path.stem.rpartition("-seed")[2]),
-        "recipe": dict(row.recipe),
+        **row.recipe,
         **({"precision": row.precision} if row.precision else {}),
     }
-    recorded = identity(record)
-    recorded["recipe"] = {key: recorded["recipe"][key] for key in row.recipe}
-    if text := differences({key: recorded[key] for key in expected}, expected):
+    if text := differences({**identity(record), **asdict(record.recipe)}, expected):
         raise UserError(f"{found.path}: the record of another run, {text}; delete it")
 
 
 def identity(run: Run | Record) -> dict[str, Any]:
-    """What makes a run the run that it is, as JSON gives it back.
+    """What makes a run the run that it is, down to the last bit, as JSON gives it back.
 
     What else a record depends on (images, versions, threads) stands in it, and is not the user's
     to repeat.
@@ -119,51 +118,25 @@ def identity(run: Run | Record) -> dict[str, Any]:
     }
 
 
-def shared(run: Run | Record, row: Row) -> dict[str, Any]:
-    """What a row's run has in common with those of all other rows of its table.
+def check_together(found: Sequence[Found], remedy: str, recipe: Recipe | None = None) -> None:
+    """The one rule of what may share a table: recipe, but for what a row varies of it, and images.
 
-    That is its recipe, but for what the row varies of it, its device and, where the row does not
-    fix one, its precision; of a record the images too.
-    """
-    conditions = identity(run)
-    recipe = {key: value for key, value in conditions["recipe"].items() if key not in row.recipe}
-    return {
-        "recipe": recipe,
-        **({} if row.precision else {"precision": conditions["precision"]}),
-        "device": conditions["device"],
-        **({"images": run.data.fingerprint} if isinstance(run, Record) else {}),
-    }
-
-
-def check_together(conditions: Mapping[Path, Mapping[str, Any]], remedy: str) -> None:
-    """The one rule of what may share a table: ``shared`` conditions agree wherever both have them.
-
+    With ``recipe`` it is that one. Device and precision are free: tables say what they were.
     Raises: UserError naming the first file that differs from those before it, and in what.
     """
-    seen: dict[str, Any] = {}
-    for path, each in conditions.items():
-        if text := differences(each, seen):
-            raise UserError(f"{path}: made with {text}; {remedy}")
-        seen = merged(seen, each)
-
-
-def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """All entries of both, the recipe's one by one."""
-    recipe = {**first.get("recipe", {}), **second.get("recipe", {})}
-    return {**first, **second, **({"recipe": recipe} if recipe else {})}
+    seen: dict[str, Any] = asdict(recipe) if recipe else {}
+    for each in found:
+        conditions = asdict(each.record.recipe) | {"images": each.record.data.fingerprint}
+        held = {key: value for key, value in conditions.items() if key not in each.row.recipe}
+        if text := differences(held, seen):
+            raise UserError(f"{each.path}: made with {text}; {remedy}")
+        seen = held | seen
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """As in "precision float32 (not bfloat16)"; of entries that both have, the recipe's one by one.
-
-    Empty where they agree.
-    """
-    texts = []
-    for key, value in found.items():
-        other = wanted.get(key, value)
-        if isinstance(value, dict) and isinstance(other, dict) and key == "recipe":
-            text = differences(value, other)
-            texts += [f"{key} {text}"] if text else []
-        elif value != other:
-            texts.append(f"{key} {value} (not {other})")
-    return ", ".join(texts)
+    """As in "epochs 1 (not 3)", of the entries that both have; empty where they agree."""
+    return ", ".join(
+        f"{key} {value} (not {wanted[key]})"
+        for key, value in found.items()
+        if key in wanted and value != wanted[key]
+    )

@@ -15,8 +15,9 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.experiment import Experiment, Styled
-from utils.records.files import read_arrays, read_record
-from utils.records.runs import Found, check_together, find_records, shared
+from utils.records.environment import machine_name
+from utils.records.files import AGAIN, read_arrays, read_record
+from utils.records.runs import Found, check_together, find_records
 from utils.records.schema import Cases, Record, Speed
 
 FACTOR = 100  # between the first and the last layer's gradient: beyond it gradients are extreme
@@ -34,7 +35,8 @@ class Evidence:
 
     experiment: Experiment
     runs: Mapping[str, Sequence[Record]]  # label -> its records, by seed
-    arrays: Mapping[str, Arrays]  # label -> the arrays beside the record of its first seed
+    inside: Mapping[str, Record]  # label -> the first of them whose network was looked into
+    arrays: Mapping[str, Arrays]  # label -> the arrays beside that record
     speed: Mapping[str, Speed]  # label -> its network's, where it was measured
     styles: Mapping[str, Styled]  # label -> family and colour of its network
     cases: Cases | None = None
@@ -79,16 +81,18 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
     Raises: UserError for an unreadable record, and where records cannot share a table.
     """
     found = find_records(experiment, results)
-    check_together({each.path: shared(each.record, each.row) for each in found}, REMEDY)
+    check_together(found, REMEDY)
     for each in found:
         check_complete(each)
     by_row = {row.label: [each for each in found if each.row is row] for row in experiment.rows}
     by_row = {label: records for label, records in by_row.items() if records}
-    arrays = {label: each[0].path.with_suffix(".npz") for label, each in by_row.items()}
+    inside = {label: looked_into(each) for label, each in by_row.items()}
+    arrays = {label: each.path.with_suffix(".npz") for label, each in inside.items()}
     folder = results / experiment.name
     evidence = Evidence(
         experiment=experiment,
         runs={label: [each.record for each in found] for label, found in by_row.items()},
+        inside={label: each.record for label, each in inside.items()},
         arrays={
             label: read_arrays(path) if path.exists() else {} for label, path in arrays.items()
         },
@@ -105,6 +109,26 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
     )
     check_speed(evidence, folder)
     return evidence
+
+
+def looked_into(found: Sequence[Found]) -> Found:
+    """The first seed whose record has what probing adds, else the first of all.
+
+    A record from elsewhere may lack the probe image, receptive fields and arrays for figures.
+    """
+    return next((each for each in found if each.record.probe), found[0])
+
+
+def read_correct(found: Found) -> np.ndarray:
+    """Which test images a run classified rightly, ``[test images]`` in their canonical order.
+
+    Raises: UserError where that is not on record.
+    """
+    path = found.path.with_suffix(".npz")
+    bits = read_arrays(path).get("test_correct")
+    if bits is None:
+        raise UserError(f"{path}: test_correct: missing; {AGAIN}")
+    return np.unpackbits(bits, count=found.record.data.test_images).astype(bool)
 
 
 def check_complete(found: Found) -> None:
@@ -126,19 +150,21 @@ def check_complete(found: Found) -> None:
 
 
 def check_speed(evidence: Evidence, folder: Path) -> None:
-    """A table's speeds are of its trainings' precision and device.
+    """A table's speeds are of one machine and precision.
 
-    Raises: UserError naming the row that is not.
+    Raises: UserError naming the first row that is of another.
     """
-    for label, speed in evidence.speed.items():
-        for record in evidence.runs.get(label, ()):
-            kinds = (speed.precision, speed.device), (record.precision, record.device)
-            if kinds[0] != kinds[1]:
-                measured, trained = (" on ".join(kind) for kind in kinds)
-                raise UserError(
-                    f"{folder}: the speed of {label} was measured in {measured}, its training is "
-                    f"in {trained}; run the script again with --measure"
-                )
+    how = {
+        label: f"{speed.precision} on {machine_name(speed.environment)}"
+        for label, speed in evidence.speed.items()
+    }
+    for label, text in how.items():
+        first = next(iter(how))
+        if text != how[first]:
+            raise UserError(
+                f"{folder}: the speed of {label} was measured in {text}, that of {first} in "
+                f"{how[first]}; run the script again with --measure"
+            )
 
 
 def by_epoch(records: Sequence[Record], key: str) -> np.ndarray:

@@ -14,6 +14,7 @@ from utils.records.environment import machine_name
 from utils.records.schema import Cases
 from utils.records.study import Evidence
 from utils.report.figures.training import Picture
+from utils.report.provenance import mixed_precisions, provenance
 from utils.report.rows import Row
 
 TEMPLATES = jinja2.Environment(
@@ -135,17 +136,13 @@ def training_markdown(rows: Sequence[Row], evidence: Evidence) -> str:
     if len({row["seeds"] for row in rows}) == 1:  # the caption names them
         columns = [column for column in columns if column[0] != "Seeds"]
     speed = next(iter(evidence.speed.values()), None)
-    places = [
-        environment
-        for record in evidence.records
-        for environment in (record.environment, *record.continued_in)
-    ]
     below = caption(
         "training",
         record=evidence.records[0],
         dataset=evidence.dataset,
         seeds=evidence.seeds,
-        machines=list(dict.fromkeys(map(machine_name, places))),
+        provenance=provenance(evidence.runs),
+        mixed_precisions=mixed_precisions(evidence.runs),
         varied=evidence.experiment.varied,
         held=evidence.experiment.held,
         not_tuned=evidence.experiment.not_tuned,

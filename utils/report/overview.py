@@ -106,11 +106,15 @@ def draw_overview(rows: Sequence[Row], plots: Path) -> Picture:
         for row in rows
     ]
     plot_overview(points, axes[0, 0])
-    most = max(row["seeds"] for row in rows)
+    seeds = sorted({row["seeds"] for row in rows})
     text = (
         f"Test accuracy after the last epoch against trainable parameters, {dataset}: the networks "
         f"of {', '.join(dict.fromkeys(name for row in rows for name in row['in']))}; "
-        + (f"means over {most} seeds, bars: ± one sample deviation." if most > 1 else "one seed.")
+        + (
+            f"means over {' to '.join(map(str, seeds))} seeds, bars: ± one sample deviation."
+            if seeds[-1] > 1
+            else "one seed."
+        )
         + " Hollow: the accuracy that the report has for the network, joined to ours by a line."
     )
     return Picture(save(figure, plots / "overview.png"), text)

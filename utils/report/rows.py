@@ -35,7 +35,7 @@ def training_rows(evidence: Evidence) -> list[Row]:
             **accuracy_columns(records),
         }
         if "receptive_field" in evidence.experiment.columns:
-            row["receptive_field"] = last_receptive_field(records[0])
+            row["receptive_field"] = last_receptive_field(evidence.inside[label])
         row |= {"seeds": len(records), **reported_columns(reported.get(label, {}))}
         if "stability" in evidence.experiment.columns:
             row |= stability(records)

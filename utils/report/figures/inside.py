@@ -94,7 +94,7 @@ def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:
     figure, panels = new_panels(list(found), 2.6, f"Receptive fields, {evidence.dataset}")
     sizes = {}
     for ax, (model, arrays) in zip(panels, found.items(), strict=True):
-        fields = evidence.runs[model][0].receptive_field
+        fields = evidence.inside[model].receptive_field
         # a shortcut runs beside the layers whose fields it cannot widen
         sizes[model] = [size for layer, size in fields.items() if "shortcut" not in layer]
         side = sizes[model][-1]
@@ -157,7 +157,7 @@ def draw_activations(evidence: Evidence, folder: Path) -> list[Picture]:
 
 def _probe_class(evidence: Evidence, models: dict[str, Arrays]) -> str:
     """The class of the image behind the activations: it is the same for all models."""
-    return evidence.runs[next(iter(models))][0].probe.image_class
+    return evidence.inside[next(iter(models))].probe.image_class
 
 
 def draw_feature_maps(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -192,7 +192,7 @@ def _draw_model_maps(
             -0.01, 0.5, f"{layer}\n{height}x{width}", transform=ax.transAxes, fontsize=8,
             ha="right", va="center",
         )  # fmt: skip
-    image_class = evidence.runs[model][0].probe.image_class
+    image_class = evidence.inside[model].probe.image_class
     caption = (
         f"Feature maps of {model} behind each convolution or residual block, from the input "
         f"(top) to the output, for one test image of the class {image_class}, {evidence.dataset}: "

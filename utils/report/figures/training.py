@@ -20,6 +20,7 @@ from utils.report.figures.plotting import (
     plot_models_by_epoch,
     plot_recall,
 )
+from utils.report.provenance import Runs, seed_ranges
 
 PANELS = {  # key of an epoch -> what the axis says, factor
     "loss": ("cross-entropy", 1),
@@ -27,12 +28,16 @@ PANELS = {  # key of an epoch -> what the axis says, factor
 }
 
 
-def band(evidence: Evidence) -> str:
+def band(runs: Runs) -> str:
     """The part of a caption that says what a line and its band are."""
-    if evidence.seeds[1:]:
-        seeds = ", ".join(map(str, evidence.seeds))
-        return f"lines: means over seeds {seeds}; bands: ± one sample standard deviation"
-    return f"one seed ({evidence.seeds[0]})"
+    seeds = [{record.seed for record in records} for records in runs.values()]
+    every = set.union(*seeds)
+    if len(every) == 1:
+        return f"one seed ({seed_ranges(every)})"
+    of = "" if all(each == every for each in seeds) else "those that each has of "
+    return (
+        f"lines: means over {of}seeds {seed_ranges(every)}; bands: ± one sample standard deviation"
+    )
 
 
 def draw_curves(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -52,7 +57,7 @@ def draw_curves(evidence: Evidence, folder: Path) -> list[Picture]:
     _label_models(evidence, axes)
     caption = (
         f"Learning curves of all models, {evidence.dataset}: loss and accuracy on train images "
-        f"(in eval mode, not augmented) and test images after each epoch; {band(evidence)}."
+        f"(in eval mode, not augmented) and test images after each epoch; {band(evidence.runs)}."
         f"{smoothing_note(evidence)}"
     )
     pictures = [Picture(save(figure, folder / "curves.png"), caption)]
@@ -96,7 +101,7 @@ def _draw_model_curves(evidence: Evidence, folder: Path, model: str) -> Picture:
         ax.set_ylabel(label)
         ax.legend(fontsize=9)
     caption = (
-        f"Loss and accuracy of {model} by epoch, {evidence.dataset}; {band(evidence)}."
+        f"Loss and accuracy of {model} by epoch, {evidence.dataset}; {band({model: records})}."
         f"{' While training, the loss is that of smoothed targets.' if smoothed else ''}"
     )
     return Picture(save(figure, folder / f"curves_{model}.png"), caption)
@@ -193,7 +198,7 @@ def draw_generalization_gap(evidence: Evidence, folder: Path) -> list[Picture]:
     plot_models_by_epoch(gaps, evidence.colours, ax)
     caption = (
         f"Overfitting, {evidence.dataset}: accuracy on train images (in eval mode, not augmented) "
-        f"minus accuracy on test images after each epoch; {band(evidence)}."
+        f"minus accuracy on test images after each epoch; {band(evidence.runs)}."
     )
     return [Picture(save(figure, folder / "overfitting.png"), caption)]
 
@@ -215,6 +220,6 @@ def draw_stability(evidence: Evidence, folder: Path) -> list[Picture]:
     caption = (
         f"Stability of training, {evidence.dataset}: inter-quartile range of the batch losses "
         f"within each epoch (left), and the largest norm of the whole gradient within it (right); "
-        f"{band(evidence)}."
+        f"{band(evidence.runs)}."
     )
     return [Picture(save(figure, folder / "stability.png"), caption)]

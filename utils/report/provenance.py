@@ -1,0 +1,61 @@
+"""Provenance: which seeds stand behind a table, and where and how precisely they were trained."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
+
+from utils.records.environment import machine
+from utils.records.schema import Record
+from utils.report.wording import listed
+
+Runs = Mapping[str, Sequence[Record]]  # label -> its records
+
+
+def seed_ranges(seeds: Collection[int]) -> str:
+    """[0, 1, 2, 3, 7, 9, 10] -> "0–3, 7, 9, 10"."""
+    ordered = sorted(set(seeds))
+    groups = [
+        [seed for _, seed in group]
+        for _, group in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0])
+    ]
+    texts = [
+        [f"{group[0]}–{group[-1]}"] if group[2:] else list(map(str, group)) for group in groups
+    ]
+    return ", ".join(text for each in texts for text in each)
+
+
+def provenance(runs: Runs) -> str:
+    """As in "9 seeds: 0 on an AMD EPYC, 1–8 on an NVIDIA H100; bfloat16"."""
+    records = [record for each in runs.values() for record in each]
+    seeds = sorted({record.seed for record in records})
+    common, *others = (name for name, _ in Counter(r.precision for r in records).most_common())
+    places: dict[str, list[int]] = {}
+    for seed in seeds:
+        of_seed = [record for record in records if record.seed == seed]
+        places.setdefault(_place(of_seed, common), []).append(seed)
+    listing = ", ".join(f"{seed_ranges(each)} on {place}" for place, each in places.items())
+    count = f"{len(seeds)} seeds:" if seeds[1:] else "seed"
+    return f"{count} {listing}; {'else ' if others else ''}{common}"
+
+
+def _place(records: Sequence[Record], common: str) -> str:
+    """The machines of one seed, with a precision that is not the common one."""
+    names = {
+        f"{'an' if name.startswith(('A', 'I', 'NVIDIA')) else 'a'} {name}"
+        f"{'' if record.precision == common else f' in {record.precision}'}"
+        for record in records
+        for name in map(machine, (record.environment, *record.continued_in))
+    }
+    return listed(sorted(names))
+
+
+def mixed_precisions(runs: Runs) -> str:
+    """Which rows have how much of float32, where rows differ in that; else nothing."""
+    wide = {
+        label: sum(record.precision == "float32" for record in records)
+        for label, records in runs.items()
+    }
+    if len({wide[label] / len(records) for label, records in runs.items()}) == 1:
+        return ""
+    some = [f"{wide[label]} of {len(runs[label])} in {label}" for label in runs if wide[label]]
+    return f"Rows mix precisions differently: runs in float32 are {listed(some)}."
