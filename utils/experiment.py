@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+from utils.claim import Claim
+
 Precision = Literal["float32", "bfloat16"]
 Part = Literal["train", "train minus validation"]
 
@@ -67,6 +69,7 @@ class Styled(Protocol):
 
     family: str  # fully connected, plain convolutional or residual
     colour: str  # as in "#0072B2"
+    traits: tuple[str, ...]  # what it is made of, for what differs between two
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ class Experiment:
     columns: tuple[Literal["receptive_field", "stability"], ...] = ()  # beside the usual ones
     in_overview: bool = True  # whether its rows stand in the figure over all experiments
     reported_table: str | None = None  # the "table" in data/reported/results.csv
-    conclusions: Callable[..., Sequence[str]] | None = None  # table -> sentences with its numbers
+    claims: tuple[Claim, ...] = ()  # what its records are to decide
 
     @property
     def labels(self) -> tuple[str, ...]:
