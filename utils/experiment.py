@@ -119,7 +119,7 @@ class LayerCase:
     """A layer or block to be measured by itself, beside what it is compared with."""
 
     name: str  # what the table calls it
-    build: Callable[[], Any]  # makes the nn.Module
+    build: Callable[[], Any]  # makes the nn.Module; can be pickled, as a lambda cannot
     input_shape: tuple[int, ...]  # [batch, channels, height, width]
     analogue_of: str | None = None  # name of the custom layer that it stands beside
     weights_of: str | None = None  # the part whose weight gradient counts; by default all of it

@@ -43,7 +43,9 @@ from utils.plan import forget, recipe_of, runs_to_train, settle_compute
 from utils.records.files import read_record, write_arrays, write_record
 from utils.records.runs import run_path, speed_path
 from utils.records.schema import Record, Speed
+from utils.records.study import labels_path
 from utils.report.claim_text import render_claims
+from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
 from utils.report.render import render_experiment, render_readme
 from utils.training.checkpoint import save_weights
@@ -247,6 +249,8 @@ def run_one(run: Run, tell: Tell, results: Path, weights: bool, load: Load) -> N
     arrays["test_predictions"] = outcome.predictions.byte().cpu().numpy()
     # before the record, which says "finished"
     write_arrays(path.with_suffix(".npz"), arrays)
+    labels = {"test_labels": dataset.y_test.byte().cpu().numpy()}
+    write_arrays(labels_path(results, run.dataset), labels)
     if weights:
         save_weights(path.with_suffix(".safetensors"), outcome.network)
     write_record(path, Record(**outcome.record, **facts))
@@ -315,3 +319,5 @@ def render_study(study: Sequence[Experiment], options: Options) -> None:
     render_claims(study, options.results, models.MODELS)
     if options.is_study:
         render_readme(REPOSITORY / "README.md", blocks)
+        methods = methods_blocks(study, options.results, models.MODELS)
+        render_readme(REPOSITORY / "docs" / "methods.md", methods)

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,14 @@ def test_a_time_is_a_ratio_pass_by_pass_in_both_metrics(tmp_path: Path) -> None:
         assert [row["difference"], row["ci_low"], row["ci_high"]] == pytest.approx([-0.5] * 3)
         assert (row["n_a"], row["unit"], row["margin"]) == (5, "ratio", 0.1)
         assert each.verdict == "supported"
+
+
+def test_where_a_batch_says_the_opposite_both_are_told(tmp_path: Path) -> None:
+    records = [*seeds("CNN3x3", [0.8]), *seeds("CNN5x5", [0.8])]
+    one, many = findings(tmp_path, [claim("time")], records, passes=(1.0, 1.3))
+    text = claims_markdown([one, replace(many, verdict="refuted")])
+    assert text.count("A is above B.") == 1
+    assert "**One image: supported; an image of a batch of 256: refuted.**" in text
 
 
 def test_one_pass_decides_nothing_about_times(tmp_path: Path) -> None:

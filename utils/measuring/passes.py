@@ -6,6 +6,7 @@ about times rests on passes, and a claim is decided by their spread.
 """
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
@@ -38,11 +39,17 @@ def in_passes(measure: Callable[[], Result], passes: int) -> list[Result]:
     context = multiprocessing.get_context("spawn")
     prepared = (torch.get_num_threads(),)
     # one task a process: each pass has a fresh one, and they follow one another
-    with ProcessPoolExecutor(1, context, _prepare, prepared, max_tasks_per_child=1) as pool:
+    pool = ProcessPoolExecutor(1, context, _prepare, prepared, max_tasks_per_child=1)
+    try:
         return list(pool.map(_call, [measure] * passes))
+    finally:  # Ctrl-C too: nobody waits for the end of a pass
+        for process in multiprocessing.active_children():
+            process.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _prepare(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that began this one
     torch.set_num_threads(threads)
     keep_freed_memory()
 

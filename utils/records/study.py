@@ -78,6 +78,11 @@ def data_name(record: Record) -> str:
     return prefix + record.data.description
 
 
+def labels_path(results: Path, dataset: str) -> Path:
+    """Where the labels of a dataset's test images stand, for what is told image by image."""
+    return results / "runs" / dataset / "test_labels.npz"
+
+
 def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]) -> Evidence:
     """Reads the records of an experiment below ``results``; ``networks`` is ``models.MODELS``.
 
