@@ -4,62 +4,169 @@ The networks of one experiment see the same images in the same order, augmented 
 same recipe: they differ, nothing else does.
 """
 
-from collections.abc import Mapping
-
+from utils.claim import Claim
 from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE, MNIST_RECIPE
-from utils.report.wording import Numbers, more_or_less, percent, points, ranking
 
-Table = Mapping[str, Numbers]  # column -> model -> number
+MNIST_CLAIMS = (
+    Claim(
+        "1.1-simple-cnn",
+        "SimpleCNN classifies MNIST better than FCNet.",
+        "SimpleCNN классифицирует MNIST лучше, чем FCNet.",
+        "report",
+        pairs=(("SimpleCNN", "FCNet"),),
+        about=("convolutions",),
+    ),
+    Claim(
+        "1.1-residual-cnn",
+        "CNNWithResidual classifies MNIST better than FCNet.",
+        "CNNWithResidual классифицирует MNIST лучше, чем FCNet.",
+        "report",
+        pairs=(("CNNWithResidual", "FCNet"),),
+        about=("convolutions",),
+    ),
+    Claim(
+        "1.1-best",
+        "On MNIST CNNWithResidual is the most accurate of the three networks.",
+        "На MNIST CNNWithResidual — самая точная из трёх сетей.",
+        "report",
+        "best",
+        pairs=(("CNNWithResidual", "FCNet"), ("CNNWithResidual", "SimpleCNN")),
+    ),
+    Claim(
+        "1.1-fastest",
+        "FCNet is the fastest of the three networks.",
+        "FCNet — самая быстрая из трёх сетей.",
+        "report",
+        "time",
+        pairs=(("FCNet", "SimpleCNN"), ("FCNet", "CNNWithResidual")),
+    ),
+    Claim(
+        "1.1-slowest",
+        "CNNWithResidual is the slowest of the three networks.",
+        "CNNWithResidual — самая медленная из трёх сетей.",
+        "report",
+        "time",
+        pairs=(("FCNet", "CNNWithResidual"), ("SimpleCNN", "CNNWithResidual")),
+    ),
+    Claim(
+        "1.1-optimal",
+        "SimpleCNN is the optimal choice.",
+        "SimpleCNN — оптимальный выбор.",
+        "report",
+        "front",
+        pairs=(("SimpleCNN", ""),),
+    ),
+    Claim(
+        "1.1-parameters",
+        "FCNet has more parameters than CNNWithResidual.",
+        "У FCNet больше параметров, чем у CNNWithResidual.",
+        "ours",
+        "exact",
+        pairs=(("FCNet", "CNNWithResidual"),),
+        metric="parameters",
+    ),
+    Claim(
+        "1.1-shortcuts",
+        "Residual blocks make the highest accuracy possible and training stable.",
+        "Residual-блоки позволяют достичь максимальной точности и стабилизируют обучение.",
+        "report",
+        awaits="shortcut",
+    ),
+    Claim(
+        "1.1-locality",
+        "With the pixels of all images in one random order SimpleCNN loses its lead over FCNet.",
+        "Если пиксели всех картинок одинаково перемешать, SimpleCNN теряет отрыв от FCNet.",
+        "ours",
+        awaits="locality",
+    ),
+    Claim(
+        "1.1-shift",
+        "Digits moved by a few pixels cost FCNet more accuracy than SimpleCNN.",
+        "Сдвиг цифр на несколько пикселей стоит FCNet больше точности, чем SimpleCNN.",
+        "ours",
+        awaits="shift",
+    ),
+)
 
-
-def mnist_conclusions(table: Table) -> list[str]:
-    """What the MNIST table says, in the numbers of its records."""
-    accuracy, parameters = table["test_accuracy"], table["parameters"]
-    flops, latency = table["forward_mflops"], table["latency_ms"]
-    errors = {model: 1 - value for model, value in accuracy.items()}
-    return [
-        f"From the best down: {ranking(accuracy)}. FCNet makes "
-        f"{errors['FCNet'] / errors['SimpleCNN']:.1f} times the errors of SimpleCNN and "
-        f"{errors['FCNet'] / errors['CNNWithResidual']:.1f} times those of CNNWithResidual.",
-        f"It is not the number of parameters: CNNWithResidual has "
-        f"{parameters['CNNWithResidual'] / parameters['FCNet']:.0%} of FCNet's. A convolution "
-        "uses one small kernel at every position, so what it learns about a stroke in one corner "
-        "holds in all of them; a fully connected layer has to learn it anew for each.",
-        f"The price is arithmetic, not memory: CNNWithResidual spends "
-        f"{flops['CNNWithResidual'] / flops['FCNet']:.0f} times the FLOPs of FCNet on an image, "
-        f"and answers after {latency['CNNWithResidual']:.2f} ms where FCNet needs "
-        f"{latency['FCNet']:.2f} ms.",
-        f"SimpleCNN scores {more_or_less(accuracy['SimpleCNN'] - accuracy['FCNet'])} on the test "
-        f"split than FCNet at {latency['SimpleCNN'] / latency['FCNet']:.1f} times its latency.",
-    ]
-
-
-def cifar_conclusions(table: Table) -> list[str]:
-    """What the CIFAR-10 table says, in the numbers of its records."""
-    accuracy, gap = table["test_accuracy"], table["generalization_gap"]
-    parameters = table["parameters"]
-    plain, regularised = "CNNWithResidual", "CNNWithResidualReg"
-    difference = accuracy[regularised] - accuracy[plain]
-    verdict = (
-        "Dropout narrows the gap and does not raise the accuracy: the report's conclusion that it "
-        "improves generalisation does not follow from a smaller gap."
-        if difference < 0 and gap[regularised] < gap[plain]
-        else "The regularised network is also the wider one, so the difference is not dropout's "
-        "alone."
-    )
-    return [
-        f"From the best down: {ranking(accuracy)}. On photographs CNNWithResidual scores "
-        f"{more_or_less(accuracy[plain] - accuracy['DeepFCNet'])} than DeepFCNet, which has "
-        f"{parameters['DeepFCNet'] / parameters[plain]:.0f} times its parameters.",
-        f"DeepFCNet reaches {percent(table['train_accuracy']['DeepFCNet'])} on the train split, "
-        f"CNNWithResidual {percent(table['train_accuracy'][plain])}: within ten epochs of randomly "
-        "cropped and mirrored images the fully connected network does not even fit what it was "
-        "shown. A moved or mirrored object is a new pattern to it.",
-        f"The regularised network scores {more_or_less(difference)} on the test split than the "
-        f"plain one, and its gap between train and test is {points(gap[regularised])} against "
-        f"{points(gap[plain])}. {verdict}",
-    ]
+CIFAR_CLAIMS = (
+    Claim(
+        "1.2-cnn",
+        "CNNWithResidual classifies CIFAR-10 better than DeepFCNet.",
+        "CNNWithResidual классифицирует CIFAR-10 лучше, чем DeepFCNet.",
+        "report",
+        pairs=(("CNNWithResidual", "DeepFCNet"),),
+        about=("convolutions",),
+    ),
+    Claim(
+        "1.2-parameters",
+        "DeepFCNet has 24 times the parameters of CNNWithResidual.",
+        "У DeepFCNet в 24 раза больше параметров, чем у CNNWithResidual.",
+        "report",
+        "exact",
+        pairs=(("DeepFCNet", "CNNWithResidual"),),
+        metric="parameters",
+        than=24,
+        margin=0.05,
+    ),
+    Claim(
+        "1.2-below-40",
+        "DeepFCNet stays below 40 % on CIFAR-10.",
+        "DeepFCNet не достигает 40 % на CIFAR-10.",
+        "report",
+        "constant",
+        pairs=(("DeepFCNet", ""),),
+        than=40,
+    ),
+    Claim(
+        "1.2-regularised-accuracy",
+        "The regularised network has the higher test accuracy.",
+        "У регуляризованной сети точность на тесте выше.",
+        "report",
+        pairs=(("CNNWithResidualReg", "CNNWithResidual"),),
+        about=("dropout",),
+    ),
+    Claim(
+        "1.2-regularised-gap",
+        "The regularised network has the smaller gap between train and test accuracy.",
+        "У регуляризованной сети меньше разрыв между точностью на обучении и на тесте.",
+        "report",
+        pairs=(("CNNWithResidual", "CNNWithResidualReg"),),
+        metric="generalization_gap",
+        about=("dropout",),
+    ),
+    Claim(
+        "1.2-test-above-train",
+        "The regularised network is more accurate on test images than on train images.",
+        "Регуляризованная сеть точнее на тестовых картинках, чем на обучающих.",
+        "report",
+        "constant",
+        pairs=(("CNNWithResidualReg", ""),),
+        metric="generalization_gap",
+        than=0,
+    ),
+    Claim(
+        "1.2-regularisers",
+        "Each regulariser by itself raises the test accuracy of one and the same network.",
+        "Каждый регуляризатор сам по себе повышает точность одной и той же сети на тесте.",
+        "report",
+        awaits="regularisation",
+    ),
+    Claim(
+        "1.2-shortcuts",
+        "Residual blocks raise the accuracy considerably and make training more stable.",
+        "Residual-блоки значительно повышают точность и стабильность обучения.",
+        "report",
+        awaits="shortcut",
+    ),
+    Claim(
+        "1.2-sample-size",
+        "The fewer train images, the larger the lead of CNNWithResidual over DeepFCNet.",
+        "Чем меньше обучающих картинок, тем больше отрыв CNNWithResidual от DeepFCNet.",
+        "ours",
+        awaits="sample_size",
+    ),
+)
 
 
 MNIST_COMPARISON = Experiment(
@@ -73,7 +180,7 @@ MNIST_COMPARISON = Experiment(
     not_tuned=("learning rate per network", "number of parameters"),
     figures=("curves", "cost"),
     reported_table="1.1 MNIST",
-    conclusions=mnist_conclusions,
+    claims=MNIST_CLAIMS,
 )
 
 CIFAR_COMPARISON = Experiment(
@@ -91,5 +198,5 @@ CIFAR_COMPARISON = Experiment(
     not_tuned=("learning rate per network", "dropout rates", "number of parameters"),
     figures=("curves", "cost", "confusion", "gradient_flow", "overfitting"),
     reported_table="1.2 CIFAR-10",
-    conclusions=cifar_conclusions,
+    claims=CIFAR_CLAIMS,
 )

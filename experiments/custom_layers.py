@@ -1,16 +1,14 @@
 """What does a layer with a hand-written gradient compute, and what does it cost?"""
 
-from collections.abc import Mapping
+from functools import partial
 
 from torch import nn
 from torchvision.ops import SqueezeExcitation
 
 from models import ChannelAttention, CustomConv, L2Pooling, Swish
+from utils.claim import Claim
 from utils.experiment import Experiment, LayerCase, Row
 from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS
-from utils.report.wording import Numbers, listed
-
-Table = Mapping[str, Numbers]  # column -> layer -> number
 
 IMAGES = (4, 3, 32, 32)  # the report's input of section 3.1
 MAPS = (4, 16, 32, 32)  # what CustomConv makes of it
@@ -32,29 +30,73 @@ def conv_and_squeeze_excitation() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), SqueezeExcitation(16, 4))
 
 
-def layer_conclusions(table: Table) -> list[str]:
-    """What the layers' table says, in the numbers of its record."""
-    seconds = table["forward_backward_seconds_100_iterations"]
-    signed, absolute = table["signed_mean_gradient_input"], table["mean_absolute_gradient_input"]
-    pairs = [
-        ("Swish", "SiLU"),
-        ("L2Pooling", "LPPool2d"),
-        ("CustomConv", "Conv2d"),
-        ("ChannelAttention", "SqueezeExcitation"),
-    ]
-    costs = [f"{own} {seconds[own] / seconds[other]:.1f} times {other}" for own, other in pairs]
-    return [
-        f"Forward and backward at the report's size, a layer written in Python takes: "
-        f"{listed(costs)}. Swish with β = 1 computes by SiLU's own kernels: what it takes longer "
-        "is the call of a Python function in each direction.",
-        f"The report's gradient column is the mean of signed gradients, which cancel: for Swish it "
-        f"is {signed['Swish']:.2g}, while a gradient's mean size under a random cotangent is "
-        f"{absolute['Swish']:.2g}. Only the second can be compared between layers.",
-        f"Swish lets gradient through where ReLU does not: a mean size of {absolute['Swish']:.3g} "
-        f"against {absolute['ReLU']:.3g}.",
-        f"L2Pooling passes gradient to every element of a window, MaxPool2d to one of four: a mean "
-        f"size of {absolute['L2Pooling']:.3g} against {absolute['MaxPool2d']:.3g}.",
-    ]
+CLAIMS = (
+    Claim(
+        "3.1-swish-slower",
+        "Swish is slower than ReLU.",
+        "Swish медленнее, чем ReLU.",
+        "report",
+        "time",
+        pairs=(("ReLU", "Swish"),),
+    ),
+    Claim(
+        "3.1-swish-gradients",
+        "Swish lets through gradients as large as ReLU does: in the mean of the absolute values.",
+        "Градиенты Swish похожи на градиенты ReLU: по среднему абсолютных значений.",
+        "report",
+        "exact",
+        pairs=(("Swish", "ReLU"),),
+        metric="mean_absolute_gradient_input",
+        than=1,
+        margin=0.1,
+    ),
+    Claim(
+        "3.1-l2pooling-slower",
+        "L2Pooling is slower than MaxPool2d.",
+        "L2Pooling медленнее, чем MaxPool2d.",
+        "report",
+        "time",
+        pairs=(("MaxPool2d", "L2Pooling"),),
+    ),
+    Claim(
+        "3.1-l2pooling-gradients",
+        "L2Pooling lets through more gradient than MaxPool2d: in the mean of the absolute values.",
+        "L2Pooling пропускает больше градиента, чем MaxPool2d: по среднему абсолютных значений.",
+        "ours",
+        "exact",
+        pairs=(("L2Pooling", "MaxPool2d"),),
+        metric="mean_absolute_gradient_input",
+    ),
+    Claim(
+        "3.1-written-in-python",
+        "Swish and CustomConv, written in Python, are slower than SiLU and Conv2d.",
+        "Swish и CustomConv, написанные на Python, медленнее, чем SiLU и Conv2d.",
+        "ours",
+        "time",
+        pairs=(("SiLU", "Swish"), ("Conv2d", "CustomConv")),
+    ),
+    Claim(
+        "3.1-l2pooling-overfitting",
+        "L2Pooling in place of MaxPool2d lessens overfitting.",
+        "L2Pooling вместо MaxPool2d уменьшает переобучение.",
+        "report",
+        awaits="layers_in_training",
+    ),
+    Claim(
+        "3.1-attention",
+        "ChannelAttention raises the accuracy of a network.",
+        "ChannelAttention повышает точность сети.",
+        "report",
+        awaits="layers_in_training",
+    ),
+    Claim(
+        "3.1-swish-accuracy",
+        "A network with Swish is more accurate than the same with ReLU.",
+        "Сеть со Swish точнее той же сети с ReLU.",
+        "ours",
+        awaits="layers_in_training",
+    ),
+)
 
 
 CUSTOM_LAYERS = Experiment(
@@ -64,13 +106,13 @@ CUSTOM_LAYERS = Experiment(
         LayerCase("Swish", Swish, IMAGES),
         LayerCase("SiLU", nn.SiLU, IMAGES, analogue_of="Swish"),
         LayerCase("ReLU", nn.ReLU, IMAGES, analogue_of="Swish"),
-        LayerCase("L2Pooling", lambda: L2Pooling(2), IMAGES),
-        LayerCase("LPPool2d", lambda: nn.LPPool2d(2, 2), IMAGES, analogue_of="L2Pooling"),
-        LayerCase("MaxPool2d", lambda: nn.MaxPool2d(2), IMAGES, analogue_of="L2Pooling"),
+        LayerCase("L2Pooling", partial(L2Pooling, 2), IMAGES),
+        LayerCase("LPPool2d", partial(nn.LPPool2d, 2, 2), IMAGES, analogue_of="L2Pooling"),
+        LayerCase("MaxPool2d", partial(nn.MaxPool2d, 2), IMAGES, analogue_of="L2Pooling"),
         LayerCase("CustomConv", custom_conv, IMAGES),
-        LayerCase("Conv2d", lambda: nn.Conv2d(3, 16, 3, padding=1), IMAGES, "CustomConv"),
-        LayerCase("ChannelAttention", lambda: ChannelAttention(16, reduction=4), MAPS),
-        LayerCase("SqueezeExcitation", lambda: SqueezeExcitation(16, 4), MAPS, "ChannelAttention"),
+        LayerCase("Conv2d", partial(nn.Conv2d, 3, 16, 3, padding=1), IMAGES, "CustomConv"),
+        LayerCase("ChannelAttention", partial(ChannelAttention, 16, reduction=4), MAPS),
+        LayerCase("SqueezeExcitation", partial(SqueezeExcitation, 16, 4), MAPS, "ChannelAttention"),
         LayerCase(BEHIND, conv_and_attention, IMAGES, weights_of="0"),
         LayerCase("Conv2d + SqueezeExcitation", conv_and_squeeze_excitation, IMAGES, BEHIND, "0"),
     ),
@@ -79,7 +121,7 @@ CUSTOM_LAYERS = Experiment(
     held=("input", "initial weights of a layer and its analogue"),
     not_tuned=("implementation of the analogues, which are torch's own",),
     figures=("activation_functions", "pooling", "layer_timings"),
-    conclusions=layer_conclusions,
+    claims=CLAIMS,
 )
 
 LAYERS_IN_TRAINING = Experiment(

@@ -1,46 +1,110 @@
 """What do more convolutions bring, and what do residual connections change?"""
 
-from collections.abc import Mapping
-
+from utils.claim import Claim
 from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS
-from utils.records.study import EXTREMES
-from utils.report.wording import Numbers, best, listed, more_or_less, percent, ranking
-
-Table = Mapping[str, Numbers]  # column -> model -> number
 
 HELD = ("optimiser and schedule", "epochs", "augmentation", "data order")
 
 
-def depth_conclusions(table: Table) -> list[str]:
-    """What the depth table says, in the numbers of its records."""
-    accuracy, train = table["test_accuracy"], table["train_accuracy"]
-    parameters, verdict = table["parameters"], table["gradient_verdict"]
-    smallest, largest = table["gradient_ratio_smallest"], table["gradient_ratio_largest"]
-    ratios = [f"{smallest[model]:.2f} to {largest[model]:.2f} ({model})" for model in smallest]
-    two, four, six = (accuracy[model] for model in ("ShallowCNN", "MediumCNN", "DeepCNN"))
-    extreme = [f"{word} in {model}" for model, word in verdict.items() if word in EXTREMES]
-    return [
-        f"From the best down: {ranking(accuracy)}.",
-        f"From two to four convolutions: {more_or_less(four - two)}; from four to six: "
-        f"{more_or_less(six - four)}. DeepCNN ends with a train accuracy of "
-        f"{percent(train['DeepCNN'])}, the others with {percent(train['ShallowCNN'])}, "
-        f"{percent(train['MediumCNN'])} and {percent(train['ResNetLikeCNN'])}: what the report "
-        "calls overfitting, a low train accuracy, would be slow optimisation.",
-        "Mean gradient norm of the first layer divided by the last layer's, smallest and largest "
-        f"of all epochs: {listed(ratios)}. "
-        + (
-            f"Gradients are {listed(extreme)}."
-            if extreme
-            else "At these depths gradients neither vanish nor explode, and residual connections "
-            "have nothing to rescue."
-        ),
-        f"ResNetLikeCNN has {parameters['ResNetLikeCNN'] / parameters['DeepCNN']:.0%} of the "
-        f"parameters of DeepCNN and scores "
-        f"{more_or_less(accuracy['ResNetLikeCNN'] - accuracy['DeepCNN'])}. It differs in "
-        "batch-norm and in global pooling too, so the shortcut cannot be credited alone. "
-        f"Best of the four: {best(accuracy)}.",
-    ]
+CLAIMS = (
+    Claim(
+        "2.2-best",
+        "MediumCNN is the most accurate of the four networks.",
+        "MediumCNN — самая точная из четырёх сетей.",
+        "report",
+        "best",
+        pairs=tuple(("MediumCNN", b) for b in ("ShallowCNN", "DeepCNN", "ResNetLikeCNN")),
+    ),
+    Claim(
+        "2.2-depth",
+        "Four convolutions are more accurate than two.",
+        "Четыре свёртки точнее двух.",
+        "report",
+        pairs=(("MediumCNN", "ShallowCNN"),),
+    ),
+    Claim(
+        "2.2-deeper",
+        "The deeper plain network, DeepCNN, is less accurate than MediumCNN.",
+        "Более глубокая сеть без shortcut, DeepCNN, менее точна, чем MediumCNN.",
+        "report",
+        pairs=(("MediumCNN", "DeepCNN"),),
+    ),
+    Claim(
+        "2.2-overfits",
+        "DeepCNN overfits more than MediumCNN: its gap between train and test is larger.",
+        "DeepCNN переобучается сильнее, чем MediumCNN: разрыв между обучением и тестом больше.",
+        "report",
+        pairs=(("DeepCNN", "MediumCNN"),),
+        metric="generalization_gap",
+    ),
+    Claim(
+        "2.2-train-accuracy",
+        "DeepCNN's train accuracy is below MediumCNN's.",
+        "Точность DeepCNN на обучающих картинках ниже, чем у MediumCNN.",
+        "report",
+        pairs=(("MediumCNN", "DeepCNN"),),
+        metric="train_accuracy",
+    ),
+    Claim(
+        "2.2-resnet",
+        "ResNetLikeCNN is as accurate as DeepCNN.",
+        "ResNetLikeCNN так же точна, как DeepCNN.",
+        "report",
+        "equal",
+        pairs=(("ResNetLikeCNN", "DeepCNN"),),
+    ),
+    Claim(
+        "2.2-resnet-parameters",
+        "ResNetLikeCNN has fewer parameters than DeepCNN.",
+        "У ResNetLikeCNN меньше параметров, чем у DeepCNN.",
+        "report",
+        "exact",
+        pairs=(("DeepCNN", "ResNetLikeCNN"),),
+        metric="parameters",
+    ),
+    Claim(
+        "2.2-vanishing",
+        "Without shortcuts gradients vanish: at DeepCNN's first layer below 1/100 of the last's.",
+        "Без shortcut градиенты затухают: на первом слое DeepCNN меньше 1/100 последнего.",
+        "report",
+        "constant",
+        pairs=(("DeepCNN", ""),),
+        metric="gradient_ratio",
+        than=0.01,
+    ),
+    Claim(
+        "2.2-fastest",
+        "ShallowCNN is the fastest of the four networks.",
+        "ShallowCNN — самая быстрая из четырёх сетей.",
+        "report",
+        "time",
+        pairs=tuple(("ShallowCNN", b) for b in ("MediumCNN", "DeepCNN", "ResNetLikeCNN")),
+    ),
+    Claim(
+        "2.2-smallest",
+        "ShallowCNN has the fewest parameters of the four networks.",
+        "У ShallowCNN меньше всего параметров из четырёх сетей.",
+        "report",
+        "exact",
+        pairs=tuple((a, "ShallowCNN") for a in ("MediumCNN", "DeepCNN", "ResNetLikeCNN")),
+        metric="parameters",
+    ),
+    Claim(
+        "2.2-deep-vanishing",
+        "Networks deeper than these suffer from vanishing gradients without shortcuts.",
+        "Более глубокие сети без shortcut страдают от затухающего градиента.",
+        "report",
+        awaits="depth_ladder",
+    ),
+    Claim(
+        "2.2-shortcuts",
+        "Shortcuts by themselves make deep networks more accurate and their training stable.",
+        "Shortcut сами по себе повышают точность глубоких сетей и стабильность их обучения.",
+        "report",
+        awaits="shortcut",
+    ),
+)
 
 
 DEPTH = Experiment(
@@ -60,7 +124,7 @@ DEPTH = Experiment(
     figures=("curves", "cost", "gradient_norms", "feature_maps"),
     columns=("receptive_field",),
     reported_table="2.2 depth (CIFAR-10)",
-    conclusions=depth_conclusions,
+    claims=CLAIMS,
 )
 
 PLAIN = {"add_shortcut": False}

@@ -1,60 +1,150 @@
 """What does the size of the kernels do: in the report's networks, and at equal parameters?"""
 
-from collections.abc import Mapping
-
+from utils.claim import Claim
 from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS
-from utils.report.wording import Numbers, listed, more_or_less, points, ranking
 
-Table = Mapping[str, Numbers]  # column -> model -> number
-
-LARGE_DROP = 0.1  # a fall of the test accuracy within one epoch that says: not quite stable
 HELD = ("optimiser and schedule", "epochs", "augmentation", "data order")
 
 
-def kernel_size_conclusions(table: Table) -> list[str]:
-    """What the table of the report's networks says, in the numbers of its records."""
-    accuracy, parameters = table["test_accuracy"], table["parameters"]
-    field, flops = table["receptive_field"], table["forward_mflops"]
-    fields = listed([f"{field[model]:.0f} pixels ({model})" for model in field])
-    return [
-        f"From the best down: {ranking(accuracy)}.",
-        f"This does not show what a kernel size does. The report set out to compare kernels at "
-        f"equal size, but CNN7x7 has {parameters['CNN7x7'] / parameters['CNN3x3']:.0%} of the "
-        "parameters of CNN3x3: kernel and capacity change together. The next table separates them.",
-        f"What a unit before the classifier sees along one side: {fields}. What an image costs: "
-        f"{listed([f'{flops[model]:.1f} MFLOPs ({model})' for model in flops])}.",
-    ]
+KERNEL_SIZE_CLAIMS = (
+    Claim(
+        "2.1-same-parameters",
+        "The networks have about the same number of parameters.",
+        "У сетей примерно одинаковое количество параметров.",
+        "report",
+        "exact",
+        pairs=(("CNN3x3", "CNN5x5"), ("CNN3x3", "CNN7x7"), ("CNN3x3", "CNN1x1+3x3")),
+        metric="parameters",
+        than=1,
+        margin=0.1,
+    ),
+    Claim(
+        "2.1-best",
+        "In the report's networks 3×3 kernels are the most accurate.",
+        "В сетях отчёта ядра 3×3 точнее всех.",
+        "report",
+        "best",
+        pairs=(("CNN3x3", "CNN5x5"), ("CNN3x3", "CNN7x7"), ("CNN3x3", "CNN1x1+3x3")),
+    ),
+    Claim(
+        "2.1-5x5",
+        "In the report's networks 5×5 kernels are less accurate than 3×3.",
+        "В сетях отчёта ядра 5×5 менее точны, чем 3×3.",
+        "report",
+        pairs=(("CNN3x3", "CNN5x5"),),
+    ),
+    Claim(
+        "2.1-7x7",
+        "In the report's networks 7×7 kernels are less accurate than 3×3.",
+        "В сетях отчёта ядра 7×7 менее точны, чем 3×3.",
+        "report",
+        pairs=(("CNN3x3", "CNN7x7"),),
+    ),
+    Claim(
+        "2.1-1x1+3x3",
+        "In the report's networks 1×1+3×3 is slightly less accurate than 3×3.",
+        "В сетях отчёта схема 1×1+3×3 чуть менее точна, чем 3×3.",
+        "report",
+        pairs=(("CNN3x3", "CNN1x1+3x3"),),
+    ),
+    Claim(
+        "2.1-slower",
+        "In the report's networks larger kernels are slower than 3×3.",
+        "В сетях отчёта большие ядра медленнее, чем 3×3.",
+        "report",
+        "time",
+        pairs=(("CNN3x3", "CNN5x5"), ("CNN3x3", "CNN7x7")),
+    ),
+    Claim(
+        "2.1-1x1+3x3-slower",
+        "In the report's networks 1×1+3×3 is slower than 3×3.",
+        "В сетях отчёта схема 1×1+3×3 медленнее, чем 3×3.",
+        "report",
+        "time",
+        pairs=(("CNN3x3", "CNN1x1+3x3"),),
+    ),
+    Claim(
+        "2.1-receptive-field",
+        "The larger the kernel, the more a unit before the classifier sees.",
+        "Чем больше ядро, тем больше видит нейрон перед классификатором.",
+        "ours",
+        "exact",
+        pairs=(("CNN5x5", "CNN3x3"), ("CNN7x7", "CNN5x5")),
+        metric="receptive_field",
+    ),
+)
 
-
-def matched_conclusions(table: Table) -> list[str]:
-    """What the table at equal parameter count says, in the numbers of its records."""
-    accuracy, flops = table["test_accuracy"], table["forward_mflops"]
-    small, middle, large = "CNN3x3-60k", "CNN5x5-60k", "CNN7x7-60k"
-    caveat = (
-        "With one seed each, it is not known how much of this another seed would change."
-        if max(table["seeds"].values()) == 1
-        else "The spread over seeds stands beside each accuracy."
-    )
-    drop = table["largest_drop"]
-    shaken = [f"{model} by {points(drop[model])}" for model in drop if drop[model] > LARGE_DROP]
-    return [
-        f"At an equal number of parameters, from the best down: {ranking(accuracy)}.",
-        f"Against 3×3, the 5×5 network scores {more_or_less(accuracy[middle] - accuracy[small])} "
-        f"and the 7×7 network {more_or_less(accuracy[large] - accuracy[small])}. {caveat}",
-        *(
-            [
-                "From one epoch to the next the test accuracy fell in "
-                f"{listed(shaken)}: the shared learning rate is high for it, and part of its "
-                "distance may be the recipe's and not the kernel's."
-            ]
-            if shaken
-            else []
+MATCHED_CLAIMS = (
+    Claim(
+        "2.1-equal-parameters",
+        "The networks have the same number of parameters within 1 %.",
+        "У сетей одинаковое количество параметров с точностью до 1 %.",
+        "ours",
+        "exact",
+        pairs=tuple(
+            ("CNN3x3-60k", f"{kernel}-60k") for kernel in ("CNN5x5", "CNN7x7", "CNN1x1+3x3")
         ),
-        f"Equal parameters are not equal work: {large} spends "
-        f"{flops[large] / flops[small]:.1f} times the FLOPs of {small}, since its weights stand "
-        "in the convolutions, each used at every position, and not in the classifier.",
-    ]
+        metric="parameters",
+        than=1,
+        margin=0.01,
+    ),
+    Claim(
+        "2.1-equal-best",
+        "At equal parameters 3×3 kernels are the most accurate.",
+        "При равном числе параметров ядра 3×3 точнее всех.",
+        "report",
+        "best",
+        pairs=tuple(
+            ("CNN3x3-60k", f"{kernel}-60k") for kernel in ("CNN5x5", "CNN7x7", "CNN1x1+3x3")
+        ),
+    ),
+    Claim(
+        "2.1-equal-5x5",
+        "At equal parameters 5×5 kernels are less accurate than 3×3.",
+        "При равном числе параметров ядра 5×5 менее точны, чем 3×3.",
+        "report",
+        pairs=(("CNN3x3-60k", "CNN5x5-60k"),),
+    ),
+    Claim(
+        "2.1-equal-7x7",
+        "At equal parameters 7×7 kernels are less accurate than 3×3.",
+        "При равном числе параметров ядра 7×7 менее точны, чем 3×3.",
+        "report",
+        pairs=(("CNN3x3-60k", "CNN7x7-60k"),),
+    ),
+    Claim(
+        "2.1-equal-1x1+3x3",
+        "At equal parameters 1×1+3×3 is slightly less accurate than 3×3.",
+        "При равном числе параметров схема 1×1+3×3 чуть менее точна, чем 3×3.",
+        "report",
+        pairs=(("CNN3x3-60k", "CNN1x1+3x3-60k"),),
+    ),
+    Claim(
+        "2.1-equal-slower",
+        "At equal parameters larger kernels are slower than 3×3.",
+        "При равном числе параметров большие ядра медленнее, чем 3×3.",
+        "report",
+        "time",
+        pairs=(("CNN3x3-60k", "CNN5x5-60k"), ("CNN3x3-60k", "CNN7x7-60k")),
+    ),
+    Claim(
+        "2.1-equal-flops",
+        "At equal parameters larger kernels take more FLOPs.",
+        "При равном числе параметров большие ядра требуют больше FLOPs.",
+        "ours",
+        "exact",
+        pairs=(("CNN5x5-60k", "CNN3x3-60k"), ("CNN7x7-60k", "CNN5x5-60k")),
+        metric="forward_flops",
+    ),
+    Claim(
+        "2.1-same-flops",
+        "At equal FLOPs 5×5 and 7×7 kernels are less accurate than 3×3.",
+        "При равном числе FLOPs ядра 5×5 и 7×7 менее точны, чем 3×3.",
+        "ours",
+        awaits="kernel_size_equal_flops",
+    ),
+)
 
 
 KERNEL_SIZE = Experiment(
@@ -69,7 +159,7 @@ KERNEL_SIZE = Experiment(
     figures=("curves", "cost", "receptive_field", "filters", "activations"),
     columns=("receptive_field",),
     reported_table="2.1 kernel size (CIFAR-10)",
-    conclusions=kernel_size_conclusions,
+    claims=KERNEL_SIZE_CLAIMS,
 )
 
 KERNEL_SIZE_MATCHED = Experiment(
@@ -88,7 +178,7 @@ KERNEL_SIZE_MATCHED = Experiment(
     not_tuned=("learning rate per network", "FLOPs, which grow with the kernel"),
     figures=("curves", "cost", "receptive_field", "filters", "activations"),
     columns=("receptive_field",),
-    conclusions=matched_conclusions,
+    claims=MATCHED_CLAIMS,
 )
 
 KERNEL_SIZE_EQUAL_FLOPS = Experiment(

@@ -1,40 +1,62 @@
 """Which residual block is worth its price: by itself, and inside the same small network?"""
 
-from collections.abc import Mapping
+from functools import partial
 
 from models import BasicResidualBlock, BottleneckBlock, WideResidualBlock
+from utils.claim import Claim
 from utils.experiment import Experiment, LayerCase, Row
 from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS
-from utils.report.wording import Numbers, best, listed, more_or_less, ranking
-
-Table = Mapping[str, Numbers]  # column -> block or model -> number
 
 BLOCK_INPUT = (4, 64, 32, 32)  # the report's input of section 3.2
 
 
-def block_conclusions(table: Table) -> list[str]:
-    """What the blocks' tables say, in the numbers of their records."""
-    parameters, seconds = table["parameters"], table["seconds_100_iterations"]
-    accuracy, spread = table["test_accuracy"], table["batch_loss_iqr"]
-    basic, narrow, wide = "BasicResidualBlock", "BottleneckBlock", "WideResidualBlock"
-    signed = table["signed_mean_gradient_input"]
-    return [
-        f"By themselves: the bottleneck has {parameters[narrow] / parameters[basic]:.0%} of the "
-        f"basic block's parameters and takes {seconds[narrow] / seconds[basic]:.0%} of its time "
-        f"forward; the wide block {parameters[wide] / parameters[basic]:.1f} times the parameters "
-        f"and {seconds[wide] / seconds[basic]:.1f} times the time.",
-        f"Inside the same network, from the best down: {ranking(accuracy)}. The wide block scores "
-        f"{more_or_less(accuracy['WideBlockNet'] - accuracy['BasicBlockNet'])} than the basic one, "
-        f"the bottleneck {more_or_less(accuracy['BottleneckBlockNet'] - accuracy['BasicBlockNet'])}"
-        ".",
-        f"Batch losses of the last epoch spread most in {best(spread)}: an inter-quartile range of "
-        + listed([f"{spread[model]:.3f} ({model})" for model in spread])
-        + f". On the train split they end in this order: {ranking(table['train_accuracy'])}.",
-        f"The signed mean gradient says nothing about a block. Where a batch-norm stands on every "
-        f"path it is zero up to rounding ({signed[wide]:.1g} for the wide block); an identity "
-        f"shortcut adds a constant, the part of units that ReLU lets through over their number "
-        f"({signed[basic]:.3g} for the basic block, {signed[narrow]:.3g} for the bottleneck).",
-    ]
+CLAIMS = (
+    Claim(
+        "3.2-best",
+        "Inside the same network the wide block is the most accurate.",
+        "Внутри одной и той же сети широкий блок точнее всех.",
+        "report",
+        "best",
+        pairs=(("WideBlockNet", "BasicBlockNet"), ("WideBlockNet", "BottleneckBlockNet")),
+    ),
+    Claim(
+        "3.2-basic",
+        "Inside the same network the basic block is more accurate than the bottleneck.",
+        "Внутри одной и той же сети базовый блок точнее, чем bottleneck.",
+        "report",
+        pairs=(("BasicBlockNet", "BottleneckBlockNet"),),
+    ),
+    Claim(
+        "3.2-parameters",
+        "The bottleneck has the fewest parameters, the basic block fewer than the wide one.",
+        "Меньше всего параметров у bottleneck, у базового блока меньше, чем у широкого.",
+        "report",
+        "exact",
+        pairs=(
+            ("BasicResidualBlock", "BottleneckBlock"),
+            ("WideResidualBlock", "BasicResidualBlock"),
+        ),
+        metric="parameters",
+    ),
+    Claim(
+        "3.2-time",
+        "The bottleneck is the fastest, the basic block faster than the wide one.",
+        "Bottleneck быстрее всех, базовый блок быстрее широкого.",
+        "report",
+        "time",
+        pairs=(
+            ("BottleneckBlock", "BasicResidualBlock"),
+            ("BasicResidualBlock", "WideResidualBlock"),
+        ),
+    ),
+    Claim(
+        "3.2-learning-rate",
+        "The order of the three blocks is the same where each has its own learning rate.",
+        "Порядок трёх блоков тот же, если у каждого своя скорость обучения.",
+        "ours",
+        awaits="block_learning_rate",
+    ),
+)
 
 
 RESIDUAL_BLOCKS = Experiment(
@@ -43,9 +65,9 @@ RESIDUAL_BLOCKS = Experiment(
     dataset="cifar10",
     rows=(Row("BasicBlockNet"), Row("BottleneckBlockNet"), Row("WideBlockNet")),
     cases=(
-        LayerCase("BasicResidualBlock", lambda: BasicResidualBlock(64, 64), BLOCK_INPUT),
-        LayerCase("BottleneckBlock", lambda: BottleneckBlock(64, 64), BLOCK_INPUT),
-        LayerCase("WideResidualBlock", lambda: WideResidualBlock(64, 128), BLOCK_INPUT),
+        LayerCase("BasicResidualBlock", partial(BasicResidualBlock, 64, 64), BLOCK_INPUT),
+        LayerCase("BottleneckBlock", partial(BottleneckBlock, 64, 64), BLOCK_INPUT),
+        LayerCase("WideResidualBlock", partial(WideResidualBlock, 64, 128), BLOCK_INPUT),
     ),
     cases_are="block",
     recipe=CIFAR10_RECIPE,
@@ -55,7 +77,7 @@ RESIDUAL_BLOCKS = Experiment(
     figures=("curves", "stability", "block_timings"),
     columns=("stability",),
     in_overview=False,  # they frame a single block
-    conclusions=block_conclusions,
+    claims=CLAIMS,
 )
 
 SCALES = {"¼": 0.25, "½": 0.5, "1": 1.0, "2": 2.0}  # of both learning rates

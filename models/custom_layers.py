@@ -176,7 +176,7 @@ class L2Pooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, channels, height, width]`` to ``[batch, channels, height', width']``."""
-        # on CUDA autocast would square in float32, and backward, which runs outside it, in x's dtype
+        # on CUDA autocast would square in float32; backward runs outside it, in the dtype of x
         with torch.autocast(x.device.type, enabled=False):
             y = L2PoolingFunction.apply(_as_batch(self, x), self.kernel_size, self.stride)
         return y if x.dim() == 4 else y.squeeze(0)

@@ -39,6 +39,12 @@ ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 
 CONNECTED, PLAIN, RESIDUAL = "fully connected", "plain convolutional", "residual"
 
+POOLED = ("convolutions", "max-pooling")
+SHORTCUTS = ("convolutions", "shortcuts", "batch-norm")
+STRIDED = (*SHORTCUTS, "strides", "average pooling to 4×4")
+GLOBAL = (*SHORTCUTS, "strides", "global average pooling")
+BLOCK = (*POOLED, "shortcuts", "batch-norm", "global average pooling")
+
 
 class Network(NamedTuple):
     """A network that the tables can hold."""
@@ -46,34 +52,37 @@ class Network(NamedTuple):
     build: Callable[..., nn.Module]
     family: str
     colour: str  # in every figure; networks that share a figure differ in it
+    traits: tuple[str, ...] = ()  # what it is made of: named where two networks differ in it
 
 
 MODELS = {
     "FCNet": Network(FCNet, CONNECTED, BLACK),
-    "SimpleCNN": Network(SimpleCNN, PLAIN, BLUE),
-    "CNNWithResidual": Network(CNNWithResidual, RESIDUAL, VERMILLION),
+    "SimpleCNN": Network(SimpleCNN, PLAIN, BLUE, POOLED),
+    "CNNWithResidual": Network(CNNWithResidual, RESIDUAL, VERMILLION, STRIDED),
     "DeepFCNet": Network(DeepFCNet, CONNECTED, BLACK),
-    "CNNWithResidualReg": Network(CNNWithResidualReg, RESIDUAL, PURPLE),
-    "CNN3x3": Network(CNN3x3, PLAIN, BLUE),
-    "CNN5x5": Network(CNN5x5, PLAIN, ORANGE),
-    "CNN7x7": Network(CNN7x7, PLAIN, GREEN),
-    "CNN1x1+3x3": Network(CNN1x1_3x3, PLAIN, PURPLE),
+    "CNNWithResidualReg": Network(CNNWithResidualReg, RESIDUAL, PURPLE, (*STRIDED, "dropout")),
+    "CNN3x3": Network(CNN3x3, PLAIN, BLUE, POOLED),
+    "CNN5x5": Network(CNN5x5, PLAIN, ORANGE, POOLED),
+    "CNN7x7": Network(CNN7x7, PLAIN, GREEN, POOLED),
+    "CNN1x1+3x3": Network(CNN1x1_3x3, PLAIN, PURPLE, POOLED),
     # three of these shapes at CNN3x3's 60,362 parameters, give or take 1 %
-    "CNN5x5-60k": Network(partial(CNN5x5, widths=(24, 47)), PLAIN, ORANGE),
-    "CNN7x7-60k": Network(partial(CNN7x7, widths=(21, 34)), PLAIN, GREEN),
-    "CNN1x1+3x3-60k": Network(partial(CNN1x1_3x3, widths=(16, 32, 32, 59)), PLAIN, PURPLE),
-    "MediumCNN": Network(MediumCNN, PLAIN, GREEN),
-    "DeepCNN": Network(DeepCNN, PLAIN, ORANGE),
-    "ResNetLikeCNN": Network(ResNetLikeCNN, RESIDUAL, VERMILLION),
+    "CNN5x5-60k": Network(partial(CNN5x5, widths=(24, 47)), PLAIN, ORANGE, POOLED),
+    "CNN7x7-60k": Network(partial(CNN7x7, widths=(21, 34)), PLAIN, GREEN, POOLED),
+    "CNN1x1+3x3-60k": Network(partial(CNN1x1_3x3, widths=(16, 32, 32, 59)), PLAIN, PURPLE, POOLED),
+    "MediumCNN": Network(MediumCNN, PLAIN, GREEN, POOLED),
+    "DeepCNN": Network(DeepCNN, PLAIN, ORANGE, POOLED),
+    "ResNetLikeCNN": Network(ResNetLikeCNN, RESIDUAL, VERMILLION, GLOBAL),
     # each residual block inside the same small network
-    "BasicBlockNet": Network(partial(BlockNet, block=BasicResidualBlock), RESIDUAL, BLUE),
-    "BottleneckBlockNet": Network(partial(BlockNet, block=BottleneckBlock), RESIDUAL, ORANGE),
+    "BasicBlockNet": Network(partial(BlockNet, block=BasicResidualBlock), RESIDUAL, BLUE, BLOCK),
+    "BottleneckBlockNet": Network(
+        partial(BlockNet, block=BottleneckBlock), RESIDUAL, ORANGE, BLOCK
+    ),
     "WideBlockNet": Network(
-        partial(BlockNet, block=WideResidualBlock, out_channels=128), RESIDUAL, PURPLE
+        partial(BlockNet, block=WideResidualBlock, out_channels=128), RESIDUAL, PURPLE, BLOCK
     ),
     # for controls: what their arguments change is all that differs
-    "LadderNet": Network(LadderNet, RESIDUAL, VERMILLION),
-    "SwappedCNN": Network(SwappedCNN, PLAIN, BLUE),
+    "LadderNet": Network(LadderNet, RESIDUAL, VERMILLION, GLOBAL),
+    "SwappedCNN": Network(SwappedCNN, PLAIN, BLUE, POOLED),
 }
 
 

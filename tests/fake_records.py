@@ -170,17 +170,21 @@ def quartiles(median: float, width: float = 0.1) -> Quartiles:
     return Quartiles(median=median, q1=median * (1 - width / 2), q3=median * (1 + width / 2))
 
 
-def make_speed(times: int = 1, **changes: object) -> Speed:
-    """The speed of a network that is so many times as slow as the first."""
+def make_speed(times: int = 1, passes: Sequence[float] = (1.0,), **changes: object) -> Speed:
+    """The speed of a network that is so many times as slow as the first.
+
+    Each of the passes takes so many times as long as it should.
+    """
     given = {
         "precision": "bfloat16",
         "device": "cpu",
         "rounds": 7,
         "batch_sizes": BatchSizes(latency=1, throughput=256, training=128),
         "environment": ENVIRONMENT,
-        "latency_seconds": quartiles(0.0005 * times),
-        "throughput_images_per_second": quartiles(20_000 / times),
-        "training_images_per_second": quartiles(5_000 / times),
+        "began": tuple(f"pass {number}" for number in range(len(passes))),
+        "latency_seconds": tuple(quartiles(0.0005 * times * slow) for slow in passes),
+        "throughput_images_per_second": tuple(quartiles(20_000 / times / s) for s in passes),
+        "training_images_per_second": tuple(quartiles(5_000 / times / slow) for slow in passes),
     }
     return Speed(**{**given, **changes})
 
@@ -218,8 +222,8 @@ def make_cases(listed: Sequence[tuple] = LAYER_LIST) -> Cases:
             output_shape=shape,
             parameters=parameters,
             gradient=WEIGHTED if parameters else PLAIN,
-            forward_seconds_100=quartiles(seconds),
-            forward_backward_seconds_100=quartiles(3 * seconds),
+            forward_seconds_100=(quartiles(seconds),),
+            forward_backward_seconds_100=(quartiles(3 * seconds),),
         )
         for name, analogue_of, seconds, parameters, shape in listed
     )
@@ -254,8 +258,12 @@ def write_runs(
     records: Sequence[Record],
     arrays: Mapping[str, np.ndarray] | None = None,
     timed: bool = False,
+    passes: Sequence[float] = (),
 ) -> list[Path]:
-    """Puts each record where the first row of its network has it; all get the same arrays."""
+    """Puts each record where the first row of its network has it; all get the same arrays.
+
+    ``timed`` writes the speed of one pass, ``passes`` that of several.
+    """
     paths = []
     for number, row in enumerate(experiment.rows):
         of_row = [each for each in records if each.network == (row.network or row.label)]
@@ -265,8 +273,8 @@ def write_runs(
             write_record(paths[-1], record)
             if arrays:
                 write_arrays(paths[-1].with_suffix(".npz"), arrays)
-        if timed and of_row:
-            write_record(speed_path(results, run), make_speed(number + 1))
+        if (timed or passes) and of_row:
+            write_record(speed_path(results, run), make_speed(number + 1, passes or (1.0,)))
     return paths
 
 

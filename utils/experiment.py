@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+from utils.claim import Claim
+
 Precision = Literal["float32", "bfloat16"]
 Part = Literal["train", "train minus validation"]
 
@@ -74,6 +76,7 @@ class Styled(Protocol):
 
     family: str  # fully connected, plain convolutional or residual
     colour: str  # as in "#0072B2"
+    traits: tuple[str, ...]  # what it is made of, for what differs between two
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class LayerCase:
     """A layer or block to be measured by itself, beside what it is compared with."""
 
     name: str  # what the table calls it
-    build: Callable[[], Any]  # makes the nn.Module
+    build: Callable[[], Any]  # makes the nn.Module; can be pickled, as a lambda cannot
     input_shape: tuple[int, ...]  # [batch, channels, height, width]
     analogue_of: str | None = None  # name of the custom layer that it stands beside
     weights_of: str | None = None  # the part whose weight gradient counts; by default all of it
@@ -158,7 +161,7 @@ class Experiment:
     columns: tuple[Literal["receptive_field", "stability"], ...] = ()  # beside the usual ones
     in_overview: bool = True  # whether its rows stand in the figure over all experiments
     reported_table: str | None = None  # the "table" in data/reported/results.csv
-    conclusions: Callable[..., Sequence[str]] | None = None  # table -> sentences with its numbers
+    claims: tuple[Claim, ...] = ()  # what its records are to decide
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from utils.errors import SomeFailed, UserError, exit_code
 from utils.experiment import Compute, Experiment, Run, declared_runs
 from utils.machine import keep_freed_memory, warn_if_slower
 from utils.measuring import layers, speed
+from utils.measuring.passes import PASSES, in_passes, joined
 from utils.measuring.probes import forward_flops, probe, sizes
 from utils.measuring.receptive_field import trace
 from utils.measuring.shift import shifted_test_accuracy
@@ -44,6 +45,8 @@ from utils.plan import compute_of, forget, recipe_of, runs_to_train
 from utils.records.files import read_record, write_arrays, write_record
 from utils.records.runs import run_path, speed_path
 from utils.records.schema import Diverged, Record
+from utils.report.claim_text import render_claims
+from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
 from utils.report.render import render_experiment, render_readme
 from utils.training.checkpoint import save_weights
@@ -193,6 +196,16 @@ class MappedLoader:
         return load_mapped(self.folder / f"{name}.pt").to(self.device)
 
 
+@contextlib.contextmanager
+def mapped(load: Load, runs: Iterable[Run]) -> Iterator[MappedLoader]:
+    """The datasets of these runs in files, for other processes, as long as the context lasts."""
+    datasets = {run.dataset: run.compute.device for run in runs}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        for name in datasets:
+            save_mapped(load(name), Path(folder) / f"{name}.pt")
+        yield MappedLoader(Path(folder), next(iter(datasets.values())))
+
+
 def cost(run: Run, dataset: Dataset) -> float:
     """Roughly how long a run takes, in no unit: for the remaining time, and the order of many.
 
@@ -221,12 +234,9 @@ def train_runs(
     try:
         if options.jobs == 1 or len(runs) < 2:
             return one_after_another(runs, partial(work, load=load), progress)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            for name in dict.fromkeys(run.dataset for run in runs):
-                save_mapped(load(name), Path(folder) / f"{name}.pt")
-            mapped = MappedLoader(Path(folder), runs[0].compute.device)
+        with mapped(load, runs) as loader:
             longest_first = sorted(runs, key=lambda run: -costs[run.title])
-            work = partial(work, load=mapped)
+            work = partial(work, load=loader)
             return side_by_side(longest_first, work, options.jobs, progress)
     finally:
         progress.close()
@@ -246,7 +256,7 @@ def run_one(run: Run, tell: Tell, results: Path, weights: bool, load: Load) -> N
             facts |= {"shifted_test_accuracy": shifted_test_accuracy(outcome.network, dataset)}
         arrays["test_predictions"] = outcome.predictions.byte().cpu().numpy()
         correct = outcome.predictions == dataset.y_test
-        arrays["test_correct"] = np.packbits(correct.cpu().numpy())  # records.study.read_correct
+        arrays["test_correct"] = np.packbits(correct.cpu().numpy())  # see records.study.right_of
         # before the record, which says "finished"
         write_arrays(path.with_suffix(".npz"), arrays)
         if weights:
@@ -279,14 +289,17 @@ def measure_layers(experiment: Experiment, options: Options, device: torch.devic
         return
     log.info("%s: measuring %d %ss", experiment.name, len(experiment.cases), experiment.cases_are)
     effort = layers.QUICK if options.quick else layers.FULL
-    record, arrays = layers.study_layers(experiment, device, effort)
+    measure = partial(layers.study_layers, experiment, device, effort)
+    found = in_passes(measure, 1 if options.quick else PASSES)
+    record, arrays = found[0]
     if arrays:
         write_arrays(path.with_suffix(".npz"), arrays)
-    write_record(path, record)
+    of_each = zip(*(each.cases for each, _ in found), strict=True)
+    write_record(path, record.model_copy(update={"cases": tuple(map(joined, of_each))}))
 
 
 def measure_networks(options: Options, compute: Compute, load: Load) -> None:
-    """Measures all networks in one pass, where that was not done yet for one of them."""
+    """Measures all networks in the same passes, where that was not done yet for one of them."""
     runs: dict[Path, Run] = {}
     asked = options.measure
     for experiment in options.experiments:
@@ -297,10 +310,13 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> None:
             asked |= options.fresh
     if asked or not all(path.exists() for path in runs):
         log.info("measuring the speed of %d networks", len(runs))
-        pairs = {str(path): (run, load(run.dataset)) for path, run in runs.items()}
+        named = {str(path): run for path, run in runs.items()}
         effort = speed.QUICK if options.quick else speed.FULL
-        for path, record in speed.measure_speed(pairs, effort).items():
-            write_record(Path(path), record)
+        with mapped(load, runs.values()) as loader:
+            measure = partial(speed.measure_speed, named, loader, effort)
+            found = in_passes(measure, 1 if options.quick else PASSES)
+        for path in named:
+            write_record(Path(path), joined([each[path] for each in found]))
 
 
 def render_study(study: Sequence[Experiment], options: Options) -> None:
@@ -313,5 +329,8 @@ def render_study(study: Sequence[Experiment], options: Options) -> None:
         blocks |= rendered
     log.info("tables: %s, figures: %s", options.results, options.plots)
     blocks |= render_overview(study, options.results, options.plots, models.MODELS)
+    render_claims(study, options.results, models.MODELS)
     if options.is_study:
         render_readme(REPOSITORY / "README.md", blocks)
+        methods = methods_blocks(study, options.results, models.MODELS)
+        render_readme(REPOSITORY / "docs" / "methods.md", methods)

@@ -83,7 +83,7 @@ def test_there_are_arrays_for_the_figures_that_are_asked_for(layers: Study, bloc
 
 def test_times_have_their_spread(layers: Study, blocks: Study) -> None:
     for case in layers[0].cases + blocks[0].cases:
-        for times in (case.forward_seconds_100, case.forward_backward_seconds_100):
+        for (times,) in (case.forward_seconds_100, case.forward_backward_seconds_100):
             assert 0 < times.q1 <= times.median <= times.q3
 
 

@@ -25,14 +25,15 @@ def test_a_speed_record_says_how_each_network_was_measured(
     cifar10: Dataset, precision: str
 ) -> None:
     run = replace(RUN, compute=Compute(precision=precision))
-    runs = {"a": (run, cifar10), "b": (replace(run, network="CNN5x5"), cifar10)}
-    found = measure_speed(runs, EFFORT)
+    runs = {"a": run, "b": replace(run, network="CNN5x5")}
+    found = measure_speed(runs, {"cifar10": cifar10}.__getitem__, EFFORT)
     assert list(found) == ["a", "b"]
+    assert found["a"].began == found["b"].began  # one pass
     for speed in found.values():
         assert (speed.precision, speed.device, speed.rounds) == (precision, "cpu", 2)
         assert speed.batch_sizes == BatchSizes(latency=1, throughput=256, training=24)
         assert speed.environment.threads == torch.get_num_threads()
-        for values in (
+        for (values,) in (
             speed.latency_seconds,
             speed.throughput_images_per_second,
             speed.training_images_per_second,

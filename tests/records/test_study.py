@@ -21,10 +21,10 @@ from utils.records.files import write_arrays, write_record
 from utils.records.runs import speed_path
 from utils.records.study import (
     REMEDY,
+    first_known,
     gather,
     gradient_ratios,
     gradient_verdict,
-    largest_drop,
     loss_spread,
 )
 from utils.report.figures.inside import describe_ratios
@@ -94,13 +94,10 @@ def test_gradients_are_called_what_their_ratio_says_in_any_epoch(
     assert gradient_verdict(np.array(ratios)) == verdict
 
 
-def test_the_largest_drop_is_the_deepest_fall_of_the_test_accuracy() -> None:
-    rising = with_epochs(make_record(), test_accuracy=[0.2, 0.5, 0.8])
-    falling = with_epochs(make_record(), test_accuracy=[0.5, 0.35, 0.8])
-    assert largest_drop([rising]) == 0
-    assert largest_drop([falling]) == pytest.approx(0.15)
-    assert largest_drop([rising, falling]) == pytest.approx(0.15)
-    assert largest_drop([rising.model_copy(update={"epochs": rising.epochs[:1]})]) == 0
+def test_a_fact_of_the_network_is_taken_from_the_first_record_that_has_it() -> None:
+    without, has = make_record(receptive_field=None), make_record(seed=1)
+    assert first_known([without, has], "receptive_field") == has.receptive_field
+    assert first_known([without], "receptive_field") is None
 
 
 def test_the_spread_of_an_epoch_is_the_inter_quartile_range_of_its_losses() -> None:

@@ -12,15 +12,19 @@ from experiments import STUDY
 from utils import REPOSITORY
 from utils.data.dataset import SHIPPED_FINGERPRINTS
 from utils.experiment import Compute, Experiment, declared_runs
+from utils.records.files import read_arrays
 from utils.records.runs import SUFFIXES, find_records, run_path
-from utils.records.study import read_correct
+from utils.records.study import right_of
+from utils.report.claim_text import render_claims
 from utils.report.figures import canvas
+from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
 from utils.report.readme import find_blocks
 from utils.report.render import render_experiment
 
 RESULTS, PLOTS = REPOSITORY / "results", REPOSITORY / "plots"
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+METHODS = (REPOSITORY / "docs" / "methods.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +44,22 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], 
     for experiment in STUDY:
         blocks |= render_experiment(experiment, results, plots, models.MODELS)
     blocks |= render_overview(STUDY, results, plots, models.MODELS)
+    render_claims(STUDY, results, models.MODELS)
+    blocks |= methods_blocks(STUDY, results, models.MODELS)
     monkeypatch.undo()
     return blocks, folder
 
 
-def test_the_readme_is_what_the_records_say(rendered: tuple[dict[str, str], Path]) -> None:
+def test_the_readme_and_the_methods_are_what_the_records_say(
+    rendered: tuple[dict[str, str], Path],
+) -> None:
     blocks, _ = rendered
     found = {
-        name: README[start:end].strip() for name, (start, end) in find_blocks(README, "").items()
+        name: text[start:end].strip()
+        for text in (README, METHODS)
+        for name, (start, end) in find_blocks(text, "").items()
     }
-    assert len(blocks) == 3 * len(STUDY) + 2
+    assert len(blocks) == 3 * len(STUDY) + 2 + 4
     for name, text in blocks.items():
         assert found[name] == text.strip(), f"{name}: run `make render`"
 
@@ -59,7 +69,8 @@ def test_the_tables_are_what_the_records_say(rendered: tuple[dict[str, str], Pat
     tables = sorted((folder / "results").rglob("*.csv")) + sorted(
         (folder / "results").rglob("*.md")
     )
-    assert len(tables) == 16  # seven experiments and the block networks, each as CSV and Markdown
+    # seven experiments and the block networks, each as CSV and Markdown; claims and McNemar
+    assert len(tables) == 18
     for table in tables:
         committed = RESULTS / table.relative_to(folder / "results")
         assert committed.read_text() == table.read_text(), f"{committed}: run `make render`"
@@ -98,7 +109,8 @@ def test_the_shipped_records_are_the_declared_runs_and_more_seeds_of_them(
 @pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)
 def test_what_was_classified_rightly_makes_the_accuracy_on_record(experiment: Experiment) -> None:
     for each in find_records(experiment, RESULTS):
-        assert read_correct(each).mean() == each.record.final.test_accuracy, each.path
+        right = right_of(each.record, read_arrays(each.path.with_suffix(".npz")))
+        assert right.mean() == each.record.final.test_accuracy, each.path
 
 
 def test_no_file_of_a_run_is_left_over() -> None:

@@ -29,7 +29,7 @@ FULL, QUICK = Effort(rounds=7, seconds=0.3), Effort(rounds=2, seconds=0.02)
 def study_layers(
     experiment: Experiment, device: torch.device, effort: Effort = FULL
 ) -> tuple[Cases, dict[str, np.ndarray]]:
-    """The record of an experiment's cases, and the arrays that its figures need.
+    """One pass: the record of an experiment's cases, and the arrays that its figures need.
 
     Times are those of 100 iterations: medians per iteration, times 100; forward alone records
     nothing for a backward. All cases have their turn in every round.
@@ -47,9 +47,9 @@ def study_layers(
             analogue_of=case.analogue_of,
             **_shapes(*built[case.name]),
             gradient=gradients[case.name],
-            forward_seconds_100=quartiles(ITERATIONS * seconds["forward", case.name]),
-            forward_backward_seconds_100=quartiles(
-                ITERATIONS * seconds["forward_backward", case.name]
+            forward_seconds_100=(quartiles(ITERATIONS * seconds["forward", case.name]),),
+            forward_backward_seconds_100=(
+                quartiles(ITERATIONS * seconds["forward_backward", case.name]),
             ),
         )
         for case in experiment.cases

@@ -2,14 +2,16 @@
 
     networks --for each quantity: every network in turn--> a speed record of each
 
-The networks of a script share one pass, since a network was seen to be a third faster in one pass
-than in the next, with hardly any spread within either.
+The networks of a script have their turns in the same passes, since a network was seen to be a third
+faster in one pass than in the next, with hardly any spread within either: see
+``utils.measuring.passes``.
 """
 
 import copy
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import torch
@@ -38,19 +40,21 @@ class Timed:
 
 
 def measure_speed(
-    runs: Mapping[str, tuple[Run, Dataset]], effort: Effort = FULL
+    named: Mapping[str, Run], load: Callable[[str], Dataset], effort: Effort = FULL
 ) -> dict[str, Speed]:
-    """Key -> speed of the run's network, untrained; all networks have their turn together.
+    """One pass: key -> speed of the run's network, untrained; all have their turn together.
 
     Inference is float32, in eval and inference mode, on images that lie there normalised. A
     training step is all of it: making the batch with its augmentation, forward, loss, backward and
     optimiser, in the run's precision.
     """
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    runs = {key: (run, load(run.dataset)) for key, run in named.items()}
     actions = all_actions(runs)
     seconds = in_turn({key: timed.action for key, timed in actions.items()}, effort)
 
-    def images_per_second(kind: str, key: str) -> Quartiles:
-        return quartiles(actions[kind, key].images / seconds[kind, key])
+    def images_per_second(kind: str, key: str) -> tuple[Quartiles]:
+        return (quartiles(actions[kind, key].images / seconds[kind, key]),)
 
     return {
         key: Speed(
@@ -63,7 +67,8 @@ def measure_speed(
                 training=run.recipe.batch_size,
             ),
             environment=environment(torch.device(run.compute.device)),
-            latency_seconds=quartiles(np.asarray(seconds["latency", key])),
+            began=(began,),
+            latency_seconds=(quartiles(np.asarray(seconds["latency", key])),),
             throughput_images_per_second=images_per_second("throughput", key),
             training_images_per_second=images_per_second("training", key),
         )

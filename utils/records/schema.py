@@ -6,8 +6,10 @@ may lack is None as well; what it must have, and its range, is checked on writin
 """
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from utils.experiment import Part, Precision, Recipe
@@ -177,6 +179,18 @@ class Quartiles(Fields):
     q3: Finite
 
 
+# one for each pass: a process of its own in which all had their turn, round by round
+Passes = Annotated[tuple[Quartiles, ...], Field(min_length=1)]
+
+
+def over_passes(passes: Sequence[Quartiles]) -> Quartiles:
+    """Quartiles of the medians of several passes; those of the rounds where there is one pass."""
+    if len(passes) == 1:
+        return passes[0]
+    q1, median, q3 = np.quantile([each.median for each in passes], [0.25, 0.5, 0.75]).tolist()
+    return Quartiles(median=median, q1=q1, q3=q3)
+
+
 class BatchSizes(Fields):
     """Images per call of what was measured."""
 
@@ -191,22 +205,26 @@ class Speed(Fields):
     schema_: Literal[2] = Field(SCHEMA, alias="schema")
     precision: Precision  # of the training step; inference is float32
     device: str
-    rounds: Positive
+    rounds: Positive  # of each pass
     batch_sizes: BatchSizes
     environment: Environment
-    latency_seconds: Quartiles
-    throughput_images_per_second: Quartiles
-    training_images_per_second: Quartiles
+    began: tuple[str, ...]  # when each pass did: networks that were in one pass share it
+    latency_seconds: Passes
+    throughput_images_per_second: Passes
+    training_images_per_second: Passes
 
     @model_validator(mode="after")
-    def _is_positive(self) -> "Speed":
-        """Tables divide by these."""
+    def _is_whole(self) -> "Speed":
+        """Every pass measured all, and tables divide by it."""
         for name in (
             "latency_seconds",
             "throughput_images_per_second",
             "training_images_per_second",
         ):
-            if getattr(self, name).median <= 0:
+            passes = getattr(self, name)
+            if len(passes) != len(self.began):
+                raise ValueError(f"{name}: of {len(passes)} passes, began of {len(self.began)}")
+            if any(each.median <= 0 for each in passes):
                 raise ValueError(f"{name}.median: not above 0")
         return self
 
@@ -229,8 +247,8 @@ class Case(Fields):
     output_shape: tuple[Positive, ...]
     parameters: Count
     gradient: Gradient
-    forward_seconds_100: Quartiles  # of 100 iterations
-    forward_backward_seconds_100: Quartiles
+    forward_seconds_100: Passes  # of 100 iterations
+    forward_backward_seconds_100: Passes
 
 
 class Cases(Fields):

@@ -10,18 +10,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from utils.errors import UserError
 from utils.experiment import Experiment, Styled
 from utils.records.environment import machine_name
-from utils.records.files import AGAIN, read_arrays, read_record
+from utils.records.files import read_arrays, read_record
 from utils.records.runs import Found, check_together, find_records
 from utils.records.schema import Cases, Record, Speed
 
 FACTOR = 100  # between the first and the last layer's gradient: beyond it gradients are extreme
-EXTREMES = ("vanishing", "exploding")
 REMEDY = (
     "one table must share it: run the script again with --fresh, or with an --out-dir of its own"
 )
@@ -66,6 +66,11 @@ class Evidence:
     def colours(self) -> dict[str, str]:
         """Label -> the colour of its network."""
         return {label: style.colour for label, style in self.styles.items()}
+
+
+def accuracies(evidence: Evidence, label: str) -> tuple[float, ...]:
+    """Test accuracies after the last epoch, by seed."""
+    return tuple(record.final.test_accuracy for record in evidence.runs[label])
 
 
 def data_name(record: Record) -> str:
@@ -119,16 +124,9 @@ def looked_into(found: Sequence[Found]) -> Found:
     return next((each for each in found if each.record.probe), found[0])
 
 
-def read_correct(found: Found) -> np.ndarray:
-    """Which test images a run classified rightly, ``[test images]`` in their canonical order.
-
-    Raises: UserError where that is not on record.
-    """
-    path = found.path.with_suffix(".npz")
-    bits = read_arrays(path).get("test_correct")
-    if bits is None:
-        raise UserError(f"{path}: test_correct: missing; {AGAIN}")
-    return np.unpackbits(bits, count=found.record.data.test_images).astype(bool)
+def right_of(record: Record, arrays: Arrays) -> np.ndarray:
+    """Which test images the run classified rightly, ``[test images]`` in their canonical order."""
+    return np.unpackbits(arrays["test_correct"], count=record.data.test_images).astype(bool)
 
 
 def check_complete(found: Found) -> None:
@@ -167,6 +165,11 @@ def check_speed(evidence: Evidence, folder: Path) -> None:
             )
 
 
+def first_known(records: Sequence[Record], name: str) -> Any:  # noqa: ANN401 (of any field)
+    """A fact of the network, whatever its seed, from the first record that has it; else None."""
+    return next((value for each in records if (value := getattr(each, name)) is not None), None)
+
+
 def by_epoch(records: Sequence[Record], key: str) -> np.ndarray:
     """A number of every epoch, ``[seeds, epochs]``; where the record has none (null), NaN."""
     values = [[getattr(epoch, key) for epoch in record.epochs] for record in records]
@@ -200,15 +203,6 @@ def gradient_verdict(ratios: np.ndarray) -> str:
     if ratios.min() < 1 / FACTOR:
         return "vanishing"
     return "exploding" if ratios.max() > FACTOR else "neither vanishing nor exploding"
-
-
-def largest_drop(records: Sequence[Record]) -> float:
-    """The most that the test accuracy, a fraction, fell from one epoch to the next; at least 0.
-
-    A large one says that the shared learning rate is too high for the network.
-    """
-    accuracy = by_epoch(records, "test_accuracy")  # [seeds, epochs]
-    return float(-np.diff(accuracy, axis=1).min(initial=0.0))
 
 
 def loss_spread(records: Sequence[Record]) -> np.ndarray:

@@ -40,15 +40,15 @@ def digits(value: float | None, significant: int = 3) -> str:
     )
 
 
-def percent_cell(value: float | None, sd: float | None = None) -> str:
-    """A fraction as per cent with two decimals, with its deviation where there is one."""
-    spread = "" if sd is None else f" ± {100 * sd:.2f}"
+def percent_cell(value: float | None, half: float | None = None) -> str:
+    """A fraction as per cent with two decimals, with what stands behind ± where there is one."""
+    spread = "" if half is None else f" ± {100 * half:.2f}"
     return "" if value is None else f"{100 * value:.2f}{spread}"
 
 
 def accuracy_cell(row: Row, column: str) -> str:
-    """A mean over seeds with its deviation, which stands beside it in the row."""
-    return percent_cell(row[column], row[f"{column}_sd"])
+    """A mean over seeds with half of its interval, which stands beside it in the row."""
+    return percent_cell(row[column], row[f"{column}_ci"])
 
 
 def with_iqr(value: float | None, iqr: float | None) -> str:
@@ -133,8 +133,6 @@ def training_markdown(rows: Sequence[Row], evidence: Evidence) -> str:
     agree = all(row["parameters"] == row["reported_parameters"] for row in counted)
     if agree:  # then one sentence says more than a column
         columns = [column for column in columns if column != TRAINING_COLUMNS[2]]
-    if len({row["seeds"] for row in rows}) == 1:  # the caption names them
-        columns = [column for column in columns if column[0] != "Seeds"]
     speed = next(iter(evidence.speed.values()), None)
     below = caption(
         "training",
@@ -147,6 +145,7 @@ def training_markdown(rows: Sequence[Row], evidence: Evidence) -> str:
         held=evidence.experiment.held,
         not_tuned=evidence.experiment.not_tuned,
         speed=speed,
+        passes=len(speed.began) if speed else 0,
         speed_machine=speed and machine_name(speed.environment),
         stability="stability" in evidence.experiment.columns,
         reported=counted,
@@ -160,7 +159,8 @@ def cases_markdown(rows: Sequence[Row], record: Cases, kind: str) -> str:
     shapes = [list(case.input_shape) for case in record.cases]
     same = all(shape == shapes[0] for shape in shapes)
     machine = machine_name(record.environment)
-    below = caption("cases", shape=shapes[0], same=same, machine=machine)
+    passes = len(record.cases[0].forward_seconds_100)
+    below = caption("cases", shape=shapes[0], same=same, machine=machine, passes=passes)
     return f"{markdown_table(rows, case_columns(kind))}\n\n{below}\n"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from utils.experiment import Experiment, Styled
-from utils.records.study import gather
+from utils.records.study import accuracies, gather
 from utils.report.figures.canvas import Picture, new_figure, save
 from utils.report.figures.plotting import Point, plot_overview
 from utils.report.markdown import (
@@ -28,7 +28,8 @@ COLUMNS: list[Column] = [
     ("Experiment", lambda row: row["experiments"]),
     ("Parameters", lambda row: count(row["parameters"])),
     ("Latency, ms", lambda row: with_iqr(row["latency_ms"], row["latency_ms_iqr"])),
-    ("Test accuracy, %", lambda row: percent_cell(row["test_accuracy"], row["test_accuracy_sd"])),
+    ("Test accuracy, %", lambda row: percent_cell(row["test_accuracy"], row["test_accuracy_ci"])),
+    ("Seeds", lambda row: count(row["seeds"])),
     ("reported", lambda row: ", ".join(map(percent_cell, row["reported"]))),
 ]
 
@@ -79,6 +80,7 @@ def overview_rows(
                     "role": experiment.dataset,
                     "family": evidence.styles[declared.label].family,
                     "in_figure": False,
+                    "accuracies": accuracies(evidence, declared.label),
                 },
             )
             known["labels"].append(declared.label)
@@ -99,7 +101,7 @@ def draw_overview(rows: Sequence[Row], plots: Path) -> Picture:
             row["labels"][0],
             row["parameters"],
             row["test_accuracy"],
-            accuracy_sd=row["test_accuracy_sd"],
+            seeds=row["accuracies"],
             reported=tuple(row["reported"]),
             family=row["family"],
         )
@@ -111,7 +113,7 @@ def draw_overview(rows: Sequence[Row], plots: Path) -> Picture:
         f"Test accuracy after the last epoch against trainable parameters, {dataset}: the networks "
         f"of {', '.join(dict.fromkeys(name for row in rows for name in row['in']))}; "
         + (
-            f"means over {' to '.join(map(str, seeds))} seeds, bars: ± one sample deviation."
+            f"means over {' to '.join(map(str, seeds))} seeds, small dots: each seed."
             if seeds[-1] > 1
             else "one seed."
         )

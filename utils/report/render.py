@@ -7,24 +7,17 @@ results/<experiment>/…  -->  results/<experiment>/table.csv, table.md
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from utils.errors import UserError
 from utils.experiment import Experiment, Styled
 from utils.records.files import write_text
-from utils.records.study import (
-    Evidence,
-    gather,
-    gradient_ratios,
-    gradient_verdict,
-    largest_drop,
-)
+from utils.records.study import Evidence, gather
+from utils.report.claim_text import claims_markdown
+from utils.report.claims import find
 from utils.report.figures import Picture, draw
 from utils.report.markdown import cases_markdown, picture_markdown, training_markdown
 from utils.report.readme import replace_blocks
-from utils.report.rows import Row, case_rows, columns, to_csv, training_rows
-
-Columns = dict[str, dict[str, Any]]  # column -> name in the first column -> value
+from utils.report.rows import Row, case_rows, to_csv, training_rows
 
 
 def render_experiment(
@@ -38,22 +31,20 @@ def render_experiment(
     evidence = gather(experiment, results, networks)
     if evidence.empty:
         return {}
-    tables, cells = write_tables(evidence, results / experiment.name)
+    tables = write_tables(evidence, results / experiment.name)
     pictures = {name: draw(name, evidence, plots / experiment.name) for name in experiment.figures}
     question = f"*{experiment.question}*"
     return {
         f"{experiment.name}.table": "\n\n".join([question, *(each.strip() for each in tables)]),
         f"{experiment.name}.figures": figures_markdown(pictures, plots),
-        f"{experiment.name}.conclusions": conclusions_markdown(evidence, cells),
+        f"{experiment.name}.conclusions": claims_markdown(find(evidence)),
     }
 
 
-def write_tables(evidence: Evidence, folder: Path) -> tuple[list[str], Columns]:
-    """Writes the tables whose records exist; returns their Markdown, and their cells by column.
+def write_tables(evidence: Evidence, folder: Path) -> list[str]:
+    """Writes the tables whose records exist; returns their Markdown.
 
-    That of the trained networks is ``table``, or ``training`` beside a table of cases. For
-    conclusions alone there are columns ``gradient_…`` and ``largest_drop``, see
-    ``utils.records.study``.
+    That of the trained networks is ``table``, or ``training`` beside a table of cases.
     """
     experiment = evidence.experiment
     parts: list[tuple[str, list[Row], str]] = []  # file name, rows, Markdown
@@ -64,19 +55,10 @@ def write_tables(evidence: Evidence, folder: Path) -> tuple[list[str], Columns]:
         rows = training_rows(evidence)
         file = "training" if experiment.cases else "table"
         parts.append((file, rows, training_markdown(rows, evidence)))
-    cells: Columns = {}
     for file, rows, markdown in parts:
         write_text(folder / f"{file}.csv", to_csv(rows))
         write_text(folder / f"{file}.md", markdown)
-        for column, values in columns(rows).items():
-            cells.setdefault(column, {}).update(values)
-    for label, records in evidence.runs.items():
-        ratios = gradient_ratios(records)
-        cells.setdefault("largest_drop", {})[label] = largest_drop(records)
-        cells.setdefault("gradient_verdict", {})[label] = gradient_verdict(ratios)
-        cells.setdefault("gradient_ratio_smallest", {})[label] = ratios.min()
-        cells.setdefault("gradient_ratio_largest", {})[label] = ratios.max()
-    return [markdown for *_, markdown in parts], cells
+    return [markdown for *_, markdown in parts]
 
 
 def figures_markdown(pictures: Mapping[str, Sequence[Picture]], plots: Path) -> str:
@@ -93,23 +75,6 @@ def figures_markdown(pictures: Mapping[str, Sequence[Picture]], plots: Path) -> 
         parts.append(f"<details><summary>{title}</summary>")
         parts += [*folded, "</details>"]
     return "\n\n".join(parts)
-
-
-def conclusions_markdown(evidence: Evidence, cells: Columns) -> str:
-    """The experiment's conclusions with the numbers of its tables, as a list.
-
-    Where a row or a measurement is still missing, a line that says which.
-    """
-    experiment = evidence.experiment
-    missing = [label for label in experiment.labels if label not in evidence.runs]
-    missing += [] if evidence.cases else [case.name for case in experiment.cases]
-    if missing:
-        return f"No conclusions yet: no record of {', '.join(missing)}."
-    if experiment.timed and (unmeasured := set(evidence.runs) - set(evidence.speed)):
-        return f"No conclusions yet: the speed of {', '.join(sorted(unmeasured))} was not measured."
-    if experiment.conclusions is None:
-        return ""
-    return "\n".join(f"- {sentence}" for sentence in experiment.conclusions(cells))
 
 
 def render_readme(path: Path, blocks: Mapping[str, str]) -> None:

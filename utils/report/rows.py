@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from utils import REPOSITORY
-from utils.records.schema import Case, Cases, Record, Speed
-from utils.records.study import Evidence, by_epoch, loss_spread
+from utils.records.schema import Case, Cases, Record, Speed, over_passes
+from utils.records.study import Evidence, by_epoch, first_known, loss_spread
+from utils.report.statistics import mean
 
 Row = dict[str, Any]
 
@@ -35,7 +36,7 @@ def training_rows(evidence: Evidence) -> list[Row]:
             **accuracy_columns(records),
         }
         if "receptive_field" in evidence.experiment.columns:
-            row["receptive_field"] = last_receptive_field(evidence.inside[label])
+            row["receptive_field"] = last_receptive_field(records)
         row |= {"seeds": len(records), **reported_columns(reported.get(label, {}))}
         if "stability" in evidence.experiment.columns:
             row |= stability(records)
@@ -44,7 +45,7 @@ def training_rows(evidence: Evidence) -> list[Row]:
 
 
 def speed_columns(record: Record, speed: Speed | None) -> Row:
-    """Medians over the rounds of the speed record, whose times are seconds; empty without one."""
+    """Medians of the speed record, whose times are seconds; empty without one."""
     if speed is None:
         return dict.fromkeys(
             (
@@ -55,34 +56,37 @@ def speed_columns(record: Record, speed: Speed | None) -> Row:
                 "training_seconds",
             )
         )
-    latency, training = speed.latency_seconds, speed.training_images_per_second.median
+    latency = over_passes(speed.latency_seconds)
+    training = over_passes(speed.training_images_per_second).median
     images = record.recipe.epochs * record.data.train_images
     return {
         "latency_ms": 1e3 * latency.median,
         "latency_ms_iqr": 1e3 * (latency.q3 - latency.q1),
-        "throughput_images_per_second": speed.throughput_images_per_second.median,
+        "throughput_images_per_second": over_passes(speed.throughput_images_per_second).median,
         "training_images_per_second": training,
         "training_seconds": images / training,
     }
 
 
 def accuracy_columns(records: Sequence[Record]) -> Row:
-    """Means over seeds and sample standard deviations, which one seed does not have."""
+    """Means over seeds, and half the 95 % intervals of the means, which one seed does not have."""
     columns: Row = {}
     for split in ("train", "test"):
         values = [getattr(record.final, f"{split}_accuracy") for record in records]
-        columns[f"{split}_accuracy"] = float(np.mean(values))
-        columns[f"{split}_accuracy_sd"] = float(np.std(values, ddof=1)) if values[1:] else None
+        found = mean(values)
+        columns[f"{split}_accuracy"] = found.value
+        columns[f"{split}_accuracy_ci"] = found.half if values[1:] else None
     gap = columns["train_accuracy"] - columns["test_accuracy"]
     return {**columns, "generalization_gap": gap}
 
 
-def last_receptive_field(record: Record) -> int | None:
+def last_receptive_field(records: Sequence[Record]) -> int | None:
     """Input pixels that a unit of the last feature map sees along one side.
 
     That is the map behind the last convolution and the pooling or residual join that follows it.
     """
-    return list(record.receptive_field.values())[-1] if record.receptive_field else None
+    fields = first_known(records, "receptive_field")
+    return list(fields.values())[-1] if fields else None
 
 
 def stability(records: Sequence[Record]) -> Row:
@@ -117,7 +121,8 @@ def case_rows(record: Cases, kind: str) -> list[Row]:
 def case_columns(case: Case) -> Row:
     """What was measured; forward seconds are the report's seconds."""
     gradient = case.gradient
-    forward, both = case.forward_seconds_100, case.forward_backward_seconds_100
+    forward = over_passes(case.forward_seconds_100)
+    both = over_passes(case.forward_backward_seconds_100)
     return {
         "output_shape": "x".join(map(str, case.output_shape)),
         "parameters": case.parameters,
@@ -141,9 +146,12 @@ def comment(case: Case, cases: Sequence[Case], kind: str) -> str | None:
         if case is cases[0]:
             return f"the {kind} that the others are compared to"
         analogues = [cases[0]]
-    mine = case.forward_backward_seconds_100.median
+
+    def seconds(of: Case) -> float:
+        return over_passes(of.forward_backward_seconds_100).median
+
     ratios = [
-        f"{mine / other.forward_backward_seconds_100.median:.1f} times the time of {other.name}"
+        f"{seconds(case) / seconds(other):.1f} times the time of {other.name}"
         for other in analogues
     ]
     return f"{', '.join(ratios)}, forward and backward" if ratios else None
@@ -203,14 +211,6 @@ def number(line: Mapping[str, str], column: str, kind: type = float) -> float | 
     """A cell of the report; None where it has none."""
     text = line.get(column)
     return kind(text) if text else None
-
-
-def columns(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Rows -> column -> {name in the first column -> value}."""
-    if not rows:
-        return {}
-    first, *others = rows[0]
-    return {column: {row[first]: row[column] for row in rows} for column in others}
 
 
 def cell(value: object) -> str:

@@ -7,7 +7,7 @@ and returns them with their captions; without the records that it needs it retur
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.records.schema import Case
+from utils.records.schema import Case, over_passes
 from utils.records.study import Evidence
 from utils.report.figures.canvas import Picture, new_figure, new_panels, save
 from utils.report.figures.images import plot_image
@@ -71,7 +71,7 @@ def draw_layer_timings(evidence: Evidence, folder: Path) -> list[Picture]:
     ]
     caption = (
         "Seconds of 100 iterations, forward and forward with backward: custom layers (filled) "
-        "and, below each, its analogues (hollow); bars: inter-quartile range over the rounds."
+        "and, below each, its analogues (hollow); bars: inter-quartile range."
     )
     title = "Custom layers and their analogues"
     return [_draw_timings(cases, names, custom, title, caption, folder / "layer_timings.png")]
@@ -85,7 +85,7 @@ def draw_block_timings(evidence: Evidence, folder: Path) -> list[Picture]:
     names = [case.name for case in cases]
     caption = (
         "Seconds of 100 iterations of each residual block, forward and forward with backward; "
-        "bars: inter-quartile range over the rounds."
+        "bars: inter-quartile range."
     )
     file = folder / "block_timings.png"
     return [_draw_timings(cases, names, [True] * len(names), "Residual blocks", caption, file)]
@@ -101,7 +101,7 @@ def _draw_timings(
 ) -> Picture:
     figure, axes = new_figure(1, 2, 1.4 + 0.36 * len(names), title, share_y=True)
     for ax, (key, heading) in zip(axes.flat, TIMED.items(), strict=True):
-        found = [getattr(case, key) for case in cases]
+        found = [over_passes(getattr(case, key)) for case in cases]
         quartiles = [(each.q1, each.median, each.q3) for each in found]
         plot_timings(names, quartiles, emphasised, ax)
         ax.set_title(heading)

@@ -34,7 +34,7 @@ class Point:
     accuracy: float
     colour: str = BLACK  # where it is not that of the family
     x_range: tuple[float, float] | None = None  # the quartiles of x
-    accuracy_sd: float | None = None
+    seeds: tuple[float, ...] = ()  # the accuracies of which it is the mean
     reported: tuple[float, ...] = ()  # the report's accuracies, one for each of its names
     family: str | None = None  # a key of FAMILIES, for plots that are coloured by it
 
@@ -78,22 +78,30 @@ def plot_models_by_epoch(
 
 
 def plot_cost(points: Sequence[Point], ax: Axes, xlabel: str) -> None:
-    """Test accuracy against a cost (log); bars: quartiles of the cost, ± one deviation."""
+    """Test accuracy against a cost (log); bars: quartiles of the cost; small dots: each seed."""
     for point in points:
         x_error = point.x_range and [[point.x - point.x_range[0]], [point.x_range[1] - point.x]]
         ax.errorbar(
             point.x,
             100 * point.accuracy,
             xerr=x_error,
-            yerr=point.accuracy_sd and 100 * point.accuracy_sd,
             fmt="o",
             markersize=7,
             color=point.colour,
         )
+        dot_each_seed(point, ax, point.colour)
     _log_axis(ax, [point.x for point in points])
     ax.set(xlabel=xlabel)
     ax.margins(y=0.2)
     label_points(ax, [(p.label, p.x, 100 * p.accuracy, p.colour) for p in points])
+
+
+def dot_each_seed(point: Point, ax: Axes, colour: str) -> None:
+    """Small dots where the seeds are whose mean the point is; none for a single one."""
+    if point.seeds[1:]:
+        heights = [100 * accuracy for accuracy in point.seeds]
+        x = [point.x] * len(heights)
+        ax.plot(x, heights, "o", color=colour, markersize=3, alpha=0.4, zorder=1)
 
 
 def _log_axis(ax: Axes, values: Sequence[float]) -> None:
@@ -139,8 +147,8 @@ def plot_overview(points: Sequence[Point], ax: Axes) -> None:
             both = [100 * reported, 100 * point.accuracy]
             ax.plot([point.x] * 2, both, color=paint, linewidth=0.7)
             ax.plot(point.x, both[0], fillstyle="none", **at)
-        deviation = point.accuracy_sd and 100 * point.accuracy_sd
-        ax.errorbar(point.x, 100 * point.accuracy, yerr=deviation, **at)
+        ax.plot(point.x, 100 * point.accuracy, **at)
+        dot_each_seed(point, ax, paint)
     _log_axis(ax, [point.x for point in points])
     ax.set(xlabel="trainable parameters", ylabel="test accuracy after the last epoch, %")
     ax.margins(y=0.08)

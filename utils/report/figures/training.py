@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.records.schema import Speed
-from utils.records.study import Evidence, by_epoch, loss_spread
+from utils.records.schema import Speed, over_passes
+from utils.records.study import Evidence, accuracies, by_epoch, loss_spread
 from utils.report.figures.canvas import GREY, Picture, label_line_ends, new_figure, save
 from utils.report.figures.images import plot_confusion
 from utils.report.figures.plotting import (
@@ -128,25 +128,22 @@ def draw_cost(evidence: Evidence, folder: Path) -> list[Picture]:
         ]
         plot_cost(latency, axes[0, 1], "latency of one image, ms")
         caption += (
-            " (left), and against the latency of one image (right; bars: inter-quartile range of "
-            "the rounds)"
+            " (left), and against the latency of one image (right; bars: inter-quartile range)"
         )
     if evidence.seeds[1:]:
-        caption += "; vertical bars: ± one sample standard deviation over seeds"
+        caption += "; means over seeds, small dots: each seed"
     return [Picture(save(figure, folder / "cost.png"), f"{caption}.")]
 
 
 def _cost_point(
     model: str, evidence: Evidence, x: float, x_range: tuple[float, float] | None = None
 ) -> Point:
-    accuracies = [record.final.test_accuracy for record in evidence.runs[model]]
-    deviation = float(np.std(accuracies, ddof=1)) if accuracies[1:] else None
-    mean = float(np.mean(accuracies))
-    return Point(model, x, mean, evidence.colours[model], x_range, deviation)
+    each = accuracies(evidence, model)
+    return Point(model, x, float(np.mean(each)), evidence.colours[model], x_range, each)
 
 
 def _milliseconds(speed: Speed) -> tuple[float, tuple[float, float]]:
-    latency = speed.latency_seconds
+    latency = over_passes(speed.latency_seconds)
     return 1e3 * latency.median, (1e3 * latency.q1, 1e3 * latency.q3)
 
 

@@ -1,0 +1,304 @@
+"""Claims find their comparison in the records, and nothing is left unsaid beside the verdict."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments import STUDY
+from models.registry import Network
+from tests.fake_records import (
+    NETWORKS,
+    make_experiment,
+    make_record,
+    write_cases,
+    write_runs,
+)
+from utils.claim import Claim
+from utils.experiment import Compute, Experiment, LayerCase, Row
+from utils.records.files import write_record
+from utils.records.runs import run_path
+from utils.records.schema import Record
+from utils.records.study import gather
+from utils.report.claim_text import claims_markdown, csv_rows, render_claims
+from utils.report.claims import Finding, find
+from utils.report.rows import to_csv
+
+STYLES = {
+    **NETWORKS,
+    "CNN5x5": Network(NETWORKS["CNN5x5"].build, "plain", "#000000", ("dropout", "strides")),
+    "CNN3x3": Network(NETWORKS["CNN3x3"].build, "plain", "#000000", ("strides",)),
+}
+HIGH, LOW = (0.80, 0.81, 0.80, 0.82, 0.81), (0.70, 0.72, 0.71, 0.70, 0.71)
+PAIR = (("CNN3x3", "CNN5x5"),)
+
+
+def claim(kind: str = "greater", **fields: object) -> Claim:
+    return Claim("2.1-a", "A is above B.", "А выше Б.", "report", kind, **{"pairs": PAIR, **fields})
+
+
+def seeds(network: str, accuracies: Sequence[float], **fields: object) -> list[Record]:
+    return [make_record(network, seed, value, **fields) for seed, value in enumerate(accuracies)]
+
+
+def findings(
+    folder: Path,
+    claims: Sequence[Claim],
+    records: Sequence[Record],
+    passes: Sequence[float] = (),
+    **changes: object,
+) -> list[Finding]:
+    experiment = make_experiment(**{"claims": tuple(claims), "figures": (), **changes})
+    write_runs(folder, experiment, records, passes=passes)
+    return find(gather(experiment, folder, STYLES))
+
+
+def test_a_difference_is_in_points_with_its_interval(tmp_path: Path) -> None:
+    records = [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", LOW)]
+    (found,) = findings(tmp_path, [claim()], records)
+    (row,) = csv_rows(found)
+    expected = stats.ttest_ind(100 * np.array(HIGH), 100 * np.array(LOW), equal_var=False)
+    interval = expected.confidence_interval()
+    assert (row["difference"], row["unit"]) == (pytest.approx(10), "points")
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((interval.low, interval.high))
+    assert row["p"] == row["p_holm"] == pytest.approx(expected.pvalue)
+    assert (row["n_a"], row["n_b"], row["margin"]) == (5, 5, 0.5)
+    assert (row["dataset"], row["a"], row["b"]) == ("cifar10", "CNN3x3", "CNN5x5")
+    assert row["verdict"] == "supported"
+
+
+def test_the_file_has_these_columns(tmp_path: Path) -> None:
+    experiment = make_experiment(claims=(claim(), claim(awaits="shortcut", pairs=())))
+    write_runs(tmp_path, experiment, [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", LOW)])
+    render_claims([experiment], tmp_path, STYLES)
+    lines = list(csv.reader(io.StringIO((tmp_path / "claims.csv").read_text())))
+    assert ",".join(lines[0]) == (
+        "id,experiment,source,kind,claim,dataset,a,b,metric,unit,n_a,n_b,difference,ci_low,"
+        "ci_high,p,p_holm,margin,confounds,verdict"
+    )
+    assert lines[2] == (
+        ["2.1-a", "kernel_size", "report", "greater", "A is above B.", "cifar10"]
+        + [""] * 13
+        + ["not tested yet: the experiment shortcut will"]
+    )
+
+
+def test_the_same_numbers_the_other_way_round_refute(tmp_path: Path) -> None:
+    records = [*seeds("CNN3x3", LOW), *seeds("CNN5x5", HIGH)]
+    (found,) = findings(tmp_path, [claim()], records)
+    assert found.verdict == "refuted"
+
+
+def test_p_values_are_adjusted_within_the_experiment(tmp_path: Path) -> None:
+    noisy = [0.70, 0.80, 0.72, 0.79, 0.71]
+    claims = [claim(), claim(metric="generalization_gap"), claim("constant", than=75.0)]
+    records = [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", noisy)]
+    found = [each.comparisons[0] for each in findings(tmp_path, claims, records)]
+    p_values = [each.estimate.p for each in found]
+    order = np.argsort(p_values)
+    adjusted = np.maximum.accumulate(np.sort(p_values) * (3, 2, 1)).clip(max=1)
+    assert [found[place].p_holm for place in order] == pytest.approx(adjusted)
+
+
+def test_with_few_seeds_the_deviation_is_the_experiments(tmp_path: Path) -> None:
+    records = [
+        *seeds("CNN3x3", HIGH[:1]),
+        *seeds("CNN5x5", LOW[:1]),
+        *seeds("CNN7x7", [0.6, 0.601, 0.602]),
+    ]
+    rows = ("CNN3x3", "CNN5x5", "CNN7x7")
+    (found,) = findings(tmp_path, [claim()], records, rows=rows)
+    (comparison,) = found.comparisons
+    assert comparison.estimate.half == pytest.approx(stats.t.ppf(0.975, 2) * 0.1 * math.sqrt(2))
+    assert math.isnan(comparison.levene)
+    assert "deviation pooled over the networks" in claims_markdown([found])
+
+
+def test_one_seed_alone_leaves_it_open(tmp_path: Path) -> None:
+    (found,) = findings(tmp_path, [claim()], [*seeds("CNN3x3", [0.8]), *seeds("CNN5x5", [0.7])])
+    assert found.verdict == "open: 1 seed"
+    assert csv_rows(found)[0]["difference"] == pytest.approx(10)
+    assert to_csv(csv_rows(found)).splitlines()[1].count(",,,,") == 1  # no interval, no p
+
+
+def test_an_open_claim_says_how_many_seeds_it_would_take(tmp_path: Path) -> None:
+    a, b = [0.700, 0.720, 0.710, 0.690, 0.715], [0.695, 0.712, 0.701, 0.684, 0.708]
+    (found,) = findings(tmp_path, [claim()], [*seeds("CNN3x3", a), *seeds("CNN5x5", b)])
+    count = int(found.verdict.removeprefix("open: about ").removesuffix(" seeds"))
+    deviation = np.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2)
+    # the usual rule of thumb for a power of 80 %: 16 s² / d²
+    assert count == pytest.approx(16 * (deviation / (np.mean(a) - np.mean(b))) ** 2, rel=0.1)
+
+
+def test_the_best_is_above_every_rival_and_who_refutes_it_is_named(tmp_path: Path) -> None:
+    rows = ("CNN3x3", "CNN5x5", "CNN7x7", "DeepCNN")
+    best = claim("best", pairs=tuple(("CNN3x3", rival) for rival in rows[1:]))
+    records = [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", LOW), *seeds("DeepCNN", LOW)]
+    above = [*records, *seeds("CNN7x7", LOW)]
+    (found,) = findings(tmp_path / "above", [best], above, rows=rows)
+    assert found.verdict == "supported"
+    below = [*records, *seeds("CNN7x7", [value + 0.1 for value in HIGH])]
+    (found,) = findings(tmp_path / "below", [best], below, rows=rows)
+    assert {row["verdict"] for row in csv_rows(found)} == {"refuted by CNN7x7"}
+    assert [row["b"] for row in csv_rows(found)] == list(rows[1:])
+    unsure = [*records, *seeds("CNN7x7", [0.75, 0.89, 0.79, 0.85, 0.74])]
+    (found,) = findings(tmp_path / "unsure", [best], unsure, rows=rows)
+    assert found.verdict.startswith("open: ")
+
+
+@pytest.mark.parametrize(
+    ("than", "verdict"), [(85.0, "supported"), (75.0, "refuted"), (80.9, "open")]
+)
+def test_a_constant_is_an_upper_bound(than: float, verdict: str, tmp_path: Path) -> None:
+    below = claim("constant", pairs=(("CNN3x3", ""),), than=than)
+    (found,) = findings(tmp_path, [below], seeds("CNN3x3", HIGH))
+    assert found.verdict.partition(":")[0] == verdict
+    (row,) = csv_rows(found)
+    assert (row["b"], row["n_b"], row["confounds"]) == (f"{than:g} %", None, "")
+    assert row["difference"] == pytest.approx(80.8 - than)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "fields", "verdict"),
+    [
+        ((200, 100), {}, "supported"),
+        ((100, 200), {}, "refuted"),
+        ((100, 100), {}, "refuted"),
+        ((204, 100), {"than": 2, "margin": 0.05}, "supported"),
+        ((196, 100), {"than": 2, "margin": 0.05}, "supported"),
+        ((220, 100), {"than": 2, "margin": 0.05}, "refuted"),
+        ((180, 100), {"than": 2, "margin": 0.05}, "refuted"),
+    ],
+)
+def test_what_is_exact_needs_one_seed_and_no_p(
+    parameters: tuple[int, int], fields: dict, verdict: str, tmp_path: Path
+) -> None:
+    records = [
+        *seeds("CNN3x3", [0.8], parameters=parameters[0]),
+        *seeds("CNN5x5", [0.8], parameters=parameters[1]),
+    ]
+    (found,) = findings(tmp_path, [claim("exact", metric="parameters", **fields)], records)
+    assert found.verdict == verdict
+    assert math.isnan(csv_rows(found)[0]["p"])
+
+
+def test_a_time_is_a_ratio_pass_by_pass_in_both_metrics(tmp_path: Path) -> None:
+    records = [*seeds("CNN3x3", [0.8]), *seeds("CNN5x5", [0.8])]
+    found = findings(tmp_path, [claim("time")], records, passes=(1.0, 1.3, 0.8, 1.1, 1.2))
+    assert [row["metric"] for each in found for row in csv_rows(each)] == [
+        "latency",
+        "time_per_image_at_batch_256",
+    ]
+    for each in found:  # CNN5x5 takes twice as long in every pass, however slow that is
+        (row,) = csv_rows(each)
+        assert [row["difference"], row["ci_low"], row["ci_high"]] == pytest.approx([-0.5] * 3)
+        assert (row["n_a"], row["unit"], row["margin"]) == (5, "ratio", 0.1)
+        assert each.verdict == "supported"
+
+
+def test_where_a_batch_says_the_opposite_both_are_told(tmp_path: Path) -> None:
+    records = [*seeds("CNN3x3", [0.8]), *seeds("CNN5x5", [0.8])]
+    one, many = findings(tmp_path, [claim("time")], records, passes=(1.0, 1.3))
+    text = claims_markdown([one, replace(many, verdict="refuted")])
+    assert text.count("A is above B.") == 1
+    assert "**One image: supported; an image of a batch of 256: refuted.**" in text
+
+
+def test_one_pass_decides_nothing_about_times(tmp_path: Path) -> None:
+    records = [*seeds("CNN3x3", [0.8]), *seeds("CNN5x5", [0.8])]
+    (found, _) = findings(tmp_path, [claim("time")], records, passes=(1.0,))
+    assert found.verdict == "open: 1 pass, 5 are planned"
+    assert csv_rows(found)[0]["difference"] == pytest.approx(-0.5)
+
+
+def test_layers_are_compared_forward_and_with_backward(tmp_path: Path) -> None:
+    slower = claim("time", pairs=(("ReLU", "Swish"),))
+    similar = claim(
+        "exact", pairs=(("Swish", "ReLU"),), metric="mean_absolute_gradient_input",
+        than=1, margin=0.1,
+    )  # fmt: skip
+    cases = tuple(LayerCase(name, object, (1,)) for name in ("Swish", "ReLU"))
+    write_cases(tmp_path, "kernel_size")
+    found = findings(tmp_path, [slower, similar], [], rows=(), cases=cases, dataset=None)
+    assert [row["metric"] for each in found for row in csv_rows(each)] == [
+        "forward",
+        "forward_and_backward",
+        "mean_absolute_gradient_input",
+    ]
+    assert found[2].verdict == "supported"
+
+
+def test_the_front_is_what_no_other_beats_in_both(tmp_path: Path) -> None:
+    rows = ("CNN3x3", "CNN5x5", "CNN7x7")  # each slower than the one before
+    accuracies = {"CNN3x3": 0.7, "CNN5x5": 0.8, "CNN7x7": 0.75}
+    records = [make_record(name, 0, value) for name, value in accuracies.items()]
+    optimal = claim("front", pairs=(("CNN5x5", ""),))
+    (found,) = findings(tmp_path, [optimal], records, passes=(1.0,), rows=rows)
+    assert found.verdict.endswith("front of accuracy and latency: CNN3x3, CNN5x5")
+    assert found.verdict.startswith("no claim that data can decide")
+
+
+def test_a_claim_without_its_record_is_not_tested_and_says_so(tmp_path: Path) -> None:
+    (found,) = findings(tmp_path, [claim()], seeds("CNN3x3", HIGH))
+    assert found.verdict == "not tested yet: no record of CNN5x5"
+
+
+def test_confounds_stand_beside_the_verdict_whatever_it_is(tmp_path: Path) -> None:
+    records = [
+        *seeds("CNN3x3", HIGH, parameters=300, precision="float32"),
+        *seeds("CNN5x5", LOW, parameters=100, forward_flops=24_691_356, fields={}),
+    ]
+    rows = (Row("CNN3x3", precision="float32"), "CNN5x5")
+    claims = [claim(), claim(about=("dropout",)), claim("exact", metric="parameters")]
+    experiment = make_experiment(rows, claims=tuple(claims))
+    write_runs(tmp_path, experiment, records)
+    texts = [csv_rows(each)[0]["confounds"] for each in find(gather(experiment, tmp_path, STYLES))]
+    assert texts[0] == (
+        "3 times the parameters; 0.5 times the FLOPs; 5 to 2 layers with weights; "
+        "dropout in CNN5x5 alone; precision float32 to bfloat16"
+    )
+    assert texts[1] == texts[0].replace("dropout in CNN5x5 alone; ", "")
+    assert texts[2] == texts[0].replace("3 times the parameters; ", "")
+
+
+def test_what_rows_vary_of_the_recipe_is_a_confound_too(tmp_path: Path) -> None:
+    rows = ("CNN3x3", Row("short", network="CNN3x3", recipe={"epochs": 1}))
+    experiment = make_experiment(rows, claims=(claim(pairs=(("CNN3x3", "short"),)),))
+    short = rows[1].run("cifar10", experiment.recipe, 0, Compute())
+    write_runs(tmp_path, make_experiment(["CNN3x3"]), seeds("CNN3x3", HIGH))
+    write_record(run_path(tmp_path, short), make_record(recipe=short.recipe))
+    (found,) = find(gather(experiment, tmp_path, STYLES))
+    assert csv_rows(found)[0]["confounds"] == "epochs 3 to 1"
+
+
+def test_a_line_of_the_readme_has_the_sentence_the_verdict_and_the_numbers(
+    tmp_path: Path,
+) -> None:
+    records = [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", LOW)]
+    text = claims_markdown(findings(tmp_path, [claim()], records))
+    sentence, numbers = text.splitlines()
+    assert sentence == "- Report: A is above B. **Supported.**"
+    assert numbers.startswith("  - CNN3x3 80.80 %, CNN5x5 70.80 %; +10.00 points [+8.78, +11.22]; ")
+    assert numbers.endswith("; 5 seeds; what else differs: dropout in CNN5x5 alone.")
+
+
+@pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)
+def test_a_declared_claim_compares_what_its_experiment_has(experiment: Experiment) -> None:
+    names = {*experiment.labels, *(case.name for case in experiment.cases), ""}
+    for each in experiment.claims:
+        assert each.awaits or each.pairs, each.id
+        assert {name for pair in each.pairs for name in pair} <= names, each.id
+        assert (each.than is not None) or (each.kind != "constant"), each.id
+        for text in (each.text, each.text_ru):  # which nobody showed
+            assert not {"because", "потому", "due"} & set(text.lower().split()), each.id
+
+
+def test_no_two_claims_share_their_name() -> None:
+    names = [each.id for experiment in STUDY for each in experiment.claims]
+    assert len(names) == len(set(names))

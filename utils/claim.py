@@ -1,0 +1,56 @@
+"""Claims: sentences that an experiment's records decide, as data beside the experiment.
+
+What is compared, and below which margin a difference is of no practical use, is fixed here, before
+anybody looks; ``utils.report.claims`` says what the records make of it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal[
+    "greater",  # a above b, in the mean over seeds
+    "equal",  # a as good as b, give or take the margin
+    "best",  # a above each b
+    "constant",  # a below the number ``than``
+    "exact",  # a above b; where ``than`` is given, a / b is that number, give or take the margin
+    # a faster than b: latency of one image and time at batch 256; of layers and blocks forward, and
+    # forward with backward
+    "time",
+    "front",  # no claim that data can decide: which networks no other beats in all respects
+]
+Source = Literal["report", "ours"]
+Metric = Literal[
+    # one for each seed, in per cent and points
+    "test_accuracy",
+    "train_accuracy",
+    "generalization_gap",
+    # the first layer's gradient norm over the last's, the smallest of all epochs
+    "gradient_ratio",
+    # of the network, layer or block, whatever the seed
+    "parameters",
+    "forward_flops",
+    "receptive_field",
+    "mean_absolute_gradient_input",
+]
+
+POINTS = {"cifar10": 0.5, "mnist": 0.1}  # dataset -> difference of accuracies that matters
+TIMES = 0.1  # and of times, of b's
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence, whose it is, and the comparison that decides it."""
+
+    id: str  # the report's section and a word or two; unique in the study
+    text: str
+    text_ru: str
+    source: Source
+    kind: Kind = "greater"
+    # (a, b): labels of the experiment's rows, or names of its cases; b is empty beside a constant.
+    # With several pairs the sentence holds where each does.
+    pairs: tuple[tuple[str, str], ...] = ()
+    metric: Metric = "test_accuracy"  # not for times
+    than: float | None = None
+    margin: float | None = None  # None: the one of the dataset
+    about: tuple[str, ...] = ()  # traits of networks that the sentence itself speaks of
+    awaits: str = ""  # the experiment that will decide it; with this the rest may be left out

@@ -1,0 +1,67 @@
+"""Passes: the same measurement again, each time in a fresh process.
+
+A network can be a third faster in one process than in the next, with hardly any spread over the
+rounds within either: memory lies differently, the machine has other things to do. So what is said
+about times rests on passes, and a claim is decided by their spread.
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from utils.machine import keep_freed_memory
+from utils.records.schema import Case, Speed
+
+PASSES = 5  # of a full measurement
+
+PER_PASS = {  # kind of record -> its fields that hold one value for each pass
+    Speed: (
+        "began",
+        "latency_seconds",
+        "throughput_images_per_second",
+        "training_images_per_second",
+    ),
+    Case: ("forward_seconds_100", "forward_backward_seconds_100"),
+}
+
+Result = TypeVar("Result")
+Timed = TypeVar("Timed", Speed, Case)
+
+
+def in_passes(measure: Callable[[], Result], passes: int) -> list[Result]:
+    """What each pass gave; a single one runs in this process. ``measure`` can be pickled."""
+    if passes == 1:
+        return [measure()]
+    context = multiprocessing.get_context("spawn")
+    prepared = (torch.get_num_threads(),)
+    # one task a process: each pass has a fresh one, and they follow one another
+    pool = ProcessPoolExecutor(1, context, _prepare, prepared, max_tasks_per_child=1)
+    try:
+        return list(pool.map(_call, [measure] * passes))
+    finally:  # Ctrl-C too: nobody waits for the end of a pass
+        for process in multiprocessing.active_children():
+            process.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _prepare(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that began this one
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+
+
+def _call(measure: Callable[[], Result]) -> Result:
+    return measure()
+
+
+def joined(passes: Sequence[Timed]) -> Timed:
+    """The records of several passes as one: whatever there is of each pass, one after another."""
+    lists = {
+        name: tuple(value for each in passes for value in getattr(each, name))
+        for name in PER_PASS[type(passes[0])]
+    }
+    return passes[0].model_copy(update=lists)

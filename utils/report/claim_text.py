@@ -1,0 +1,139 @@
+"""Findings as text: the lines of ``results/claims.csv``, and the README's list."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from utils.experiment import Experiment, Styled
+from utils.records.files import write_text
+from utils.records.study import gather
+from utils.report.claims import Comparison, Finding, find
+from utils.report.measures import AT_BATCH_256, BOTH, FORWARD, LATENCY
+from utils.report.rows import Row, to_csv
+from utils.report.statistics import Estimate
+
+TIMES = {  # metric -> what a person calls it
+    LATENCY: "one image",
+    AT_BATCH_256: "an image of a batch of 256",
+    FORWARD: "100 times forward",
+    BOTH: "100 times forward and backward",
+}
+
+
+def render_claims(
+    experiments: Sequence[Experiment], results: Path, networks: Mapping[str, Styled]
+) -> None:
+    """Writes ``results/claims.csv``: a line for each comparison of each claim of the study."""
+    rows: list[Row] = []
+    for experiment in experiments:
+        for finding in find(gather(experiment, results, networks)):
+            rows += csv_rows(finding)
+    if rows:
+        write_text(results / "claims.csv", to_csv(rows))
+
+
+def csv_rows(finding: Finding) -> list[Row]:
+    """A line for each comparison, or one for a claim that has none."""
+    claim, experiment = finding.claim, finding.experiment
+    start = {
+        "id": claim.id,
+        "experiment": experiment.name,
+        "source": claim.source,
+        "kind": claim.kind,
+        "claim": claim.text,
+        "dataset": experiment.dataset,
+    }
+    none = Comparison(
+        *(claim.pairs or [("", "")])[0], "", "", (math.nan,) * 2, Estimate(*(math.nan,) * 3)
+    )
+    rows = []
+    for each in finding.comparisons or [none]:
+        ends = [each.estimate.value, each.estimate.low, each.estimate.high]
+        if claim.kind == "time":
+            ends = list(map(math.expm1, ends))
+        rows.append(
+            start
+            | {"a": each.a, "b": each.b, "metric": each.metric, "unit": each.unit}
+            | dict(zip(("n_a", "n_b"), each.counts, strict=True))
+            | dict(zip(("difference", "ci_low", "ci_high"), ends, strict=True))
+            | {"p": each.estimate.p, "p_holm": each.p_holm, "margin": each.margin}
+            | {"confounds": each.confounds, "verdict": finding.verdict}
+        )
+    return rows
+
+
+def claims_markdown(findings: Sequence[Finding]) -> str:
+    """The claims as a list: the sentence, whose it is, the verdict, and below it the numbers.
+
+    A claim about times stands there once, with the verdicts in both of its metrics.
+    """
+    lines = []
+    for claim in dict.fromkeys(each.claim for each in findings):
+        mine = [each for each in findings if each.claim is claim]
+        verdicts = list(dict.fromkeys(each.verdict for each in mine))
+        if verdicts[1:]:
+            verdicts = [f"{TIMES[each.comparisons[0].metric]}: {each.verdict}" for each in mine]
+        words = "; ".join(verdicts)
+        whose = "Report" if claim.source == "report" else "Ours"
+        lines.append(f"- {whose}: {claim.text} **{words[0].upper()}{words[1:]}.**")
+        lines += [f"  - {comparison_text(each)}." for f in mine for each in f.comparisons]
+    return "\n".join(lines)
+
+
+def comparison_text(each: Comparison) -> str:
+    """Both numbers, the difference with its interval, how many seeds, and what else differs."""
+    parts = [numbers_text(each), *filter(None, [difference_text(each), counts_text(each)])]
+    if each.levene is not None:
+        p = "not known" if math.isnan(each.levene) else f"{each.levene:.2g}"
+        parts.append(f"deviation pooled over the networks of the experiment (Levene's p {p})")
+    if each.confounds:
+        parts.append(f"what else differs: {each.confounds}")
+    return "; ".join(parts)
+
+
+def numbers_text(each: Comparison) -> str:
+    """What a and b have."""
+    first, second = (number_text(value, each.metric) for value in each.means)
+    if each.counts[1] is None and each.counts[0]:
+        return f"{each.a} {first}, the claim {each.b}"
+    what = f"{TIMES[each.metric]}: " if each.metric in TIMES else ""
+    return f"{what}{each.a} {first}, {each.b} {second}"
+
+
+def number_text(value: float, metric: str) -> str:
+    """A number as a person reads it, in the unit of its metric."""
+    if metric in TIMES:
+        return f"{1e3 * value:#.3g}".rstrip(".") + " ms"
+    if metric == "forward_flops":
+        return f"{value / 1e6:.1f} MFLOPs"
+    if metric in ("parameters", "receptive_field"):
+        return f"{value:,.0f} {'pixels' if metric == 'receptive_field' else metric}"
+    if metric in ("test_accuracy", "train_accuracy"):
+        return f"{value:.2f} %"
+    return f"{value:.2f} points" if metric == "generalization_gap" else f"{value:.3g}"
+
+
+def difference_text(each: Comparison) -> str:
+    """The difference or ratio with its 95 % interval, where there is one."""
+    found = each.estimate
+    ends = [] if math.isnan(found.low) else [found.low, found.high]
+    if each.metric in TIMES:
+        interval = f" [{', '.join(f'{math.exp(end):.2f}' for end in ends)}]" if ends else ""
+        return f"{math.exp(found.value):.2f} times as long{interval}"
+    if each.unit == "ratio":
+        return f"{1 + found.value:.2f} times"
+    if not ends:
+        return ""
+    digits = "+.2f" if each.unit == "points" else "+.3g"
+    interval = ", ".join(format(end, digits) for end in ends)
+    unit = " points" if each.unit == "points" else ""
+    return f"{found.value:{digits}}{unit} [{interval}]"
+
+
+def counts_text(each: Comparison) -> str:
+    """As in "9 seeds", "9 and 5 seeds" or "1 pass"."""
+    counts = list(dict.fromkeys(count for count in each.counts if count is not None))
+    if not counts:
+        return ""
+    one, many = ("pass", "passes") if each.metric in TIMES else ("seed", "seeds")
+    return f"{' and '.join(map(str, counts))} {one if counts == [1] else many}"

@@ -1,0 +1,230 @@
+"""Claims -> verdicts: every comparison with its interval, its confounds and what follows from it.
+
+    Evidence -> Findings -> results/claims.csv, the README's <experiment>.conclusions
+
+The confounds stand beside every verdict: what else differs between the two that are compared.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from utils.claim import POINTS, TIMES, Claim
+from utils.experiment import Experiment
+from utils.records.study import Evidence
+from utils.report.confounds import confounds_of
+from utils.report.measures import (
+    LATENCY,
+    UNITS,
+    in_the_same_passes,
+    metrics_of,
+    values_of,
+)
+from utils.report.statistics import (
+    ALPHA,
+    FEW,
+    MOST,
+    Estimate,
+    holm,
+    levene,
+    log_ratio,
+    mean,
+    needed,
+    pooled,
+    welch,
+)
+from utils.report.verdicts import NOT_TESTED, OPEN, REFUTED, together, verdict
+
+PASSES = 5  # that a claim about times asks for
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two networks, layers or blocks in one metric, or one of them and a number."""
+
+    a: str
+    b: str
+    metric: str
+    unit: str  # of the difference; "ratio": of a / b
+    means: tuple[float, float]  # of a and of b, or the number; of times the medians
+    estimate: Estimate  # of a - b; of times the logarithm of a / b; of other ratios a / b - 1
+    counts: tuple[int | None, int | None] = (None, None)  # seeds or passes
+    margin: float | None = None
+    confounds: str = ""
+    levene: float | None = None  # its p, where the deviation is pooled over networks
+    p_holm: float = math.nan
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim, the comparisons in one metric that decide it, and the verdict."""
+
+    experiment: Experiment
+    claim: Claim
+    comparisons: tuple[Comparison, ...]
+    verdict: str
+
+
+def find(evidence: Evidence) -> list[Finding]:
+    """The experiment's claims with their verdicts; p-values are adjusted among them (Holm)."""
+    compared = [
+        (claim, compare_all(claim, metric, evidence))
+        for claim in evidence.experiment.claims
+        for metric in metrics_of(claim, evidence)
+    ]
+    every = [each for _, made in compared if not isinstance(made, str) for each in made]
+    adjusted = iter(holm([each.estimate.p for each in every]))
+    findings = []
+    for claim, made in compared:
+        if isinstance(made, str):
+            findings.append(Finding(evidence.experiment, claim, (), made))
+            continue
+        judged = tuple(judge(claim, replace(each, p_holm=next(adjusted))) for each in made)
+        findings.append(Finding(evidence.experiment, claim, judged, conclude(judged)))
+    return findings
+
+
+def compare_all(claim: Claim, metric: str, evidence: Evidence) -> list[Comparison] | str:
+    """The claim's comparisons in one metric; a verdict where there are none."""
+    if claim.awaits:
+        return f"{NOT_TESTED}: the experiment {claim.awaits} will"
+    names = dict.fromkeys(name for pair in claim.pairs for name in pair if name)
+    if missing := [name for name in names if not values_of(name, metric, evidence)]:
+        return f"{NOT_TESTED}: no record of {', '.join(missing)}"
+    if claim.kind == "front":
+        best = ", ".join(front(evidence))
+        return f"no claim that data can decide; on the Pareto front of accuracy and latency: {best}"
+    return [compare(claim, a, b, metric, evidence) for a, b in claim.pairs]
+
+
+def compare(claim: Claim, a: str, b: str, metric: str, evidence: Evidence) -> Comparison:
+    """One pair in one metric, without its verdict."""
+    if claim.kind == "constant":
+        return with_a_number(claim, values_of(a, metric, evidence), metric)
+    if claim.kind == "exact":
+        (first,), (second,) = (values_of(name, metric, evidence) for name in (a, b))
+        difference = first / second - 1 if claim.than else first - second
+        found = Comparison(
+            a,
+            b,
+            metric,
+            unit="ratio" if claim.than else UNITS.get(metric, "1"),
+            means=(first, second),
+            estimate=Estimate(difference, math.nan, math.nan),
+            margin=claim.margin,
+        )
+    elif claim.kind == "time":
+        times = in_the_same_passes(a, b, metric, evidence)
+        found = Comparison(
+            a,
+            b,
+            metric,
+            UNITS[metric],
+            means=tuple(float(np.median(each)) for each in times),
+            estimate=log_ratio(*times),
+            counts=tuple(map(len, times)),
+            margin=TIMES,
+        )
+    else:
+        found = over_seeds(claim, a, b, metric, evidence)
+    return replace(found, confounds=confounds_of(a, b, metric, claim.about, evidence))
+
+
+def with_a_number(claim: Claim, values: Sequence[float], metric: str) -> Comparison:
+    """The mean over seeds beside the claim's number."""
+    found = mean(values)
+    units = {"test_accuracy": " %", "train_accuracy": " %", "generalization_gap": " points"}
+    return Comparison(
+        claim.pairs[0][0],
+        f"{claim.than:g}{units.get(metric, '')}",
+        metric,
+        UNITS.get(metric, "1"),
+        means=(found.value, claim.than),
+        estimate=replace(found, value=found.value - claim.than),
+        counts=(len(values), None),
+    )
+
+
+def over_seeds(claim: Claim, a: str, b: str, metric: str, evidence: Evidence) -> Comparison:
+    """Two means over seeds; with few seeds the deviation is that of all networks together."""
+    first, second = (values_of(name, metric, evidence) for name in (a, b))
+    few = min(len(first), len(second)) < FEW
+    groups = [values_of(label, metric, evidence) for label in evidence.runs]
+    return Comparison(
+        a,
+        b,
+        metric,
+        UNITS.get(metric, "1"),
+        means=(float(np.mean(first)), float(np.mean(second))),
+        estimate=pooled(first, second, groups) if few else welch(first, second),
+        counts=(len(first), len(second)),
+        margin=POINTS[evidence.experiment.dataset] if claim.margin is None else claim.margin,
+        levene=levene(groups) if few else None,
+    )
+
+
+def front(evidence: Evidence) -> list[str]:
+    """The networks that no other beats in test accuracy and latency both: means and medians."""
+    points = {
+        label: (np.mean(values_of(label, "test_accuracy", evidence)), -np.median(times))
+        for label in evidence.runs
+        if (times := values_of(label, LATENCY, evidence))
+    }
+    return [
+        label
+        for label, mine in points.items()
+        if not any(
+            other != mine and other[0] >= mine[0] and other[1] >= mine[1]
+            for other in points.values()
+        )
+    ]
+
+
+def judge(claim: Claim, comparison: Comparison) -> Comparison:
+    """The comparison with the verdict on it."""
+    found, margin = comparison.estimate, comparison.margin
+    if claim.kind in ("constant", "time"):  # which say that a is less
+        found = -found
+    if claim.kind == "time":
+        margin = math.log1p(margin)
+    if claim.kind == "exact" and claim.than:
+        distance = abs(1 + found.value - claim.than)
+        found = replace(found, value=margin * claim.than - distance)
+    word = verdict(claim.kind, found.value, found.low, found.high, comparison.p_holm, margin)
+    if word == OPEN:
+        word = f"{OPEN}: {what_it_takes(claim, comparison, margin)}"
+    return replace(comparison, verdict=word)
+
+
+def what_it_takes(claim: Claim, comparison: Comparison, margin: float | None) -> str:
+    """About how many seeds would decide it, were the true difference the one that was found."""
+    found, n = comparison.estimate, min(filter(None, comparison.counts), default=0)
+    one, many = ("pass", "passes") if claim.kind == "time" else ("seed", "seeds")
+    if math.isnan(found.error):
+        planned = f", {PASSES} are planned" if claim.kind == "time" else ""
+        return f"{n} {one if n == 1 else many}{planned}"
+    distance, alpha = abs(found.value), ALPHA
+    if claim.kind == "equal":
+        distance = abs(margin - distance)
+    else:
+        if claim.kind in ("greater", "time"):  # a small difference is decided too
+            distance = max(distance, margin - distance)
+        if comparison.p_holm:
+            alpha *= found.p / comparison.p_holm
+    count = needed(found, n, distance, alpha)
+    return f"more than {MOST} {many}" if count > MOST else f"about {count} {many}"
+
+
+def conclude(comparisons: Sequence[Comparison]) -> str:
+    """The verdict on the claim: who refutes it, or what is missing, is named."""
+    if len(comparisons) == 1:
+        return comparisons[0].verdict
+    word = together([each.verdict for each in comparisons])
+    if word == REFUTED:
+        one_a = len({each.a for each in comparisons}) == 1
+        against = [each for each in comparisons if each.verdict == REFUTED]
+        return f"{REFUTED} by {', '.join(each.b if one_a else each.a for each in against)}"
+    return word

@@ -1,0 +1,74 @@
+"""Confounds: what differs between two that are compared, beside what the comparison is about."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+
+from utils.records.schema import Record
+from utils.records.study import Evidence, first_known
+from utils.report.rows import last_receptive_field
+
+NEAR = 0.01  # sizes that differ by less are the same
+
+
+def confounds_of(a: str, b: str, metric: str, about: Collection[str], evidence: Evidence) -> str:
+    """What a has that b has not, in words; "none" where nothing on record differs."""
+    if a in evidence.runs:
+        found = _of_networks(a, b, metric, about, evidence)
+    else:
+        found = _of_cases(a, b, metric, evidence)
+    return "; ".join(found) or "none"
+
+
+def _of_networks(
+    a: str, b: str, metric: str, about: Collection[str], evidence: Evidence
+) -> list[str]:
+    first, second = evidence.runs[a], evidence.runs[b]
+    found = []
+    for name, word in (("parameters", "parameters"), ("forward_flops", "FLOPs")):
+        if name != metric:
+            found += _times(first_known(first, name), first_known(second, name), word)
+    layers = [len(records[0].epochs[0].gradient_norm) for records in (first, second)]
+    if layers[0] != layers[1]:
+        found.append(f"{layers[0]} to {layers[1]} layers with weights")
+    fields = [last_receptive_field(records) for records in (first, second)]
+    if all(fields) and fields[0] != fields[1] and metric != "receptive_field":
+        found.append(f"receptive field {fields[0]} to {fields[1]} pixels")
+    traits = [evidence.styles[label].traits for label in (a, b)]
+    for mine, others, label in ((*traits, a), (*traits[::-1], b)):
+        alone = [trait for trait in mine if trait not in others and trait not in about]
+        found += [f"{', '.join(alone)} in {label} alone"] if alone else []
+    return found + _of_conditions(first, second, about)
+
+
+def _of_conditions(
+    first: Sequence[Record], second: Sequence[Record], about: Collection[str]
+) -> list[str]:
+    """What was trained differently."""
+    recipes = [asdict(records[0].recipe) for records in (first, second)]
+    found = [
+        f"{name.replace('_', ' ')} {value} to {recipes[1][name]}"
+        for name, value in recipes[0].items()
+        if value != recipes[1][name] and name not in about
+    ]
+    for name in ("precision", "device"):
+        sets = [sorted({getattr(each, name) for each in records}) for records in (first, second)]
+        if sets[0] != sets[1]:
+            found.append(f"{name} {' and '.join(sets[0])} to {' and '.join(sets[1])}")
+    return found
+
+
+def _of_cases(a: str, b: str, metric: str, evidence: Evidence) -> list[str]:
+    cases = {case.name: case for case in evidence.cases.cases}
+    first, second = cases[a], cases[b]
+    found = _times(first.parameters, second.parameters, "parameters")
+    found = [] if metric == "parameters" else found
+    if first.output_shape != second.output_shape:
+        found.append(f"output {list(first.output_shape)} to {list(second.output_shape)}")
+    return found
+
+
+def _times(first: float, second: float, word: str) -> list[str]:
+    """As in "1.74 times the parameters"; nothing where they are the same."""
+    if first == second or (second and abs(first / second - 1) < NEAR):
+        return []
+    return [f"{first / second:.3g} times the {word}" if second else f"{first} {word} to none"]

@@ -1,0 +1,70 @@
+"""Do two trained networks differ on these test images? Another question than that of the seeds.
+
+which images were classified rightly by one seed --> results/mcnemar.csv, a table in docs/methods.md
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils.records.files import write_text
+from utils.records.study import Evidence, right_of
+from utils.report.markdown import Column, count, digits, markdown_table
+from utils.report.rows import Row, to_csv
+from utils.report.statistics import mcnemar
+
+COLUMNS: list[Column] = [
+    ("A", lambda row: row["a"]),
+    ("B", lambda row: row["b"]),
+    ("Dataset", lambda row: row["dataset"]),
+    ("Seed", lambda row: str(row["seed"])),
+    ("Only A right", lambda row: count(row["only_a_right"])),
+    ("Only B right", lambda row: count(row["only_b_right"])),
+    ("A less B, points", lambda row: f"{row['difference']:+.2f}"),
+    ("p", lambda row: digits(row["p"], 2) if row["p"] > 1e-99 else "below 1e-99"),
+]
+
+
+def mcnemar_rows(evidence: Evidence) -> list[Row]:
+    """A row for each pair of networks whose accuracies a claim of the experiment compares.
+
+    Both of the same seed, the one that figures look into; where that differs there is none.
+    """
+    rows = []
+    for a, b in accuracy_pairs(evidence):
+        records = [evidence.inside[label] for label in (a, b)]
+        arrays = [evidence.arrays[label] for label in (a, b)]
+        if records[0].seed != records[1].seed or not all("test_correct" in e for e in arrays):
+            continue
+        first, second = map(right_of, records, arrays)
+        only_a, only_b, p = mcnemar(first, second)
+        rows.append(
+            {
+                "experiment": evidence.experiment.name,
+                "dataset": evidence.experiment.dataset,
+                "seed": records[0].seed,
+                "a": a,
+                "b": b,
+                "only_a_right": only_a,
+                "only_b_right": only_b,
+                "difference": 100 * (only_a - only_b) / len(first),
+                "p": p,
+            }
+        )
+    return rows
+
+
+def accuracy_pairs(evidence: Evidence) -> list[tuple[str, str]]:
+    """The pairs of labels with records whose test accuracies are compared, each once."""
+    pairs: dict[frozenset[str], tuple[str, str]] = {}
+    for claim in evidence.experiment.claims:
+        if claim.metric == "test_accuracy" and claim.kind in ("greater", "equal", "best"):
+            for pair in claim.pairs:
+                if set(pair) <= set(evidence.runs):
+                    pairs.setdefault(frozenset(pair), pair)
+    return list(pairs.values())
+
+
+def render_mcnemar(rows: Sequence[Row], results: Path) -> str:
+    """Writes ``results/mcnemar.csv``; returns the table."""
+    write_text(results / "mcnemar.csv", to_csv(rows))
+    return markdown_table(rows, COLUMNS)
