@@ -143,5 +143,7 @@ LAYERS_IN_TRAINING = Experiment(
     varied=("one layer, in both stages",),
     held=("all other layers", "optimiser and schedule", "epochs", "augmentation", "data order"),
     not_tuned=("learning rate per layer",),
+    figures=("accuracies",),
+    base="base",
     in_overview=False,
 )

@@ -136,10 +136,14 @@ def ladder(layers: int) -> tuple[Row, ...]:
     """Networks of one depth: residual, plain, and plain without batch-norm."""
     depth = {"layers": layers}
     return (
-        Row(f"{layers} layers, residual", "LadderNet", depth),
-        Row(f"{layers} layers, plain", "LadderNet", {**depth, **PLAIN}),
+        Row(f"{layers} layers, residual", "LadderNet", depth, at=("residual", layers)),
+        Row(f"{layers} layers, plain", "LadderNet", {**depth, **PLAIN}, at=("plain", layers)),
         Row(
-            f"{layers} layers, plain, no batch-norm", "LadderNet", {**depth, **BARE}, seeds=ONE_SEED
+            f"{layers} layers, plain, no batch-norm",
+            "LadderNet",
+            {**depth, **BARE},
+            seeds=ONE_SEED,
+            at=("plain, no batch-norm", layers),
         ),
     )
 
@@ -155,6 +159,8 @@ DEPTH_LADDER = Experiment(
     varied=("depth", "shortcuts", "batch-norm"),
     held=("width of each stage", *HELD),
     not_tuned=("learning rate per depth",),
+    figures=("along", "gradient_depth"),
+    axis="number of layers",
     in_overview=False,
 )
 
@@ -169,5 +175,6 @@ SHORTCUT = Experiment(
     varied=("shortcuts, with the 1×1 projection of the second",),
     held=HELD,
     not_tuned=("learning rate per network",),
+    figures=("accuracies",),
     in_overview=False,
 )

@@ -197,6 +197,7 @@ KERNEL_SIZE_EQUAL_FLOPS = Experiment(
     varied=("kernel size", "channels, so that the FLOPs stay"),
     held=("FLOPs of an image", *HELD),
     not_tuned=("learning rate per network", "parameters, which shrink as the kernel grows"),
+    figures=("accuracies",),
     columns=("receptive_field",),
     in_overview=False,
 )

@@ -29,6 +29,7 @@ LOCALITY_MNIST = Experiment(
     varied=("network", "order of the pixels"),
     held=HELD,
     not_tuned=("learning rate per network",),
+    figures=("accuracies",),
     in_overview=False,
 )
 
@@ -48,6 +49,7 @@ LOCALITY_CIFAR = Experiment(
     varied=("network", "order of the pixels"),
     held=HELD,
     not_tuned=("learning rate per network",),
+    figures=("accuracies",),
     in_overview=False,
 )
 
@@ -62,6 +64,7 @@ SHIFT_MNIST = Experiment(
     varied=("network",),
     held=("optimiser and schedule", "epochs", "augmentation: crops of up to 2 pixels"),
     not_tuned=("learning rate per network",),
+    figures=("shift",),
     in_overview=False,
 )
 
@@ -81,5 +84,6 @@ SHIFT_CIFAR = Experiment(
     varied=("network", "global pooling before the linear layer"),
     held=("optimiser and schedule", "epochs", "augmentation: crops of up to 2 pixels, mirroring"),
     not_tuned=("learning rate per network",),
+    figures=("shift",),
     in_overview=False,
 )

@@ -58,5 +58,6 @@ REGULARISATION = Experiment(
     varied=("regularisers", "epochs"),
     held=("optimiser and rates", "data order"),
     not_tuned=("strength of each regulariser",),
+    figures=("accuracies",),
     in_overview=False,
 )

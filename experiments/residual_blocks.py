@@ -100,11 +100,22 @@ BLOCK_LEARNING_RATE = Experiment(
     dataset="cifar10",
     rows=(
         *(
-            Row(f"basic, rate × {name}", "BasicBlockNet", recipe=rates(scale))
+            Row(
+                f"basic, rate × {name}",
+                "BasicBlockNet",
+                recipe=rates(scale),
+                at=("basic", scale),
+            )
             for name, scale in SCALES.items()
         ),
         *(
-            Row(f"bottleneck, rate × {name}", "BottleneckBlockNet", EQUAL_SIZE, rates(scale))
+            Row(
+                f"bottleneck, rate × {name}",
+                "BottleneckBlockNet",
+                EQUAL_SIZE,
+                rates(scale),
+                at=("bottleneck", scale),
+            )
             for name, scale in SCALES.items()
         ),
     ),
@@ -114,5 +125,7 @@ BLOCK_LEARNING_RATE = Experiment(
     varied=("residual block", "learning rate"),
     held=("number of parameters ± 2 %", "stem", "pooling", "schedule", "epochs", "data order"),
     not_tuned=("weight decay",),
+    figures=("along",),
+    axis="both learning rates, times the recipe's",
     in_overview=False,
 )

@@ -10,12 +10,14 @@ from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS, MNIST_RECIPE
 HELD = ("optimiser and schedule", "number of steps", "augmentation")
 
 
-def rows(*networks: str) -> tuple[Row, ...]:
-    """Each network on 1,000, on 10,000 and on all images."""
+def rows(every: int, *networks: str) -> tuple[Row, ...]:
+    """Each network on 1,000, on 10,000 and on ``every`` image."""
     return tuple(
-        Row(f"{network}, {images:,} images", network, images=images) if images else Row(network)
+        Row(f"{network}, {images:,} images", network, images=images, at=(network, images))
+        if images < every
+        else Row(network, at=(network, images))
         for network in networks
-        for images in (1_000, 10_000, None)
+        for images in (1_000, 10_000, every)
     )
 
 
@@ -23,13 +25,15 @@ SAMPLE_SIZE_MNIST = Experiment(
     name="sample_size_mnist",
     question="How far do 1,000 and 10,000 of the 60,000 digits get each network?",
     dataset="mnist",
-    rows=rows("FCNet", "SimpleCNN"),
+    rows=rows(60_000, "FCNet", "SimpleCNN"),
     recipe=MNIST_RECIPE,
     seeds=CONTROL_SEEDS,
     timed=False,
     varied=("network", "number of different train images"),
     held=HELD,
     not_tuned=("recipe per number of images",),
+    figures=("along",),
+    axis="number of different train images",
     in_overview=False,
 )
 
@@ -37,12 +41,14 @@ SAMPLE_SIZE_CIFAR = Experiment(
     name="sample_size_cifar",
     question="How far do 1,000 and 10,000 of the 50,000 photographs get each network?",
     dataset="cifar10",
-    rows=rows("DeepFCNet", "CNN3x3"),
+    rows=rows(50_000, "DeepFCNet", "CNN3x3"),
     recipe=CIFAR10_RECIPE,
     seeds=CONTROL_SEEDS,
     timed=False,
     varied=("network", "number of different train images"),
     held=HELD,
     not_tuned=("recipe per number of images",),
+    figures=("along",),
+    axis="number of different train images",
     in_overview=False,
 )

@@ -92,6 +92,7 @@ class Row:
     permuted: bool = False  # the pixels of every image in one fixed random order
     precision: Precision | None = None  # None: any; what is trained now has the command's
     seeds: tuple[int, ...] | None = None  # None: the experiment's
+    at: tuple[str, float] | None = None  # its series, and its place on the experiment's axis
 
     @property
     def run_name(self) -> str:
@@ -159,6 +160,8 @@ class Experiment:
     cases_are: Literal["layer", "block"] = "layer"  # what heads their column
     # what is written about it
     columns: tuple[Literal["receptive_field", "stability"], ...] = ()  # beside the usual ones
+    axis: str = ""  # what the rows' places are, in words, for the figure "along"
+    base: str = ""  # the row that all others are compared with: many against one (Dunnett)
     in_overview: bool = True  # whether its rows stand in the figure over all experiments
     reported_table: str | None = None  # the "table" in data/reported/results.csv
     claims: tuple[Claim, ...] = ()  # what its records are to decide

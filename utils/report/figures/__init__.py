@@ -8,7 +8,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.records.study import Evidence
-from utils.report.figures import inside, layers, training
+from utils.report.figures import controls, inside, layers, training
 from utils.report.figures.canvas import Picture
 
 __all__ = ["FIGURES", "Picture", "draw"]
@@ -29,6 +29,10 @@ FIGURES: dict[str, Callable[[Evidence, Path], list[Picture]]] = {
     "pooling": layers.draw_pooling,
     "layer_timings": layers.draw_layer_timings,
     "block_timings": layers.draw_block_timings,
+    "accuracies": controls.draw_accuracies,
+    "along": controls.draw_along,
+    "shift": controls.draw_shift,
+    "gradient_depth": controls.draw_gradient_depth,
 }
 
 
