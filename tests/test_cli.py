@@ -58,6 +58,14 @@ EXPERIMENTS = (
             "--weights --no-train",
             "--weights keeps those of what is trained: not with --no-train, --measure",
         ),
+        *(
+            (
+                f"--evaluate {flag}",
+                "--evaluate is of all weights on record and trains nothing: not with --fresh, "
+                "--measure, --no-train, --weights, --seeds, --epochs",
+            )
+            for flag in ("--weights", "--no-train", "--seeds 9")
+        ),
         ("--jobs 0", "--jobs 0: must be between 1 and 256"),
         ("--jobs 257", "--jobs 257: must be between 1 and 256"),
         ("--measure --fresh", "--measure trains nothing, --fresh trains again: give one of them"),

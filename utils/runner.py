@@ -34,9 +34,10 @@ from utils.data.dataset import (
     save_mapped,
 )
 from utils.errors import SomeFailed, UserError, exit_code
-from utils.experiment import Compute, Experiment, Run, declared_runs
+from utils.experiment import Compute, Experiment, Row, Run, declared_runs
 from utils.machine import keep_freed_memory, warn_if_slower
 from utils.measuring import layers, speed
+from utils.measuring.evaluation import check_weights
 from utils.measuring.probes import forward_flops, probe
 from utils.measuring.receptive_field import trace
 from utils.plan import compute_of, forget, recipe_of, runs_to_train
@@ -81,11 +82,13 @@ def main(
 
 
 def run_script(options: Options, render: Callable[[Options], None]) -> None:
-    """Checks, trains, measures and renders.
+    """Checks, trains, measures and renders; or compares weights with their records.
 
     Raises: SomeFailed at the end where a run did.
     """
     keep_freed_memory()
+    if options.evaluate:
+        return evaluate_weights(options)
     failures: Mapping[str, BaseException] = {}
     if options.train or options.measure:
         compute = compute_of(options)
@@ -108,6 +111,26 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     render(options)
     if failures:
         raise SomeFailed(f"{len(failures)} of {len(costs)} runs failed: {', '.join(failures)}")
+
+
+def evaluate_weights(options: Options) -> None:
+    """Compares the weights on record with their records, each run once; prints a line for each.
+
+    Raises: SomeFailed where one is not what its record says.
+    """
+    compute = compute_of(options)
+    load = DatasetLoader(options, torch.device(compute.device))
+    torch.set_num_threads(compute.threads)
+    failed: list[str] = []
+    rows: dict[tuple[str, str], tuple[Experiment, Row]] = {}
+    for experiment in options.experiments:
+        for row in experiment.rows:
+            if options.labels is None or row.label in options.labels:
+                rows.setdefault((experiment.dataset, row.run_name), (experiment, row))
+    for experiment, row in rows.values():
+        failed += check_weights(experiment, row, options.results, load, compute, print)
+    if failed:
+        raise SomeFailed(f"the weights are not what the records say: {', '.join(failed)}")
 
 
 class MessageAlone(logging.Formatter):

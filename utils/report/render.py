@@ -38,18 +38,22 @@ def render_experiment(
     evidence = gather(experiment, results, networks)
     if evidence.empty:
         return {}
-    tables, cells = write_tables(evidence, results / experiment.name)
+    tables, cells = make_tables(evidence)
+    for name, text in tables.items():
+        write_text(results / experiment.name / name, text)
     pictures = {name: draw(name, evidence, plots / experiment.name) for name in experiment.figures}
     question = f"*{experiment.question}*"
     return {
-        f"{experiment.name}.table": "\n\n".join([question, *(each.strip() for each in tables)]),
+        f"{experiment.name}.table": "\n\n".join(
+            [question, *(text.strip() for name, text in tables.items() if name.endswith(".md"))]
+        ),
         f"{experiment.name}.figures": figures_markdown(pictures, plots),
         f"{experiment.name}.conclusions": conclusions_markdown(evidence, cells),
     }
 
 
-def write_tables(evidence: Evidence, folder: Path) -> tuple[list[str], Columns]:
-    """Writes the tables whose records exist; returns their Markdown, and their cells by column.
+def make_tables(evidence: Evidence) -> tuple[dict[str, str], Columns]:
+    """File name -> text, of the tables whose records exist; and their cells by column.
 
     That of the trained networks is ``table``, or ``training`` beside a table of cases. For
     conclusions alone there are columns ``gradient_…`` and ``largest_drop``, see
@@ -64,10 +68,10 @@ def write_tables(evidence: Evidence, folder: Path) -> tuple[list[str], Columns]:
         rows = training_rows(evidence)
         file = "training" if experiment.cases else "table"
         parts.append((file, rows, training_markdown(rows, evidence)))
+    files: dict[str, str] = {}
     cells: Columns = {}
     for file, rows, markdown in parts:
-        write_text(folder / f"{file}.csv", to_csv(rows))
-        write_text(folder / f"{file}.md", markdown)
+        files |= {f"{file}.csv": to_csv(rows), f"{file}.md": markdown}
         for column, values in columns(rows).items():
             cells.setdefault(column, {}).update(values)
     for label, records in evidence.runs.items():
@@ -76,7 +80,7 @@ def write_tables(evidence: Evidence, folder: Path) -> tuple[list[str], Columns]:
         cells.setdefault("gradient_verdict", {})[label] = gradient_verdict(ratios)
         cells.setdefault("gradient_ratio_smallest", {})[label] = ratios.min()
         cells.setdefault("gradient_ratio_largest", {})[label] = ratios.max()
-    return [markdown for *_, markdown in parts], cells
+    return files, cells
 
 
 def figures_markdown(pictures: Mapping[str, Sequence[Picture]], plots: Path) -> str:

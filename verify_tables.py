@@ -1,0 +1,45 @@
+"""Recomputes every table of the study from its records, and compares it with the committed file.
+
+Usage: python verify_tables.py. Nothing is written; a difference ends with exit code 1.
+"""
+
+import sys
+from pathlib import Path
+
+import models
+from experiments import STUDY
+from utils import REPOSITORY
+from utils.errors import SomeFailed, exit_code
+from utils.records.study import gather
+from utils.report.render import make_tables
+
+RESULTS = REPOSITORY / "results"
+
+
+def recomputed() -> dict[Path, str]:
+    """Committed file -> what the records make of it."""
+    texts: dict[Path, str] = {}
+    for experiment in STUDY:
+        files, _ = make_tables(gather(experiment, RESULTS, models.MODELS))
+        texts |= {RESULTS / experiment.name / name: text for name, text in files.items()}
+    return texts
+
+
+def verify() -> None:
+    """Names every file that is not what the records say.
+
+    Raises: SomeFailed where there is one.
+    """
+    texts = recomputed()
+    differing = [
+        str(path.relative_to(REPOSITORY))
+        for path, text in texts.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    if differing:
+        raise SomeFailed(f"not what the records say: {', '.join(differing)}; run `make render`")
+    print(f"{len(texts)} tables are what the records say")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(verify, "nothing was written"))
