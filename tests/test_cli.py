@@ -120,6 +120,12 @@ def test_defaults_are_the_declared_study() -> None:
     assert options.results == REPOSITORY / "results"
 
 
+def test_a_seed_that_was_not_declared_may_join_the_study() -> None:
+    options = parse(EXPERIMENTS, "", ["--seeds", "20", "0", "20"])
+    assert options.is_study
+    assert options.seeds == (20, 0)
+
+
 def test_quick_output_stays_apart() -> None:
     options = parse(EXPERIMENTS, "", ["--quick", "--epochs", "1"])
     assert options.results == REPOSITORY / "results" / "quick"
