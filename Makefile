@@ -17,7 +17,7 @@ training = --data-dir $(DATA_DIR) --jobs $(JOBS) $(if $(PRECISION),--precision $
 # into docs/benchmarks.md and the README, unless the records went elsewhere
 render-page = $(if $(filter --out-dir% --quick -h --help,$(FLAGS)),,$(bin)/python -m benchmarks.bench --render)
 
-.PHONY: help quick test full render bench bench-accuracy bench-precision search lint clean
+.PHONY: help quick test verify full render bench bench-accuracy bench-precision search lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test: .venv/dev ## set up, then lint and all tests: minutes
 	$(bin)/ruff format --check .
 	$(bin)/lint-imports --no-cache
 	$(bin)/python -m pytest
+
+verify: .venv/run ## accuracies again from the weights, tables again from the records: two minutes
+	set -e; for script in $(scripts); do $(bin)/python $$script --evaluate --data-dir $(DATA_DIR); done
+	$(bin)/python verify_tables.py
 
 full: .venv/run ## the reported study on full MNIST and CIFAR-10: hours; stops and goes on at will
 	set -e; for script in $(scripts); do $(bin)/python $$script $(training); done

@@ -58,6 +58,14 @@ EXPERIMENTS = (
             "--weights --no-train",
             "--weights keeps those of what is trained: not with --no-train, --measure",
         ),
+        *(
+            (
+                f"--evaluate {flag}",
+                "--evaluate is of all weights on record and trains nothing: not with --fresh, "
+                "--measure, --no-train, --weights, --seeds, --epochs",
+            )
+            for flag in ("--weights", "--no-train", "--seeds 9")
+        ),
         ("--jobs 0", "--jobs 0: must be between 1 and 256"),
         ("--jobs 257", "--jobs 257: must be between 1 and 256"),
         ("--measure --fresh", "--measure trains nothing, --fresh trains again: give one of them"),
@@ -110,6 +118,12 @@ def test_defaults_are_the_declared_study() -> None:
     assert options.train
     assert (options.labels, options.seeds, options.epochs) == (None, None, None)
     assert options.results == REPOSITORY / "results"
+
+
+def test_a_seed_that_was_not_declared_may_join_the_study() -> None:
+    options = parse(EXPERIMENTS, "", ["--seeds", "20", "0", "20"])
+    assert options.is_study
+    assert options.seeds == (20, 0)
 
 
 def test_quick_output_stays_apart() -> None:

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import filelock
 import pytest
+import torch
 
 from tests.fake_records import make_experiment
+from tests.fakes import TINY_CIFAR10, error_of, make_tiny
 from utils import runner
+from utils.cli import parse
 from utils.experiment import Row, Run
 from utils.recipes import quick
 from utils.records.runs import find_records
+from utils.records.study import read_correct
 
 ROWS = (
     Row("CNN7x7"),
@@ -65,6 +69,8 @@ def test_every_row_finds_its_record(trained: tuple[Path, list[Run]]) -> None:
     assert (plain.data.train_images, plain.data.validation_images) == (2000, 0)
     assert (held_out.data.train_images, held_out.data.validation_images) == (1800, 200)
     assert held_out.final.validation_accuracy is not None
+    for each in found.values():
+        assert read_correct(each).mean() == each.record.final.test_accuracy
     assert len(list((results / "runs").rglob("*.json"))) == 3
     assert len(list((results / "runs").rglob("*-seed*.npz"))) == 3
 
@@ -134,6 +140,20 @@ def test_a_second_command_is_kept_out(tmp_path: Path, capsys: pytest.CaptureFixt
         f"error: {folder}: another command is writing there; wait for it, or give another "
         "--out-dir (--jobs trains several networks at once)\n"
     )
+
+
+def test_other_images_are_refused_for_the_study_and_told_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runner, "load_dataset", lambda *_: make_tiny(TINY_CIFAR10))
+    text = "tiny: not the images that the shipped results were measured on (fingerprint "
+    elsewhere = parse(EXPERIMENTS, "", ["--out-dir", str(tmp_path)])
+    runner.DatasetLoader(elsewhere, torch.device("cpu"))("cifar10")
+    assert text in caplog.text
+    load = runner.DatasetLoader(parse(EXPERIMENTS, "", []), torch.device("cpu"))
+    message = error_of(lambda: load("cifar10"))
+    assert message.startswith(text)
+    assert message.endswith("; give an --out-dir of their own")
 
 
 @pytest.mark.parametrize("flags", [[], ["--fresh"]])

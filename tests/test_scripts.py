@@ -136,7 +136,9 @@ def test_a_killed_run_ends_with_the_record_of_a_whole_one(tmp_path: Path) -> Non
     assert not checkpoint.exists()
 
 
-def test_fresh_trains_again_in_another_precision_and_keeps_the_weights(tmp_path: Path) -> None:
+def test_fresh_trains_again_in_another_precision_and_keeps_the_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = ["--quick", "--epochs", "1", "--out-dir", str(tmp_path)]
     flags += ["--experiments", "kernel_size", "--models", "CNN7x7"]
     run(TASK2, *flags, few_images=True)
@@ -147,6 +149,8 @@ def test_fresh_trains_again_in_another_precision_and_keeps_the_weights(tmp_path:
     assert path.with_suffix(".safetensors").exists()
     measured = read_record(results / "speed" / "cifar10" / "CNN7x7.json", Speed)
     assert measured.precision == "bfloat16"
+    run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate", few_images=True)
+    assert "cifar10 CNN7x7-seed0: recorded " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)

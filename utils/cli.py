@@ -38,6 +38,7 @@ class Options:
     quick: bool
     fresh: bool
     measure: bool
+    evaluate: bool
     train: bool
     weights: bool
     threads: int  # of each run
@@ -95,6 +96,10 @@ def flags(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
             "--no-train": switch(
                 "only render tables, figures and README from the records (default: train what is "
                 "missing first)"
+            ),
+            "--evaluate": switch(
+                "load the weights on record, compute their test accuracy again and compare it with "
+                "the record's; trains and renders nothing (default: train and render)"
             ),
             "--weights": switch(
                 "keep the final weights of each network that is trained now, as float32 "
@@ -199,6 +204,12 @@ def parse(
         raise UserError("--no-train renders from the records at hand: not with --fresh, --measure")
     if arguments.weights and (arguments.no_train or arguments.measure):
         raise UserError("--weights keeps those of what is trained: not with --no-train, --measure")
+    others = ("fresh", "measure", "no_train", "weights", "seeds", "epochs")
+    if arguments.evaluate and any(getattr(arguments, name) for name in others):
+        raise UserError(
+            "--evaluate is of all weights on record and trains nothing: not with --fresh, "
+            "--measure, --no-train, --weights, --seeds, --epochs"
+        )
     if arguments.fresh and arguments.measure:
         raise UserError("--measure trains nothing, --fresh trains again: give one of them")
     selected = select_experiments(experiments, arguments.experiments)
@@ -214,7 +225,8 @@ def parse(
         quick=arguments.quick,
         fresh=arguments.fresh,
         measure=arguments.measure,
-        train=not arguments.no_train and not arguments.measure,
+        evaluate=arguments.evaluate,
+        train=not (arguments.no_train or arguments.measure or arguments.evaluate),
         weights=arguments.weights,
         threads=threads_of_a_run(arguments.threads, arguments.jobs),
         jobs=arguments.jobs,

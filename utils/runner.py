@@ -34,18 +34,19 @@ from utils.data.dataset import (
     save_mapped,
 )
 from utils.errors import SomeFailed, UserError, exit_code
-from utils.experiment import Compute, Experiment, Run, declared_runs
+from utils.experiment import Compute, Experiment, Row, Run, declared_runs
 from utils.machine import keep_freed_memory, warn_if_slower
 from utils.measuring import layers, speed
+from utils.measuring.evaluation import check_weights
 from utils.measuring.passes import PASSES, in_passes, joined
 from utils.measuring.probes import forward_flops, probe, sizes
 from utils.measuring.receptive_field import trace
 from utils.measuring.shift import shifted_test_accuracy
 from utils.plan import compute_of, forget, recipe_of, runs_to_train
-from utils.records.files import read_record, write_arrays, write_record
+from utils.records.files import read_record, write_arrays, write_record, write_text
 from utils.records.runs import run_path, speed_path
 from utils.records.schema import Diverged, Record
-from utils.report.claim_text import render_claims
+from utils.report.claim_text import claims_csv
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
 from utils.report.render import render_experiment, render_readme
@@ -85,11 +86,13 @@ def main(
 
 
 def run_script(options: Options, render: Callable[[Options], None]) -> None:
-    """Checks, trains, measures and renders.
+    """Checks, trains, measures and renders; or compares weights with their records.
 
     Raises: SomeFailed at the end where a run did.
     """
     keep_freed_memory()
+    if options.evaluate:
+        return evaluate_weights(options)
     failures: Mapping[str, BaseException] = {}
     runs: Sequence[Run] = ()
     if options.train or options.measure:
@@ -114,6 +117,32 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     name_diverged(runs, options.results)
     if failures:
         raise SomeFailed(f"{len(failures)} of {len(costs)} runs failed: {', '.join(failures)}")
+
+
+def evaluate_weights(options: Options) -> None:
+    """Compares the weights on record with their records, each run once; prints a line for each.
+
+    Raises: SomeFailed where one is not what its record says.
+    """
+    compute = compute_of(options)
+    load = DatasetLoader(options, torch.device(compute.device))
+    torch.set_num_threads(compute.threads)
+    failed: list[str] = []
+    rows: dict[tuple[str, str], tuple[Experiment, Row]] = {}
+    for experiment in options.experiments:
+        for row in experiment.rows:
+            if options.labels is None or row.label in options.labels:
+                rows.setdefault((experiment.dataset, row.run_name), (experiment, row))
+    missing = []
+    for experiment, row in rows.values():
+        found = check_weights(experiment, row, options.results, load, compute, print)
+        failed += found or []
+        missing += [row.label] if found is None else []
+    if missing:
+        print(f"no weights of {len(missing)} rows: {', '.join(missing)}")
+        print("--models NAME --seeds N --weights trains one and keeps them")
+    if failed:
+        raise SomeFailed(f"the weights are not what the records say: {', '.join(failed)}")
 
 
 class MessageAlone(logging.Formatter):
@@ -329,7 +358,7 @@ def render_study(study: Sequence[Experiment], options: Options) -> None:
         blocks |= rendered
     log.info("tables: %s, figures: %s", options.results, options.plots)
     blocks |= render_overview(study, options.results, options.plots, models.MODELS)
-    render_claims(study, options.results, models.MODELS)
+    write_text(options.results / "claims.csv", claims_csv(study, options.results, models.MODELS))
     if options.is_study:
         render_readme(REPOSITORY / "README.md", blocks)
         methods = methods_blocks(study, options.results, models.MODELS)

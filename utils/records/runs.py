@@ -66,14 +66,22 @@ def find_records(experiment: Experiment, results: Path) -> list[Found]:
     """
     found = []
     for row in experiment.rows:
-        name = re.compile(rf"{re.escape(row.run_name)}-seed\d+")
-        paths = (results / "runs" / str(experiment.dataset)).glob("*.json")
-        mine = [path for path in paths if name.fullmatch(path.stem)]
-        records = [Found(path, row, read_record(path, Record)) for path in mine]
-        for each in records:
-            check_name(each, str(experiment.dataset))
-        found += sorted(records, key=lambda each: each.record.seed)
+        for path in find_files(row, str(experiment.dataset), results, ".json"):
+            found.append(Found(path, row, read_record(path, Record)))
+            check_name(found[-1], str(experiment.dataset))
     return found
+
+
+def find_files(row: Row, dataset: str, results: Path, suffix: str) -> list[Path]:
+    """The files of a row's runs with this suffix, by seed."""
+    name = re.compile(rf"{re.escape(row.run_name)}-seed\d+")
+    paths = (results / "runs" / dataset).glob(f"*{suffix}")
+    return sorted((path for path in paths if name.fullmatch(path.stem)), key=seed_of)
+
+
+def seed_of(path: Path) -> int:
+    """The seed in the name of a run's file."""
+    return int(path.stem.rpartition("-seed")[2])
 
 
 def check_name(found: Found, dataset: str) -> None:
@@ -89,7 +97,7 @@ def check_name(found: Found, dataset: str) -> None:
         "part": row.part,
         "images": row.images,
         "permuted": row.permuted,
-        "seed": int(found.path.stem.rpartition("-seed")[2]),
+        "seed": seed_of(found.path),
         **row.recipe,
         **({"precision": row.precision} if row.precision else {}),
     }

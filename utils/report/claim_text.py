@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from utils.experiment import Experiment, Styled
-from utils.records.files import write_text
 from utils.records.study import gather
 from utils.report.claims import Comparison, Finding, find
 from utils.report.measures import AT_BATCH_256, BOTH, FORWARD, LATENCY
@@ -20,16 +19,15 @@ TIMES = {  # metric -> what a person calls it
 }
 
 
-def render_claims(
+def claims_csv(
     experiments: Sequence[Experiment], results: Path, networks: Mapping[str, Styled]
-) -> None:
-    """Writes ``results/claims.csv``: a line for each comparison of each claim of the study."""
+) -> str:
+    """The text of ``results/claims.csv``: a line for each comparison of each claim of the study."""
     rows: list[Row] = []
     for experiment in experiments:
         for finding in find(gather(experiment, results, networks)):
             rows += csv_rows(finding)
-    if rows:
-        write_text(results / "claims.csv", to_csv(rows))
+    return to_csv(rows) if rows else ""
 
 
 def csv_rows(finding: Finding) -> list[Row]:

@@ -31,18 +31,22 @@ def render_experiment(
     evidence = gather(experiment, results, networks)
     if evidence.empty:
         return {}
-    tables = write_tables(evidence, results / experiment.name)
+    tables = make_tables(evidence)
+    for name, text in tables.items():
+        write_text(results / experiment.name / name, text)
     pictures = {name: draw(name, evidence, plots / experiment.name) for name in experiment.figures}
     question = f"*{experiment.question}*"
     return {
-        f"{experiment.name}.table": "\n\n".join([question, *(each.strip() for each in tables)]),
+        f"{experiment.name}.table": "\n\n".join(
+            [question, *(text.strip() for name, text in tables.items() if name.endswith(".md"))]
+        ),
         f"{experiment.name}.figures": figures_markdown(pictures, plots),
         f"{experiment.name}.conclusions": claims_markdown(find(evidence)),
     }
 
 
-def write_tables(evidence: Evidence, folder: Path) -> list[str]:
-    """Writes the tables whose records exist; returns their Markdown.
+def make_tables(evidence: Evidence) -> dict[str, str]:
+    """File name -> text, of the tables whose records exist.
 
     That of the trained networks is ``table``, or ``training`` beside a table of cases.
     """
@@ -55,10 +59,10 @@ def write_tables(evidence: Evidence, folder: Path) -> list[str]:
         rows = training_rows(evidence)
         file = "training" if experiment.cases else "table"
         parts.append((file, rows, training_markdown(rows, evidence)))
+    files: dict[str, str] = {}
     for file, rows, markdown in parts:
-        write_text(folder / f"{file}.csv", to_csv(rows))
-        write_text(folder / f"{file}.md", markdown)
-    return [markdown for *_, markdown in parts]
+        files |= {f"{file}.csv": to_csv(rows), f"{file}.md": markdown}
+    return files
 
 
 def figures_markdown(pictures: Mapping[str, Sequence[Picture]], plots: Path) -> str:

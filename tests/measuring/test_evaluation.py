@@ -1,0 +1,126 @@
+"""Weights beside a record: they give its accuracy, or it is said what is wrong with them."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import models
+from tests.fake_records import make_data, make_experiment, make_record, write_runs
+from tests.fakes import TINY_CIFAR10, make_tiny
+from utils.experiment import Compute, Row
+from utils.measuring.evaluation import Comparison, check_weights
+from utils.records.files import write_record
+from utils.records.schema import Record
+from utils.training.checkpoint import save_weights
+from utils.training.loop import evaluate
+
+DATA = make_tiny(TINY_CIFAR10)
+ROW = Row("a name", network="CNN7x7")
+EXPERIMENT = make_experiment([ROW])
+
+
+def record_of(accuracy: float) -> Record:
+    made = make_record("CNN7x7", data=make_data(fingerprint=DATA.fingerprint))
+    final = made.final.model_copy(update={"test_accuracy": accuracy})
+    return made.model_copy(update={"final": final})
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """The path of a record whose accuracy is that of the weights beside it."""
+    torch.manual_seed(0)
+    network = models.build("CNN7x7")
+    _, accuracy, _ = evaluate(network, DATA.x_test, DATA.y_test, DATA)
+    (path,) = write_runs(tmp_path, EXPERIMENT, [record_of(accuracy)], timed=True)
+    save_weights(path.with_suffix(".safetensors"), network)
+    return path
+
+
+def check(path: Path) -> tuple[list[str], str]:
+    """Which runs fail, and the one line that is told."""
+    lines: list[str] = []
+    results = path.parents[2]
+    failed = check_weights(EXPERIMENT, ROW, results, lambda _: DATA, Compute(), lines.append)
+    (line,) = lines
+    return failed, line
+
+
+def test_weights_that_give_the_accuracy_on_record_are_equal(record: Path) -> None:
+    failed, line = check(record)
+    assert failed == []
+    assert line.startswith("cifar10 CNN7x7-seed0: recorded ")
+    assert line.endswith(": equal")
+
+
+def test_weights_that_give_another_accuracy_fail(record: Path) -> None:
+    write_record(record, record_of(0.9))
+    failed, line = check(record)
+    assert failed == ["CNN7x7-seed0"]
+    assert "recorded 90.00%" in line
+    assert "NOT EQUAL" in line
+
+
+@pytest.mark.parametrize(
+    ("images", "is_equal"), [(0, True), (1, True), (3, True), (4, False), (-3, True), (-4, False)]
+)
+def test_three_images_of_ten_thousand_are_rounding(images: int, is_equal: bool) -> None:
+    comparison = Comparison(0.8156, (8156 + images) / 10_000, 10_000)
+    assert comparison.apart == abs(images)
+    assert comparison.is_equal == is_equal
+    assert ("NOT EQUAL" not in str(comparison)) == is_equal
+
+
+def cut(record: Path) -> None:
+    path = record.with_suffix(".safetensors")
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def foreign(record: Path) -> None:
+    save_weights(record.with_suffix(".safetensors"), models.build("CNN5x5"))
+
+
+def more(record: Path) -> None:
+    network = models.build("CNN7x7")
+    network.register_buffer("extra", torch.zeros(2))
+    save_weights(record.with_suffix(".safetensors"), network)
+
+
+def of_other_images(record: Path) -> None:
+    write_record(record, make_record("CNN7x7"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (cut, "{path}: not readable as safetensors ("),
+        (foreign, "{path}: of another network, features.0.0.weight is float32 ["),
+        (more, "{path}: of another network, extra is float32 [2] (not expected); restore it"),
+        (Path.unlink, "{path}: no record beside it; restore it from the repository"),
+        (of_other_images, "{record}: of other images than tiny here"),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
+def test_a_file_that_is_not_what_it_should_be_fails_with_a_line(
+    spoil: Callable[[Path], None], text: str, record: Path
+) -> None:
+    spoil(record)
+    failed, line = check(record)
+    assert failed == ["CNN7x7-seed0"]
+    path = record.with_suffix(".safetensors")
+    assert line.startswith(f"CNN7x7-seed0: {text.format(path=path, record=record)}")
+    assert "\n" not in line
+
+
+def test_a_network_without_weights_is_named_with_what_makes_some(record: Path) -> None:
+    record.with_suffix(".safetensors").unlink()
+    failed, line = check(record)
+    assert failed == []
+    assert line == (
+        "cifar10 a name: no weights; --models 'a name' --seeds 1 --weights makes some, after 30 s "
+        "in bfloat16 on A Processor (2 threads)"
+    )
+    shutil.rmtree(record.parents[2] / "speed")
+    assert check(record)[1].endswith("--seeds 1 --weights makes some")

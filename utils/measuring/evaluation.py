@@ -1,0 +1,123 @@
+"""Weights on record: the test accuracy computed again from them, beside the one in the record.
+
+<run>.safetensors --load--> network --evaluate in float32--> accuracy --+--> equal or not
+<run>.json        --------------------------------------> recorded   --+
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from utils.data.dataset import Dataset, dataset_of
+from utils.errors import UserError
+from utils.experiment import Compute, Experiment, Row, Run
+from utils.records.runs import Found, find_files, find_records
+from utils.training.loop import build_network, evaluate
+
+TOLERATED, OF = 3, 10_000  # images: float32 everywhere, but another processor rounds differently
+WEIGHTS = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A test accuracy on record, and what the weights give."""
+
+    recorded: float
+    recomputed: float
+    images: int
+
+    @property
+    def apart(self) -> int:
+        """By how many images the two differ."""
+        return round(abs(self.recorded - self.recomputed) * self.images)
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether that is no more than rounding does."""
+        return self.apart * OF <= TOLERATED * self.images
+
+    def __str__(self) -> str:
+        """Both numbers, and what follows."""
+        numbers = f"recorded {self.recorded:.2%}, recomputed {self.recomputed:.2%}"
+        word = "equal" if self.is_equal else "NOT EQUAL"
+        return f"{numbers}: {word}{f', {self.apart} images apart' if self.apart else ''}"
+
+
+def check_weights(
+    experiment: Experiment,
+    row: Row,
+    results: Path,
+    load: Callable[[str], Dataset],
+    compute: Compute,
+    tell: Callable[[str], object],
+) -> list[str] | None:
+    """Evaluates all weights of a row's runs and tells of each; returns those that fail, by name.
+
+    None where there are no weights.
+    """
+    dataset = str(experiment.dataset)
+    records = {each.path: each for each in find_records(experiment, results) if each.row is row}
+    files = find_files(row, dataset, results, WEIGHTS)
+    failed: list[str] = []
+    for path in files:
+        try:
+            found = records.get(path.with_suffix(".json"))
+            if found is None:
+                raise UserError(f"{path}: no record beside it; restore it from the repository")
+            run = row.run(dataset, experiment.recipe, found.record.seed, compute)
+            comparison = compare(found, run, load(dataset))
+        except UserError as error:
+            tell(f"{path.stem}: {error}")
+            failed.append(path.stem)
+        else:
+            tell(f"{dataset} {path.stem}: {comparison}")
+            failed += [] if comparison.is_equal else [path.stem]
+    return failed if files else None
+
+
+def compare(found: Found, run: Run, dataset: Dataset) -> Comparison:
+    """The accuracy of a record, and of the weights beside it on the full test split.
+
+    Raises: UserError for a file that cannot be read or is another network's, and for other images.
+    """
+    path, record = found.path.with_suffix(WEIGHTS), found.record
+    if record.data.fingerprint != dataset.fingerprint:
+        raise UserError(f"{found.path}: of other images than {dataset.description} here")
+    network = build_network(run)
+    load_weights(path, network)
+    dataset = dataset_of(run, dataset)
+    _, accuracy, _ = evaluate(network, dataset.x_test, dataset.y_test, dataset)
+    return Comparison(record.final.test_accuracy, accuracy, len(dataset.y_test))
+
+
+def load_weights(path: Path, network: nn.Module) -> None:
+    """Reads what ``training.checkpoint.save_weights`` wrote.
+
+    Raises: UserError for a file that cannot be read, or that is another network's.
+    """
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path}: not readable as safetensors ({error}); restore it from the repository"
+        ) from error
+    found, wanted = shapes(tensors), shapes(network.state_dict())
+    for name in wanted | found:
+        if found.get(name) != wanted.get(name):
+            raise UserError(
+                f"{path}: of another network, {name} is {found.get(name, 'missing')} (not "
+                f"{wanted.get(name, 'expected')}); restore it from the repository"
+            )
+    network.load_state_dict(tensors)
+
+
+def shapes(tensors: dict[str, Tensor]) -> dict[str, str]:
+    """Name -> type and shape, as in "float32 [32, 3, 3, 3]"."""
+    return {
+        name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+        for name, tensor in tensors.items()
+    }

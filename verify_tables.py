@@ -1,0 +1,46 @@
+"""Recomputes every table and verdict from the records, and compares them with the committed files.
+
+Usage: python verify_tables.py. Nothing is written; a difference ends with exit code 1.
+"""
+
+import sys
+from pathlib import Path
+
+import models
+from experiments import STUDY
+from utils import REPOSITORY
+from utils.errors import SomeFailed, exit_code
+from utils.records.study import gather
+from utils.report.claim_text import claims_csv
+from utils.report.render import make_tables
+
+RESULTS = REPOSITORY / "results"
+
+
+def recomputed() -> dict[Path, str]:
+    """Committed file -> what the records make of it."""
+    texts: dict[Path, str] = {}
+    for experiment in STUDY:
+        files = make_tables(gather(experiment, RESULTS, models.MODELS))
+        texts |= {RESULTS / experiment.name / name: text for name, text in files.items()}
+    return texts | {RESULTS / "claims.csv": claims_csv(STUDY, RESULTS, models.MODELS)}
+
+
+def verify() -> None:
+    """Names every file that is not what the records say.
+
+    Raises: SomeFailed where there is one.
+    """
+    texts = recomputed()
+    differing = [
+        str(path.relative_to(REPOSITORY))
+        for path, text in texts.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    if differing:
+        raise SomeFailed(f"not what the records say: {', '.join(differing)}; run `make render`")
+    print(f"{len(texts)} tables are what the records say")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(verify, "nothing was written"))
