@@ -22,6 +22,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import models
 from utils import REPOSITORY
+from utils.claim import PASSES
 from utils.cli import Options, parse
 from utils.data.dataset import (
     SHIPPED_FINGERPRINTS,
@@ -36,7 +37,7 @@ from utils.errors import SomeFailed, UserError, exit_code
 from utils.experiment import Compute, Experiment, Run, declared_runs
 from utils.machine import keep_freed_memory, warn_if_slower
 from utils.measuring import layers, speed
-from utils.measuring.passes import PASSES, in_passes, joined
+from utils.measuring.passes import in_passes, joined
 from utils.measuring.probes import forward_flops, probe
 from utils.measuring.receptive_field import trace
 from utils.plan import forget, recipe_of, runs_to_train, settle_compute
