@@ -35,6 +35,7 @@ Metric = Literal[
 
 POINTS = {"cifar10": 0.5, "mnist": 0.1}  # dataset -> difference of accuracies that matters
 TIMES = 0.1  # and of times, of b's
+PASSES = 5  # fresh processes that a claim about times rests on
 
 
 @dataclass(frozen=True)

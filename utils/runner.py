@@ -23,6 +23,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import models
 from utils import REPOSITORY
+from utils.claim import PASSES
 from utils.cli import Options, parse
 from utils.data.dataset import (
     SHIPPED_FINGERPRINTS,
@@ -38,7 +39,7 @@ from utils.experiment import Compute, Experiment, Row, Run, declared_runs
 from utils.machine import keep_freed_memory, warn_if_slower
 from utils.measuring import layers, speed
 from utils.measuring.evaluation import check_weights
-from utils.measuring.passes import PASSES, in_passes, joined
+from utils.measuring.passes import in_passes, joined
 from utils.measuring.probes import forward_flops, probe, sizes
 from utils.measuring.receptive_field import trace
 from utils.measuring.shift import shifted_test_accuracy

@@ -17,6 +17,7 @@ from tests.fake_records import (
     NETWORKS,
     make_experiment,
     make_record,
+    make_speed,
     write_cases,
     write_runs,
 )
@@ -26,7 +27,7 @@ from utils.records.files import write_record
 from utils.records.runs import run_path
 from utils.records.schema import Record
 from utils.records.study import gather
-from utils.report.claim_text import claims_markdown, csv_rows, render_claims
+from utils.report.claim_text import claims_markdown, csv_rows
 from utils.report.claims import Finding, find
 from utils.report.rows import to_csv
 
@@ -215,6 +216,23 @@ def test_one_pass_decides_nothing_about_times(tmp_path: Path) -> None:
     (found, _) = findings(tmp_path, [claim("time")], records, passes=(1.0,))
     assert found.verdict == "open: 1 pass, 5 are planned"
     assert csv_rows(found)[0]["difference"] == pytest.approx(-0.5)
+
+
+def test_as_fast_as_a_rival_is_not_the_fastest_and_no_pass_more_will_tell(tmp_path: Path) -> None:
+    rows = ("CNN3x3", Row("the same", network="CNN3x3"), "CNN5x5")
+    fastest = claim("time", pairs=(("CNN3x3", "the same"), ("CNN3x3", "CNN5x5")))
+    records = [*seeds("CNN3x3", [0.8]), *seeds("CNN5x5", [0.8])]
+    (found, _) = findings(tmp_path, [fastest], records, passes=(1.0, 1.2, 0.9), rows=rows)
+    assert found.verdict == "open: no difference that matters from the same"
+
+
+def test_networks_that_were_never_timed_together_are_not_compared(tmp_path: Path) -> None:
+    experiment = make_experiment(claims=(claim("time"),))
+    write_runs(tmp_path, experiment, [make_record("CNN3x3"), make_record("CNN5x5")], timed=True)
+    alone = make_speed().model_copy(update={"began": ("another day",)})
+    write_record(tmp_path / "speed" / "cifar10" / "CNN5x5.json", alone)
+    (found, _) = find(gather(experiment, tmp_path, STYLES))
+    assert found.verdict == "not tested yet: CNN3x3 and CNN5x5 were timed in no common pass"
 
 
 def test_layers_are_compared_forward_and_with_backward(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from utils import REPOSITORY
 from utils.data.dataset import SHIPPED_FINGERPRINTS
 from utils.errors import SomeFailed
 from utils.experiment import Compute, Experiment, declared_runs
-from utils.records.files import read_arrays
+from utils.records.files import read_arrays, write_text
 from utils.records.runs import SUFFIXES, find_records, run_path
 from utils.records.study import right_of
-from utils.report.claim_text import render_claims
+from utils.report.claim_text import claims_csv
 from utils.report.figures import canvas
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
@@ -47,7 +47,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], 
     for experiment in STUDY:
         blocks |= render_experiment(experiment, results, plots, models.MODELS)
     blocks |= render_overview(STUDY, results, plots, models.MODELS)
-    render_claims(STUDY, results, models.MODELS)
+    write_text(results / "claims.csv", claims_csv(STUDY, results, models.MODELS))
     blocks |= methods_blocks(STUDY, results, models.MODELS)
     monkeypatch.undo()
     return blocks, folder

@@ -16,8 +16,6 @@ import torch
 from utils.machine import keep_freed_memory
 from utils.records.schema import Case, Speed
 
-PASSES = 5  # of a full measurement
-
 PER_PASS = {  # kind of record -> its fields that hold one value for each pass
     Speed: (
         "began",

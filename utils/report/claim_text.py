@@ -74,19 +74,25 @@ def claims_markdown(findings: Sequence[Finding]) -> str:
         words = "; ".join(verdicts)
         whose = "Report" if claim.source == "report" else "Ours"
         lines.append(f"- {whose}: {claim.text} **{words[0].upper()}{words[1:]}.**")
-        lines += [f"  - {comparison_text(each)}." for f in mine for each in f.comparisons]
+        pairs = zip(*(each.comparisons for each in mine), strict=True)
+        lines += [f"  - {comparison_text(pair)}." for pair in pairs]
     return "\n".join(lines)
 
 
-def comparison_text(each: Comparison) -> str:
-    """Both numbers, the difference with its interval, how many seeds, and what else differs."""
-    parts = [numbers_text(each), *filter(None, [difference_text(each), counts_text(each)])]
-    if each.levene is not None:
-        p = "not known" if math.isnan(each.levene) else f"{each.levene:.2g}"
+def comparison_text(metrics: Sequence[Comparison]) -> str:
+    """Both numbers, the difference with its interval, how many seeds, and what else differs.
+
+    Of one pair, in one metric or, where it is about times, in two.
+    """
+    first = metrics[0]
+    parts = [text(each) for each in metrics for text in (numbers_text, difference_text)]
+    parts.append(counts_text(first))
+    if first.levene is not None:
+        p = "not known" if math.isnan(first.levene) else f"{first.levene:.2g}"
         parts.append(f"deviation pooled over the networks of the experiment (Levene's p {p})")
-    if each.confounds:
-        parts.append(f"what else differs: {each.confounds}")
-    return "; ".join(parts)
+    if first.confounds:
+        parts.append(f"what else differs: {first.confounds}")
+    return "; ".join(filter(None, parts))
 
 
 def numbers_text(each: Comparison) -> str:

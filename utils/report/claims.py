@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from utils.claim import POINTS, TIMES, Claim
+from utils.claim import PASSES, POINTS, TIMES, Claim
 from utils.experiment import Experiment
 from utils.records.study import Evidence
 from utils.report.confounds import confounds_of
@@ -35,9 +35,7 @@ from utils.report.statistics import (
     pooled,
     welch,
 )
-from utils.report.verdicts import NOT_TESTED, OPEN, REFUTED, together, verdict
-
-PASSES = 5  # that a claim about times asks for
+from utils.report.verdicts import NO_DIFFERENCE, NOT_TESTED, OPEN, REFUTED, together, verdict
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,10 @@ def compare_all(claim: Claim, metric: str, evidence: Evidence) -> list[Compariso
     names = dict.fromkeys(name for pair in claim.pairs for name in pair if name)
     if missing := [name for name in names if not values_of(name, metric, evidence)]:
         return f"{NOT_TESTED}: no record of {', '.join(missing)}"
+    if claim.kind == "time":
+        for a, b in claim.pairs:
+            if not in_the_same_passes(a, b, metric, evidence)[0]:
+                return f"{NOT_TESTED}: {a} and {b} were timed in no common pass"
     if claim.kind == "front":
         best = ", ".join(front(evidence))
         return f"no claim that data can decide; on the Pareto front of accuracy and latency: {best}"
@@ -224,7 +226,14 @@ def conclude(comparisons: Sequence[Comparison]) -> str:
         return comparisons[0].verdict
     word = together([each.verdict for each in comparisons])
     if word == REFUTED:
-        one_a = len({each.a for each in comparisons}) == 1
-        against = [each for each in comparisons if each.verdict == REFUTED]
-        return f"{REFUTED} by {', '.join(each.b if one_a else each.a for each in against)}"
+        return f"{REFUTED} by {who(comparisons, REFUTED)}"
+    if word == OPEN:  # more seeds would not decide it
+        return f"{OPEN}: {NO_DIFFERENCE} from {who(comparisons, NO_DIFFERENCE)}"
     return word
+
+
+def who(comparisons: Sequence[Comparison], word: str) -> str:
+    """The rivals, or where these are one and the same those beside it, with this verdict."""
+    one_a = len({each.a for each in comparisons}) == 1
+    names = [each.b if one_a else each.a for each in comparisons if each.verdict == word]
+    return ", ".join(names)

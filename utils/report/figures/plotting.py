@@ -78,15 +78,19 @@ def plot_models_by_epoch(
 
 
 def plot_cost(points: Sequence[Point], ax: Axes, xlabel: str) -> None:
-    """Test accuracy against a cost (log); bars: quartiles of the cost; small dots: each seed."""
+    """Test accuracy against a cost (log); bars: quartiles of the cost.
+
+    With several seeds a stroke at their mean and a dot for each.
+    """
     for point in points:
         x_error = point.x_range and [[point.x - point.x_range[0]], [point.x_range[1] - point.x]]
         ax.errorbar(
             point.x,
             100 * point.accuracy,
             xerr=x_error,
-            fmt="o",
-            markersize=7,
+            fmt="_" if point.seeds[1:] else "o",
+            markersize=12 if point.seeds[1:] else 7,
+            markeredgewidth=2,
             color=point.colour,
         )
         dot_each_seed(point, ax, point.colour)

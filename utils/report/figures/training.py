@@ -131,7 +131,7 @@ def draw_cost(evidence: Evidence, folder: Path) -> list[Picture]:
             " (left), and against the latency of one image (right; bars: inter-quartile range)"
         )
     if evidence.seeds[1:]:
-        caption += "; means over seeds, small dots: each seed"
+        caption += "; strokes: means over seeds, dots: each seed"
     return [Picture(save(figure, folder / "cost.png"), f"{caption}.")]
 
 
