@@ -77,8 +77,8 @@ def test_a_difference_is_in_points_with_its_interval(tmp_path: Path) -> None:
 def test_the_file_has_these_columns(tmp_path: Path) -> None:
     experiment = make_experiment(claims=(claim(), claim(awaits="shortcut", pairs=())))
     write_runs(tmp_path, experiment, [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", LOW)])
-    render_claims([experiment], tmp_path, STYLES)
-    lines = list(csv.reader(io.StringIO((tmp_path / "claims.csv").read_text())))
+    text = claims_csv([experiment], tmp_path, STYLES)
+    lines = list(csv.reader(io.StringIO(text)))
     assert ",".join(lines[0]) == (
         "id,experiment,source,kind,claim,dataset,a,b,metric,unit,n_a,n_b,difference,ci_low,"
         "ci_high,p,p_holm,margin,confounds,verdict"
