@@ -26,7 +26,7 @@ from utils.machine import check_device, check_threads, environment, keep_freed_m
 from utils.records.environment import machine_name
 from utils.records.files import read_json, write_json, write_text
 from utils.records.schema import SCHEMA, Environment
-from utils.report.render import render_readme
+from utils.report.pages import render_pages
 
 # A section has NAME (of its record), TITLE, measure(setting) -> record, or None where it cannot be
 # measured, markdown(record) -> text and, where it has a figure, draw(record, plots).
@@ -115,7 +115,7 @@ def run(argv: Sequence[str] | None) -> None:
     for section in TRAINED:
         blocks |= section.readme(results, plots)
     if out == REPOSITORY and not arguments.quick:
-        render_readme(REPOSITORY / "README.md", blocks)
+        render_pages(REPOSITORY, blocks)
     print(text)
     log.info("written: %s", page)
 

@@ -20,10 +20,9 @@ from utils import REPOSITORY
 from utils.cli import Options
 from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE, MNIST_RECIPE
-from utils.records.files import write_text
 from utils.records.runs import find_records
 from utils.report.markdown import Column, count, markdown_table, percent_cell
-from utils.report.readme import replace_blocks
+from utils.report.pages import render_pages
 from utils.report.wording import listed
 from utils.runner import main
 
@@ -221,8 +220,7 @@ def blocks(results: Path) -> dict[str, str]:
 def render(options: Options) -> None:
     """Writes docs/recipes.md where the command works on the study; prints the tables elsewhere."""
     if options.is_study:
-        text = PAGE.read_text(encoding="utf-8")
-        write_text(PAGE, replace_blocks(text, blocks(options.also), str(PAGE)))
+        render_pages(REPOSITORY, blocks(options.also))
     else:
         for experiment in options.experiments:
             print(candidates_markdown(experiment, options.results))

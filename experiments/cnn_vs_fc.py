@@ -66,27 +66,6 @@ MNIST_CLAIMS = (
         pairs=(("FCNet", "CNNWithResidual"),),
         metric="parameters",
     ),
-    Claim(
-        "1.1-shortcuts",
-        "Residual blocks make the highest accuracy possible and training stable.",
-        "Residual-блоки позволяют достичь максимальной точности и стабилизируют обучение.",
-        "report",
-        awaits="shortcut",
-    ),
-    Claim(
-        "1.1-locality",
-        "With the pixels of all images in one random order SimpleCNN loses its lead over FCNet.",
-        "Если пиксели всех картинок одинаково перемешать, SimpleCNN теряет отрыв от FCNet.",
-        "ours",
-        awaits="locality",
-    ),
-    Claim(
-        "1.1-shift",
-        "Digits moved by a few pixels cost FCNet more accuracy than SimpleCNN.",
-        "Сдвиг цифр на несколько пикселей стоит FCNet больше точности, чем SimpleCNN.",
-        "ours",
-        awaits="shift",
-    ),
 )
 
 CIFAR_CLAIMS = (
@@ -144,27 +123,6 @@ CIFAR_CLAIMS = (
         pairs=(("CNNWithResidualReg", ""),),
         metric="generalization_gap",
         than=0,
-    ),
-    Claim(
-        "1.2-regularisers",
-        "Each regulariser by itself raises the test accuracy of one and the same network.",
-        "Каждый регуляризатор сам по себе повышает точность одной и той же сети на тесте.",
-        "report",
-        awaits="regularisation",
-    ),
-    Claim(
-        "1.2-shortcuts",
-        "Residual blocks raise the accuracy considerably and make training more stable.",
-        "Residual-блоки значительно повышают точность и стабильность обучения.",
-        "report",
-        awaits="shortcut",
-    ),
-    Claim(
-        "1.2-sample-size",
-        "The fewer train images, the larger the lead of CNNWithResidual over DeepFCNet.",
-        "Чем меньше обучающих картинок, тем больше отрыв CNNWithResidual от DeepFCNet.",
-        "ours",
-        awaits="sample_size",
     ),
 )
 

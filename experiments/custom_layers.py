@@ -75,27 +75,6 @@ CLAIMS = (
         "time",
         pairs=(("SiLU", "Swish"), ("Conv2d", "CustomConv")),
     ),
-    Claim(
-        "3.1-l2pooling-overfitting",
-        "L2Pooling in place of MaxPool2d lessens overfitting.",
-        "L2Pooling вместо MaxPool2d уменьшает переобучение.",
-        "report",
-        awaits="layers_in_training",
-    ),
-    Claim(
-        "3.1-attention",
-        "ChannelAttention raises the accuracy of a network.",
-        "ChannelAttention повышает точность сети.",
-        "report",
-        awaits="layers_in_training",
-    ),
-    Claim(
-        "3.1-swish-accuracy",
-        "A network with Swish is more accurate than the same with ReLU.",
-        "Сеть со Swish точнее той же сети с ReLU.",
-        "ours",
-        awaits="layers_in_training",
-    ),
 )
 
 
@@ -124,6 +103,41 @@ CUSTOM_LAYERS = Experiment(
     claims=CLAIMS,
 )
 
+IN_TRAINING = (
+    *(
+        Claim(
+            f"3.1-trained-{label.split(',')[0].lower()}",
+            f"{label} in place of {usual} makes the network more accurate."
+            if usual
+            else f"{label} makes the network more accurate.",
+            f"{label} вместо {usual} делает сеть точнее."
+            if usual
+            else f"{label} делает сеть точнее.",
+            source,
+            pairs=((label, "base"),),
+            about=(field,),
+        )
+        for label, usual, source, field in (
+            ("SiLU", "ReLU", "ours", "activation"),
+            ("Swish, trained β", "ReLU", "ours", "activation"),
+            ("AvgPool2d", "MaxPool2d", "ours", "pooling"),
+            ("L2Pooling", "MaxPool2d", "ours", "pooling"),
+            ("CustomConv", "Conv2d", "ours", "convolution"),
+            ("ChannelAttention", "", "report", "gate"),
+            ("SqueezeExcitation", "", "ours", "gate"),
+        )
+    ),
+    Claim(
+        "3.1-l2pooling-overfitting",
+        "L2Pooling in place of MaxPool2d lessens overfitting: the gap between train and test.",
+        "L2Pooling вместо MaxPool2d уменьшает переобучение: разрыв между обучением и тестом.",
+        "report",
+        pairs=(("base", "L2Pooling"),),
+        metric="generalization_gap",
+        about=("pooling",),
+    ),
+)
+
 LAYERS_IN_TRAINING = Experiment(
     name="layers_in_training",
     question="What does CNN3x3 gain or lose when one of its layers is swapped for another?",
@@ -145,5 +159,6 @@ LAYERS_IN_TRAINING = Experiment(
     not_tuned=("learning rate per layer",),
     figures=("accuracies",),
     base="base",
+    claims=IN_TRAINING,
     in_overview=False,
 )

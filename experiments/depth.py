@@ -90,20 +90,6 @@ CLAIMS = (
         pairs=tuple((a, "ShallowCNN") for a in ("MediumCNN", "DeepCNN", "ResNetLikeCNN")),
         metric="parameters",
     ),
-    Claim(
-        "2.2-deep-vanishing",
-        "Networks deeper than these suffer from vanishing gradients without shortcuts.",
-        "Более глубокие сети без shortcut страдают от затухающего градиента.",
-        "report",
-        awaits="depth_ladder",
-    ),
-    Claim(
-        "2.2-shortcuts",
-        "Shortcuts by themselves make deep networks more accurate and their training stable.",
-        "Shortcut сами по себе повышают точность глубоких сетей и стабильность их обучения.",
-        "report",
-        awaits="shortcut",
-    ),
 )
 
 
@@ -148,6 +134,69 @@ def ladder(layers: int) -> tuple[Row, ...]:
     )
 
 
+SHORTCUTS, NORMS = ("add_shortcut",), ("norm",)
+LADDER_CLAIMS = (
+    Claim(
+        "2.2-deep-vanishing",
+        "In a plain network of 44 layers gradients vanish: the first layer's is less than a "
+        "hundredth of the last one's before training.",
+        "В обычной сети из 44 слоёв градиент затухает: до обучения у первого слоя он меньше сотой "
+        "доли того, что у последнего.",
+        "report",
+        "constant",
+        pairs=(("44 layers, plain", ""),),
+        metric="log10_initial_gradient_ratio",
+        than=-2,
+    ),
+    Claim(
+        "2.2-deep-vanishing-bare",
+        "In a plain network of 44 layers without batch-norm they do.",
+        "В обычной сети из 44 слоёв без batch-norm он затухает.",
+        "ours",
+        "constant",
+        pairs=(("44 layers, plain, no batch-norm", ""),),
+        metric="log10_initial_gradient_ratio",
+        than=-2,
+    ),
+    Claim(
+        "2.2-degradation",
+        "From 20 to 44 layers a plain network becomes worse on the images that it is trained on.",
+        "От 20 к 44 слоям обычная сеть хуже даже на тех картинках, на которых её обучают.",
+        "ours",
+        pairs=(("20 layers, plain", "44 layers, plain"),),
+        metric="train_accuracy",
+        about=("layers",),
+    ),
+    Claim(
+        "2.2-degradation-residual",
+        "A residual network of 44 layers is as accurate on the test images as one of 20.",
+        "Residual-сеть из 44 слоёв столь же точна на тесте, как из 20.",
+        "ours",
+        "equal",
+        pairs=(("44 layers, residual", "20 layers, residual"),),
+        about=("layers",),
+    ),
+    *(
+        Claim(
+            f"2.2-shortcuts-{layers}",
+            f"Shortcuts make a network of {layers} layers more accurate.",
+            f"Shortcut делают сеть из {layers} слоёв точнее.",
+            "report" if layers == 44 else "ours",
+            pairs=((f"{layers} layers, residual", f"{layers} layers, plain"),),
+            about=SHORTCUTS,
+        )
+        for layers in (8, 20, 44)
+    ),
+    Claim(
+        "2.2-norm-20",
+        "Batch-norm makes a plain network of 20 layers more accurate.",
+        "Batch-norm делает обычную сеть из 20 слоёв точнее.",
+        "ours",
+        pairs=(("20 layers, plain", "20 layers, plain, no batch-norm"),),
+        about=NORMS,
+    ),
+)
+
 DEPTH_LADDER = Experiment(
     name="depth_ladder",
     question="At which depth do plain networks stop learning, and do residual ones go on?",
@@ -161,6 +210,7 @@ DEPTH_LADDER = Experiment(
     not_tuned=("learning rate per depth",),
     figures=("along", "gradient_depth"),
     axis="number of layers",
+    claims=LADDER_CLAIMS,
     in_overview=False,
 )
 
@@ -176,5 +226,15 @@ SHORTCUT = Experiment(
     held=HELD,
     not_tuned=("learning rate per network",),
     figures=("accuracies",),
+    claims=(
+        Claim(
+            "2.2-shortcuts",
+            "Shortcuts by themselves make ResNetLikeCNN more accurate.",
+            "Shortcut сами по себе делают ResNetLikeCNN точнее.",
+            "report",
+            pairs=(("ResNetLikeCNN", "ResNetLikeCNN, no shortcut"),),
+            about=("add_shortcut",),
+        ),
+    ),
     in_overview=False,
 )

@@ -137,13 +137,6 @@ MATCHED_CLAIMS = (
         pairs=(("CNN5x5-60k", "CNN3x3-60k"), ("CNN7x7-60k", "CNN5x5-60k")),
         metric="forward_flops",
     ),
-    Claim(
-        "2.1-same-flops",
-        "At equal FLOPs 5×5 and 7×7 kernels are less accurate than 3×3.",
-        "При равном числе FLOPs ядра 5×5 и 7×7 менее точны, чем 3×3.",
-        "ours",
-        awaits="kernel_size_equal_flops",
-    ),
 )
 
 
@@ -199,5 +192,42 @@ KERNEL_SIZE_EQUAL_FLOPS = Experiment(
     not_tuned=("learning rate per network", "parameters, which shrink as the kernel grows"),
     figures=("accuracies",),
     columns=("receptive_field",),
+    claims=(
+        Claim(
+            "2.1-flops",
+            "The networks spend the same FLOPs on an image within 2 %.",
+            "Сети тратят на картинку одинаково много FLOPs, с точностью до 2 %.",
+            "ours",
+            "exact",
+            pairs=tuple(
+                ("CNN3x3-11MFLOP", other)
+                for other in ("CNN5x5-11MFLOP", "CNN7x7-11MFLOP", "CNN1x1+3x3-11MFLOP")
+            ),
+            metric="forward_flops",
+            about=("widths",),
+            than=1,
+            margin=0.02,
+        ),
+        Claim(
+            "2.1-same-flops",
+            "At equal FLOPs 3×3 kernels are more accurate than 5×5 and 7×7.",
+            "При равном числе FLOPs ядра 3×3 точнее, чем 5×5 и 7×7.",
+            "ours",
+            pairs=(
+                ("CNN3x3-11MFLOP", "CNN5x5-11MFLOP"),
+                ("CNN3x3-11MFLOP", "CNN7x7-11MFLOP"),
+            ),
+            about=("widths",),
+        ),
+        Claim(
+            "2.1-same-flops-mixed",
+            "At equal FLOPs 1×1+3×3 is as accurate as 3×3.",
+            "При равном числе FLOPs 1×1+3×3 столь же точна, как 3×3.",
+            "ours",
+            "equal",
+            pairs=(("CNN1x1+3x3-11MFLOP", "CNN3x3-11MFLOP"),),
+            about=("widths",),
+        ),
+    ),
     in_overview=False,
 )

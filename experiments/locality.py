@@ -5,6 +5,7 @@ learn from them what it could before; a convolution looks at pixels that are nei
 ``shift``: the trained networks on test images that are moved by a few pixels.
 """
 
+from utils.claim import Claim
 from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS, MNIST_RECIPE
 
@@ -30,6 +31,33 @@ LOCALITY_MNIST = Experiment(
     held=HELD,
     not_tuned=("learning rate per network",),
     figures=("accuracies",),
+    claims=(
+        Claim(
+            "1.1-permuted-fc",
+            "FCNet is as accurate with the pixels of all digits in one random order.",
+            "FCNet столь же точна, если пиксели всех цифр одинаково перемешать.",
+            "ours",
+            "equal",
+            pairs=(("FCNet, permuted", "FCNet"),),
+            about=("permuted",),
+        ),
+        Claim(
+            "1.1-permuted-cnn",
+            "SimpleCNN is less accurate with the pixels of all digits in one random order.",
+            "SimpleCNN менее точна, если пиксели всех цифр одинаково перемешать.",
+            "ours",
+            pairs=(("SimpleCNN", "SimpleCNN, permuted"),),
+            about=("permuted",),
+        ),
+        Claim(
+            "1.1-locality",
+            "With the pixels of all digits in one random order SimpleCNN falls behind FCNet.",
+            "Если пиксели всех цифр одинаково перемешать, SimpleCNN отстаёт от FCNet.",
+            "ours",
+            pairs=(("FCNet, permuted", "SimpleCNN, permuted"),),
+            about=("convolutions", "permuted"),
+        ),
+    ),
     in_overview=False,
 )
 
@@ -50,6 +78,33 @@ LOCALITY_CIFAR = Experiment(
     held=HELD,
     not_tuned=("learning rate per network",),
     figures=("accuracies",),
+    claims=(
+        Claim(
+            "1.2-permuted-fc",
+            "DeepFCNet is as accurate with the pixels of all photographs in one random order.",
+            "DeepFCNet столь же точна, если пиксели всех фотографий одинаково перемешать.",
+            "ours",
+            "equal",
+            pairs=(("DeepFCNet, permuted", "DeepFCNet"),),
+            about=("permuted",),
+        ),
+        Claim(
+            "1.2-permuted-cnn",
+            "CNN3x3 is less accurate with the pixels of all photographs in one random order.",
+            "CNN3x3 менее точна, если пиксели всех фотографий одинаково перемешать.",
+            "ours",
+            pairs=(("CNN3x3", "CNN3x3, permuted"),),
+            about=("permuted",),
+        ),
+        Claim(
+            "1.2-locality",
+            "With the pixels of all photographs in one random order CNN3x3 falls behind DeepFCNet.",
+            "Если пиксели всех фотографий одинаково перемешать, CNN3x3 отстаёт от DeepFCNet.",
+            "ours",
+            pairs=(("DeepFCNet, permuted", "CNN3x3, permuted"),),
+            about=("convolutions", "permuted"),
+        ),
+    ),
     in_overview=False,
 )
 
@@ -65,6 +120,17 @@ SHIFT_MNIST = Experiment(
     held=("optimiser and schedule", "epochs", "augmentation: crops of up to 2 pixels"),
     not_tuned=("learning rate per network",),
     figures=("shift",),
+    claims=(
+        Claim(
+            "1.1-shift",
+            "Digits moved by six pixels cost FCNet more accuracy than SimpleCNN.",
+            "Сдвиг цифр на шесть пикселей стоит FCNet больше точности, чем SimpleCNN.",
+            "ours",
+            pairs=(("FCNet", "SimpleCNN"),),
+            metric="shift_loss",
+            about=("convolutions",),
+        ),
+    ),
     in_overview=False,
 )
 
@@ -85,5 +151,33 @@ SHIFT_CIFAR = Experiment(
     held=("optimiser and schedule", "epochs", "augmentation: crops of up to 2 pixels, mirroring"),
     not_tuned=("learning rate per network",),
     figures=("shift",),
+    claims=(
+        Claim(
+            "1.2-shift",
+            "Photographs moved by six pixels cost DeepFCNet more accuracy than CNN3x3.",
+            "Сдвиг фотографий на шесть пикселей стоит DeepFCNet больше точности, чем CNN3x3.",
+            "ours",
+            pairs=(("DeepFCNet", "CNN3x3"),),
+            metric="shift_loss",
+            about=("convolutions",),
+        ),
+        Claim(
+            "1.2-shift-pooling",
+            "With global pooling CNN3x3 loses less to a shift of six pixels.",
+            "С глобальным усреднением CNN3x3 теряет от сдвига на шесть пикселей меньше.",
+            "ours",
+            pairs=(("CNN3x3", "CNN3x3, global pooling"),),
+            metric="shift_loss",
+            about=("global_pooling",),
+        ),
+        Claim(
+            "1.2-pooling",
+            "CNN3x3 is more accurate without global pooling, on images where they are.",
+            "На несдвинутых картинках CNN3x3 точнее без глобального усреднения.",
+            "ours",
+            pairs=(("CNN3x3", "CNN3x3, global pooling"),),
+            about=("global_pooling",),
+        ),
+    ),
     in_overview=False,
 )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from utils.claim import Claim
 from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS
 
@@ -26,6 +27,77 @@ def with_only(*fields: str) -> dict[str, Any]:
     """The fields of the recipe that differ where these alone keep their values."""
     return {key: value for key, value in WITHOUT.items() if key not in fields}
 
+
+IN_RUSSIAN = {
+    "dropout": "Dropout",
+    "weight decay": "Weight decay",
+    "label smoothing": "Label smoothing",
+    "augmentation": "Аугментация",
+}
+BY_THEMSELVES = tuple(
+    Claim(
+        f"1.2-{name.replace(' ', '-')}",
+        f"{name.capitalize()} by itself raises the test accuracy of CNN3x3 in ten epochs.",
+        f"{IN_RUSSIAN[name]} без других регуляризаторов повышает точность CNN3x3 за десять эпох.",
+        "report",
+        pairs=((name, "none"),),
+        about=fields,
+    )
+    for name, fields in {"dropout": ("dropout",), **REGULARISERS}.items()
+)
+CLAIMS = (
+    Claim(
+        "1.2-reg-dropout",
+        "Dropout raises the test accuracy of CNNWithResidualReg.",
+        "Dropout повышает точность CNNWithResidualReg на тесте.",
+        "report",
+        pairs=(("CNNWithResidualReg", "CNNWithResidualReg, no dropout"),),
+        about=("dropout", "block_dropout"),
+    ),
+    Claim(
+        "1.2-reg-gap",
+        "Dropout narrows the gap between train and test accuracy of CNNWithResidualReg.",
+        "Dropout сужает разрыв между точностью CNNWithResidualReg на обучении и на тесте.",
+        "report",
+        pairs=(("CNNWithResidualReg, no dropout", "CNNWithResidualReg"),),
+        metric="generalization_gap",
+        about=("dropout", "block_dropout"),
+    ),
+    *BY_THEMSELVES,
+    Claim(
+        "1.2-all",
+        "All regularisers together are better than augmentation alone in ten epochs.",
+        "Все регуляризаторы вместе лучше одной аугментации за десять эпох.",
+        "ours",
+        pairs=(("all", "augmentation"),),
+        about=("dropout", "weight_decay", "muon_decay", "label_smoothing"),
+    ),
+    Claim(
+        "1.2-longer-without",
+        "Without any regulariser 40 epochs give a lower test accuracy than ten.",
+        "Без регуляризаторов 40 эпох дают меньшую точность на тесте, чем десять.",
+        "ours",
+        pairs=(("none", "none, 40 epochs"),),
+        about=("epochs",),
+    ),
+    Claim(
+        "1.2-longer-with",
+        "With all regularisers 40 epochs give a higher test accuracy than ten.",
+        "Со всеми регуляризаторами 40 эпох дают большую точность на тесте, чем десять.",
+        "ours",
+        pairs=(("all, 40 epochs", "all"),),
+        about=("epochs",),
+    ),
+    Claim(
+        "1.2-longer-dropout",
+        "Dropout by itself brings more in 40 epochs than in ten.",
+        "Один dropout за 40 эпох даёт больше, чем за десять.",
+        "ours",
+        "lead",
+        pairs=(("dropout, 40 epochs", "none, 40 epochs"), ("dropout", "none")),
+        about=("dropout", "epochs"),
+    ),
+)
 
 REGULARISATION = Experiment(
     name="regularisation",
@@ -59,5 +131,6 @@ REGULARISATION = Experiment(
     held=("optimiser and rates", "data order"),
     not_tuned=("strength of each regulariser",),
     figures=("accuracies",),
+    claims=CLAIMS,
     in_overview=False,
 )

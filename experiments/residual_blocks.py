@@ -49,13 +49,6 @@ CLAIMS = (
             ("BasicResidualBlock", "WideResidualBlock"),
         ),
     ),
-    Claim(
-        "3.2-learning-rate",
-        "The order of the three blocks is the same where each has its own learning rate.",
-        "Порядок трёх блоков тот же, если у каждого своя скорость обучения.",
-        "ours",
-        awaits="block_learning_rate",
-    ),
 )
 
 
@@ -127,5 +120,27 @@ BLOCK_LEARNING_RATE = Experiment(
     not_tuned=("weight decay",),
     figures=("along",),
     axis="both learning rates, times the recipe's",
+    claims=(
+        Claim(
+            "3.2-equal-size",
+            "At equal parameters the bottleneck is more accurate than the basic block, at each of "
+            "four learning rates.",
+            "При равном числе параметров bottleneck точнее basic-блока, при каждой из четырёх "
+            "скоростей обучения.",
+            "ours",
+            pairs=tuple((f"bottleneck, rate × {name}", f"basic, rate × {name}") for name in SCALES),
+            about=("out_channels",),
+        ),
+        Claim(
+            "3.2-rate",
+            "Both blocks are more accurate at twice the recipe's learning rates.",
+            "Оба блока точнее при удвоенных скоростях обучения рецепта.",
+            "ours",
+            pairs=tuple(
+                (f"{block}, rate × 2", f"{block}, rate × 1") for block in ("bottleneck", "basic")
+            ),
+            about=("learning_rate", "muon_rate"),
+        ),
+    ),
     in_overview=False,
 )

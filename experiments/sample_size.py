@@ -4,6 +4,7 @@ Each run trains on a part drawn with its seed and repeated to the full length: a
 steps as ever, so that less data is not less training.
 """
 
+from utils.claim import Claim
 from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS, MNIST_RECIPE
 
@@ -21,6 +22,33 @@ def rows(every: int, *networks: str) -> tuple[Row, ...]:
     )
 
 
+def claims(section: str, connected: str, convolutional: str) -> tuple[Claim, ...]:
+    """The convolutional network leads at each number of images, the more the fewer there are."""
+    few, some, every = (
+        tuple(f"{network}{images}" for network in (convolutional, connected))
+        for images in (", 1,000 images", ", 10,000 images", "")
+    )
+    return (
+        Claim(
+            f"{section}-sample-size",
+            f"{convolutional} is more accurate than {connected} at each number of train images.",
+            f"{convolutional} точнее, чем {connected}, при любом числе обучающих картинок.",
+            "ours",
+            pairs=(few, some, every),
+            about=("convolutions",),
+        ),
+        Claim(
+            f"{section}-sample-size-lead",
+            f"The fewer train images, the larger the lead of {convolutional} over {connected}.",
+            f"Чем меньше обучающих картинок, тем больше отрыв {convolutional} от {connected}.",
+            "ours",
+            "lead",
+            pairs=(few, some, every),
+            about=("convolutions",),
+        ),
+    )
+
+
 SAMPLE_SIZE_MNIST = Experiment(
     name="sample_size_mnist",
     question="How far do 1,000 and 10,000 of the 60,000 digits get each network?",
@@ -34,6 +62,7 @@ SAMPLE_SIZE_MNIST = Experiment(
     not_tuned=("recipe per number of images",),
     figures=("along",),
     axis="number of different train images",
+    claims=claims("1.1", "FCNet", "SimpleCNN"),
     in_overview=False,
 )
 
@@ -50,5 +79,6 @@ SAMPLE_SIZE_CIFAR = Experiment(
     not_tuned=("recipe per number of images",),
     figures=("along",),
     axis="number of different train images",
+    claims=claims("1.2", "DeepFCNet", "CNN3x3"),
     in_overview=False,
 )

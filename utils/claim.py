@@ -11,6 +11,8 @@ Kind = Literal[
     "greater",  # a above b, in the mean over seeds
     "equal",  # a as good as b, give or take the margin
     "best",  # a above each b
+    # with pairs (a, b), (c, d), …: a above b by more than c above d, and each of those that follow
+    "lead",
     "constant",  # a below the number ``than``
     "exact",  # a above b; where ``than`` is given, a / b is that number, give or take the margin
     # a faster than b: latency of one image and time at batch 256; of layers and blocks forward, and
@@ -24,8 +26,10 @@ Metric = Literal[
     "test_accuracy",
     "train_accuracy",
     "generalization_gap",
-    # the first layer's gradient norm over the last's, the smallest of all epochs
+    "shift_loss",  # what moving the test images by six pixels costs
+    # the first layer's gradient norm over the last's, the smallest of all epochs, and untrained
     "gradient_ratio",
+    "log10_initial_gradient_ratio",
     # of the network, layer or block, whatever the seed
     "parameters",
     "forward_flops",
@@ -53,5 +57,4 @@ class Claim:
     metric: Metric = "test_accuracy"  # not for times
     than: float | None = None
     margin: float | None = None  # None: the one of the dataset
-    about: tuple[str, ...] = ()  # traits of networks that the sentence itself speaks of
-    awaits: str = ""  # the experiment that will decide it; with this the rest may be left out
+    about: tuple[str, ...] = ()  # traits, overrides, fields that the sentence itself speaks of

@@ -50,7 +50,8 @@ from utils.records.schema import Diverged, Record
 from utils.report.claim_text import claims_csv
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
-from utils.report.render import render_experiment, render_readme
+from utils.report.pages import render_pages
+from utils.report.render import render_experiment
 from utils.training.checkpoint import save_weights
 from utils.training.jobs import one_after_another, side_by_side
 from utils.training.loop import train
@@ -361,6 +362,5 @@ def render_study(study: Sequence[Experiment], options: Options) -> None:
     blocks |= render_overview(study, options.results, options.plots, models.MODELS)
     write_text(options.results / "claims.csv", claims_csv(study, options.results, models.MODELS))
     if options.is_study:
-        render_readme(REPOSITORY / "README.md", blocks)
-        methods = methods_blocks(study, options.results, models.MODELS)
-        render_readme(REPOSITORY / "docs" / "methods.md", methods)
+        blocks |= methods_blocks(study, options.results, models.MODELS)
+        render_pages(REPOSITORY, blocks)

@@ -16,6 +16,7 @@ from utils import REPOSITORY
 from utils.experiment import declared_runs
 from utils.records.runs import find_record, find_records, identity, run_path
 from utils.records.schema import Record
+from utils.report.pages import replace_blocks
 
 RESULTS = REPOSITORY / "results"
 EVERY = (*precision.EXPERIMENTS, *recipes.EXPERIMENTS, *time_to_accuracy.every_schedule())
@@ -154,7 +155,7 @@ def test_the_search_is_told_training_by_training() -> None:
 
 def test_the_recipes_page_is_what_the_records_say() -> None:
     text = recipes.PAGE.read_text(encoding="utf-8")
-    rendered = recipes.replace_blocks(text, recipes.blocks(RESULTS), str(recipes.PAGE))
+    rendered = replace_blocks(text, recipes.blocks(RESULTS), str(recipes.PAGE))
     assert rendered == text, "run `make render`"
 
 

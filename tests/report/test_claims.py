@@ -27,7 +27,7 @@ from utils.records.files import write_record
 from utils.records.runs import run_path
 from utils.records.schema import Record
 from utils.records.study import gather
-from utils.report.claim_text import claims_markdown, csv_rows
+from utils.report.claim_text import claims_csv, claims_markdown, csv_rows
 from utils.report.claims import Finding, find
 from utils.report.rows import to_csv
 

@@ -21,7 +21,7 @@ from utils.report.claim_text import claims_csv
 from utils.report.figures import canvas
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
-from utils.report.readme import find_blocks
+from utils.report.pages import find_blocks
 from utils.report.render import render_experiment
 
 STUDIED = {experiment.name for experiment in STUDY}

@@ -35,6 +35,7 @@ class Evidence:
 
     experiment: Experiment
     runs: Mapping[str, Sequence[Record]]  # label -> its records, by seed
+    diverged: Mapping[str, Sequence[Record]]  # label -> those of runs that came to no result
     inside: Mapping[str, Record]  # label -> the first of them whose network was looked into
     arrays: Mapping[str, Arrays]  # label -> the arrays beside that record
     speed: Mapping[str, Speed]  # label -> its network's, where it was measured
@@ -85,10 +86,15 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
 
     Raises: UserError for an unreadable record, and where records cannot share a table.
     """
-    found = find_records(experiment, results)
-    check_together(found, REMEDY)
+    every = find_records(experiment, results)
+    check_together(every, REMEDY)
+    found = [each for each in every if not each.record.diverged]
     for each in found:
         check_complete(each)
+    gone: dict[str, list[Record]] = {}
+    for each in every:
+        if each.record.diverged:
+            gone.setdefault(each.row.label, []).append(each.record)
     by_row = {row.label: [each for each in found if each.row is row] for row in experiment.rows}
     by_row = {label: records for label, records in by_row.items() if records}
     inside = {label: looked_into(each) for label, each in by_row.items()}
@@ -97,6 +103,7 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
     evidence = Evidence(
         experiment=experiment,
         runs={label: [each.record for each in found] for label, found in by_row.items()},
+        diverged=gone,
         inside={label: each.record for label, each in inside.items()},
         arrays={
             label: read_arrays(path) if path.exists() else {} for label, path in arrays.items()

@@ -97,7 +97,8 @@ def comparison_text(metrics: Sequence[Comparison]) -> str:
 
 def numbers_text(each: Comparison) -> str:
     """What a and b have."""
-    first, second = (number_text(value, each.metric) for value in each.means)
+    metric = "generalization_gap" if " less " in each.a else each.metric  # of points too
+    first, second = (number_text(value, metric) for value in each.means)
     if each.counts[1] is None and each.counts[0]:
         return f"{each.a} {first}, the claim {each.b}"
     what = f"{TIMES[each.metric]}: " if each.metric in TIMES else ""
@@ -114,7 +115,10 @@ def number_text(value: float, metric: str) -> str:
         return f"{value:,.0f} {'pixels' if metric == 'receptive_field' else metric}"
     if metric in ("test_accuracy", "train_accuracy"):
         return f"{value:.2f} %"
-    return f"{value:.2f} points" if metric == "generalization_gap" else f"{value:.3g}"
+    if metric.startswith("log10"):
+        return f"10^{value:.1f}"
+    points = metric in ("generalization_gap", "shift_loss")
+    return f"{value:.2f} points" if points else f"{value:.3g}"
 
 
 def difference_text(each: Comparison) -> str:

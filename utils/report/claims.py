@@ -27,6 +27,8 @@ from utils.report.statistics import (
     FEW,
     MOST,
     Estimate,
+    difference,
+    dunnett,
     holm,
     levene,
     log_ratio,
@@ -67,14 +69,14 @@ class Finding:
 
 
 def find(evidence: Evidence) -> list[Finding]:
-    """The experiment's claims with their verdicts; p-values are adjusted among them (Holm)."""
+    """The experiment's claims with their verdicts; p-values are adjusted among them."""
     compared = [
         (claim, compare_all(claim, metric, evidence))
         for claim in evidence.experiment.claims
         for metric in metrics_of(claim, evidence)
     ]
     every = [each for _, made in compared if not isinstance(made, str) for each in made]
-    adjusted = iter(holm([each.estimate.p for each in every]))
+    adjusted = iter(adjusted_p(every, evidence))
     findings = []
     for claim, made in compared:
         if isinstance(made, str):
@@ -85,11 +87,26 @@ def find(evidence: Evidence) -> list[Finding]:
     return findings
 
 
+def adjusted_p(comparisons: Sequence[Comparison], evidence: Evidence) -> list[float]:
+    """Holm's; where many rows are compared with one base, Dunnett's for their test accuracies."""
+    base = evidence.experiment.base
+    many = [each for each in comparisons if base and each.b == base]
+    many = [each for each in many if each.metric == "test_accuracy"]
+    adjusted = {}
+    if many:
+        groups = [values_of(each.a, "test_accuracy", evidence) for each in many]
+        found = dunnett(groups, values_of(base, "test_accuracy", evidence))
+        adjusted = dict(zip(map(id, many), found, strict=True))
+    others = [each for each in comparisons if id(each) not in adjusted]
+    adjusted |= dict(zip(map(id, others), holm([o.estimate.p for o in others]), strict=True))
+    return [adjusted[id(each)] for each in comparisons]
+
+
 def compare_all(claim: Claim, metric: str, evidence: Evidence) -> list[Comparison] | str:
     """The claim's comparisons in one metric; a verdict where there are none."""
-    if claim.awaits:
-        return f"{NOT_TESTED}: the experiment {claim.awaits} will"
     names = dict.fromkeys(name for pair in claim.pairs for name in pair if name)
+    if gone := [name for name in names if name in evidence.diverged]:
+        return f"{OPEN}: {'; '.join(diverged_text(name, evidence) for name in gone)}"
     if missing := [name for name in names if not values_of(name, metric, evidence)]:
         return f"{NOT_TESTED}: no record of {', '.join(missing)}"
     if claim.kind == "time":
@@ -99,7 +116,16 @@ def compare_all(claim: Claim, metric: str, evidence: Evidence) -> list[Compariso
     if claim.kind == "front":
         best = ", ".join(front(evidence))
         return f"no claim that data can decide; on the Pareto front of accuracy and latency: {best}"
+    if claim.kind == "lead":
+        first, *others = claim.pairs
+        return [lead(claim, first, other, metric, evidence) for other in others]
     return [compare(claim, a, b, metric, evidence) for a, b in claim.pairs]
+
+
+def diverged_text(name: str, evidence: Evidence) -> str:
+    """As in "CNN3x3 diverged in 2 of 5 runs"."""
+    count = len(evidence.diverged[name])
+    return f"{name} diverged in {count} of {count + len(evidence.runs.get(name, ()))} runs"
 
 
 def compare(claim: Claim, a: str, b: str, metric: str, evidence: Evidence) -> Comparison:
@@ -165,6 +191,23 @@ def over_seeds(claim: Claim, a: str, b: str, metric: str, evidence: Evidence) ->
         counts=(len(first), len(second)),
         margin=POINTS[evidence.experiment.dataset] if claim.margin is None else claim.margin,
         levene=levene(groups) if few else None,
+    )
+
+
+def lead(
+    claim: Claim, pair: tuple[str, str], other: tuple[str, str], metric: str, evidence: Evidence
+) -> Comparison:
+    """Two differences of means over seeds."""
+    values = [[values_of(name, metric, evidence) for name in each] for each in (pair, other)]
+    first, second = (welch(*each) for each in values)
+    return Comparison(
+        *(" less ".join(each) for each in (pair, other)),
+        metric,
+        UNITS.get(metric, "1"),
+        means=(first.value, second.value),
+        estimate=difference(first, second),
+        counts=tuple(min(map(len, each)) for each in values),
+        margin=POINTS[evidence.experiment.dataset] if claim.margin is None else claim.margin,
     )
 
 

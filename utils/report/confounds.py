@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from utils.records.schema import Record
 from utils.records.study import Evidence, first_known
@@ -34,6 +35,7 @@ def _of_networks(
     if all(fields) and fields[0] != fields[1] and metric != "receptive_field":
         found.append(f"receptive field {fields[0]} to {fields[1]} pixels")
     traits = [evidence.styles[label].traits for label in (a, b)]
+    traits = traits if first[0].network != second[0].network else [(), ()]
     for mine, others, label in ((*traits, a), (*traits[::-1], b)):
         alone = [trait for trait in mine if trait not in others and trait not in about]
         found += [f"{', '.join(alone)} in {label} alone"] if alone else []
@@ -43,18 +45,21 @@ def _of_networks(
 def _of_conditions(
     first: Sequence[Record], second: Sequence[Record], about: Collection[str]
 ) -> list[str]:
-    """What was trained differently."""
-    recipes = [asdict(records[0].recipe) for records in (first, second)]
-    found = [
-        f"{name.replace('_', ' ')} {value} to {recipes[1][name]}"
-        for name, value in recipes[0].items()
-        if value != recipes[1][name] and name not in about
+    """What was trained differently; where the machines differ the table's caption says so."""
+    mine, others = (_fields(records[0]) for records in (first, second))
+    return [
+        f"{name.replace('_', ' ')} {mine.get(name, 'as usual')} to {others.get(name, 'as usual')}"
+        for name in dict.fromkeys([*mine, *others])
+        if mine.get(name) != others.get(name) and name not in about
     ]
-    for name in ("precision", "device"):
-        sets = [sorted({getattr(each, name) for each in records}) for records in (first, second)]
-        if sets[0] != sets[1]:
-            found.append(f"{name} {' and '.join(sets[0])} to {' and '.join(sets[1])}")
-    return found
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    """What a row can vary of a run, the network apart."""
+    number = {"images": record.images} if record.images else {}
+    permuted = {"permuted": True} if record.permuted else {}
+    overrides = {key: value for key, value in record.overrides.items() if key != "in_channels"}
+    return {**overrides, **asdict(record.recipe), **number, **permuted}
 
 
 def _of_cases(a: str, b: str, metric: str, evidence: Evidence) -> list[str]:

@@ -48,7 +48,7 @@ def percent_cell(value: float | None, half: float | None = None) -> str:
 
 def accuracy_cell(row: Row, column: str) -> str:
     """A mean over seeds with half of its interval, which stands beside it in the row."""
-    return percent_cell(row[column], row[f"{column}_ci"])
+    return percent_cell(row[column], row[f"{column}_ci"]) or "diverged"
 
 
 def with_iqr(value: float | None, iqr: float | None) -> str:
@@ -93,6 +93,7 @@ TRAINING_COLUMNS: list[Column] = [
     ("Gap, points", lambda row: percent_cell(row["generalization_gap"])),
     ("Receptive field, pixels", lambda row: count(row.get("receptive_field"))),
     ("Seeds", lambda row: count(row["seeds"])),
+    ("Diverged", lambda row: count(row.get("diverged"))),
     ("Batch loss IQR, last epoch", lambda row: digits(row.get("batch_loss_iqr"))),
     ("mean of epochs", lambda row: digits(row.get("batch_loss_iqr_mean"))),
     ("Largest gradient norm", lambda row: digits(row.get("gradient_norm_largest"))),

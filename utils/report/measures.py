@@ -4,6 +4,7 @@ Accuracies are in per cent, times in seconds. There is one value for each seed o
 one of what a network has whatever its seed.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from utils.claim import Claim
@@ -17,6 +18,7 @@ UNITS = {  # metric -> what a difference is in
     "test_accuracy": "points",
     "train_accuracy": "points",
     "generalization_gap": "points",
+    "shift_loss": "points",
     "parameters": "parameters",
     "forward_flops": "FLOPs",
     "receptive_field": "pixels",
@@ -54,6 +56,13 @@ def _of_records(records: Sequence[Record], metric: str) -> list[float]:
         return [100 * (each.train_accuracy - each.test_accuracy) for each in finals]
     if metric in ("train_accuracy", "test_accuracy"):
         return [100 * getattr(record.final, metric) for record in records]
+    if metric == "shift_loss":
+        moved = [each for record in records if (each := record.shifted_test_accuracy)]
+        return [100 * (each[0] - each[-1]) for each in moved]
+    if metric == "log10_initial_gradient_ratio":
+        firsts = [record.epochs[0].gradient_norm_first for record in records]
+        norms = [list(each.values()) for each in firsts if each]
+        return [math.log10(each[0] / each[-1]) for each in norms]
     if metric == "gradient_ratio":
         return [float(gradient_ratios([record]).min()) for record in records]
     if metric == "receptive_field":

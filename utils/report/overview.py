@@ -65,7 +65,7 @@ def overview_rows(
         evidence = gather(experiment, results, networks)
         rows = {row["model"]: row for row in training_rows(evidence)}
         for declared in experiment.rows:
-            if declared.label not in rows:
+            if rows.get(declared.label, {}).get("test_accuracy") is None:
                 continue
             row = rows[declared.label]
             key = str(experiment.dataset), declared.run_name

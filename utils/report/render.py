@@ -8,7 +8,6 @@ results/<experiment>/…  -->  results/<experiment>/table.csv, table.md
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from utils.errors import UserError
 from utils.experiment import Experiment, Styled
 from utils.records.files import write_text
 from utils.records.study import Evidence, gather
@@ -16,7 +15,6 @@ from utils.report.claim_text import claims_markdown
 from utils.report.claims import find
 from utils.report.figures import Picture, draw
 from utils.report.markdown import cases_markdown, picture_markdown, training_markdown
-from utils.report.readme import replace_blocks
 from utils.report.rows import Row, case_rows, to_csv, training_rows
 
 
@@ -79,19 +77,3 @@ def figures_markdown(pictures: Mapping[str, Sequence[Picture]], plots: Path) -> 
         parts.append(f"<details><summary>{title}</summary>")
         parts += [*folded, "</details>"]
     return "\n\n".join(parts)
-
-
-def render_readme(path: Path, blocks: Mapping[str, str]) -> None:
-    """Puts the blocks between their markers in the file, which is written atomically.
-
-    Raises: UserError for a file that cannot be read, and for what is wrong with its markers.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}); restore it from the repository"
-        ) from error
-    rendered = replace_blocks(text, blocks, str(path))
-    if rendered != text:
-        write_text(path, rendered)

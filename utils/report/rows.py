@@ -27,13 +27,18 @@ def training_rows(evidence: Evidence) -> list[Row]:
     """One row per trained network: size, speed, accuracy, and the report's numbers."""
     reported = reported_results(evidence.experiment.reported_table)
     rows: list[Row] = []
-    for label, records in evidence.runs.items():
+    for label in evidence.experiment.labels:
+        records, gone = evidence.runs.get(label, ()), evidence.diverged.get(label, ())
+        if not (records or gone):
+            continue
+        known = (records or gone)[0]
         row = {
             "model": label,
-            "parameters": records[0].parameters,
-            "forward_mflops": records[0].forward_flops / 1e6,
-            **speed_columns(records[0], evidence.speed.get(label)),
+            "parameters": known.parameters,
+            "forward_mflops": known.forward_flops / 1e6,
+            **speed_columns(known, evidence.speed.get(label)),
             **accuracy_columns(records),
+            **({"diverged": len(gone)} if evidence.diverged else {}),
         }
         if "receptive_field" in evidence.experiment.columns:
             row["receptive_field"] = last_receptive_field(records)
@@ -69,8 +74,15 @@ def speed_columns(record: Record, speed: Speed | None) -> Row:
 
 
 def accuracy_columns(records: Sequence[Record]) -> Row:
-    """Means over seeds, and half the 95 % intervals of the means, which one seed does not have."""
+    """Means over seeds, and half the 95 % intervals of the means, which one seed does not have.
+
+    Empty where every run diverged.
+    """
     columns: Row = {}
+    if not records:
+        names = ("train_accuracy", "test_accuracy")
+        both = [name for each in names for name in (each, f"{each}_ci")]
+        return dict.fromkeys([*both, "generalization_gap"])
     for split in ("train", "test"):
         values = [getattr(record.final, f"{split}_accuracy") for record in records]
         found = mean(values)
@@ -91,6 +103,8 @@ def last_receptive_field(records: Sequence[Record]) -> int | None:
 
 def stability(records: Sequence[Record]) -> Row:
     """How evenly the training went: batch losses and gradient norms."""
+    if not records:
+        return dict.fromkeys(("batch_loss_iqr", "batch_loss_iqr_mean", "gradient_norm_largest"))
     spread = loss_spread(records)  # [seeds, epochs]
     return {
         "batch_loss_iqr": spread[:, -1].mean(),

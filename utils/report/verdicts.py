@@ -20,7 +20,8 @@ def verdict(
     where they are not known, and then it is open.
 
         kind            supported                 refuted                  no difference
-        greater, time   p < 0.05, above           p < 0.05, below          within ± margin
+        greater, lead   p < 0.05, above           p < 0.05, below          within ± margin
+        time            likewise
         best            p < 0.05, above           p < 0.05, below          -
         constant        p < 0.05, on that side    p < 0.05, on the other   -
         equal           within ± margin           wholly outside           -
@@ -34,7 +35,7 @@ def verdict(
         return SUPPORTED if within else REFUTED if outside else OPEN
     if p_holm < ALPHA:
         return REFUTED if value < 0 else LITTLE if within else SUPPORTED
-    return NO_DIFFERENCE if within and kind in ("greater", "time") else OPEN
+    return NO_DIFFERENCE if within and kind in ("greater", "lead", "time") else OPEN
 
 
 def together(verdicts: Sequence[str]) -> str:

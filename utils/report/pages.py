@@ -1,4 +1,4 @@
-"""README: the text between markers is rendered, everything else is written by hand.
+"""Pages: the text between markers is rendered, everything else is written by hand.
 
 <!-- begin: depth.table -->
 whatever stands here is replaced
@@ -7,8 +7,10 @@ whatever stands here is replaced
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from utils.errors import UserError
+from utils.records.files import write_text
 
 MARKER = re.compile(r"^<!-- (begin|end): (\S+) -->[ \t]*$", re.MULTILINE)
 
@@ -47,19 +49,45 @@ def find_blocks(text: str, source: str) -> dict[str, tuple[int, int]]:
 
 
 def replace_blocks(text: str, blocks: Mapping[str, str], source: str = "README.md") -> str:
-    """The text with each named block's content in place; other blocks stay as they are.
+    """The text with the content of each block that it has markers for in place.
 
-    Raises: UserError for a block without markers, and whatever ``find_blocks`` raises.
+    Raises: whatever ``find_blocks`` raises.
     """
     found = find_blocks(text, source)
-    for name in blocks:
-        if name not in found:
-            raise UserError(
-                f"{source}: no marker '<!-- begin: {name} -->'; add it, and "
-                f"'<!-- end: {name} -->', where that text belongs (there are: "
-                f"{', '.join(found) or 'none'})"
-            )
     for name, (start, end) in sorted(found.items(), key=lambda item: -item[1][0]):
         if name in blocks:  # from the last to the first: earlier positions stay true
             text = f"{text[:start]}\n\n{blocks[name].strip()}\n\n{text[end:]}"
     return text
+
+
+def render_pages(folder: Path, blocks: Mapping[str, str]) -> None:
+    """Puts each block between its markers, in README.md or a page of docs/ below ``folder``.
+
+    Raises: UserError, before anything is written, for a page that cannot be read, for what is
+    wrong with its markers, and for a block that no page has markers for.
+    """
+    paths = [folder / "README.md", *sorted((folder / "docs").glob("*.md"))]
+    pages = {path: read_page(path) for path in paths}
+    known = {name for path, text in pages.items() for name in find_blocks(text, str(path))}
+    for name in blocks:
+        if name not in known:
+            raise UserError(
+                f"{folder}: no page has a marker '<!-- begin: {name} -->'; add it, and "
+                f"'<!-- end: {name} -->', to README.md or a page of docs/, where that text belongs"
+            )
+    for path, text in pages.items():
+        if (rendered := replace_blocks(text, blocks, str(path))) != text:
+            write_text(path, rendered)
+
+
+def read_page(path: Path) -> str:
+    """The text of a page.
+
+    Raises: UserError where it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); restore it from the repository"
+        ) from error

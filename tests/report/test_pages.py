@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.errors import UserError
-from utils.report.readme import replace_blocks
-from utils.report.render import render_readme
+from utils.report.pages import render_pages, replace_blocks
 
 TEXT = """# Title
 
@@ -47,11 +46,6 @@ def test_later_text_replaces_earlier_text_of_any_length() -> None:
     ("text", "message"),
     [
         (
-            TEXT.replace("a.table", "c.table"),
-            "README.md: no marker '<!-- begin: a.table -->'; add it, and '<!-- end: a.table -->', "
-            "where that text belongs (there are: c.table, b.table)",
-        ),
-        (
             TEXT.replace("<!-- end: a.table -->\n", ""),
             "README.md: '<!-- begin: b.table -->' inside block a.table; put "
             "'<!-- end: a.table -->' before it",
@@ -70,7 +64,7 @@ def test_later_text_replaces_earlier_text_of_any_length() -> None:
             "README.md: '<!-- begin: a.table -->' stands there twice; remove one",
         ),
     ],
-    ids=["unknown", "not closed", "not closed at the end", "not opened", "twice"],
+    ids=["not closed", "not closed at the end", "not opened", "twice"],
 )
 def test_wrong_markers_are_named(text: str, message: str) -> None:
     with pytest.raises(UserError) as error:
@@ -78,14 +72,24 @@ def test_wrong_markers_are_named(text: str, message: str) -> None:
     assert str(error.value) == message
 
 
-def test_the_file_is_written_whole(tmp_path: Path) -> None:
-    path = tmp_path / "README.md"
-    path.write_text(TEXT, encoding="utf-8")
-    render_readme(path, {"a.table": "78.4 ± 0.2"})
-    assert path.read_text(encoding="utf-8") == TEXT.replace("old", "\n78.4 ± 0.2\n")
-    assert list(tmp_path.iterdir()) == [path]
+def test_each_block_goes_to_the_page_that_has_its_markers(tmp_path: Path) -> None:
+    readme, page = tmp_path / "README.md", tmp_path / "docs" / "c.md"
+    page.parent.mkdir()
+    readme.write_text(TEXT, encoding="utf-8")
+    page.write_text(TEXT.replace("a.table", "c.table").replace("b.table", "d.table"))
+    render_pages(tmp_path, {"a.table": "78.4 ± 0.2", "c.table": "new"})
+    assert readme.read_text(encoding="utf-8") == TEXT.replace("old", "\n78.4 ± 0.2\n")
+    assert "\n\nnew\n\n<!-- end: c.table" in page.read_text(encoding="utf-8")
+    assert sorted(tmp_path.rglob("*.*")) == [readme, page]  # no temporary file
 
 
-def test_a_missing_readme_is_an_error(tmp_path: Path) -> None:
+def test_a_block_without_a_page_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(TEXT, encoding="utf-8")
+    with pytest.raises(UserError, match=r"no page has a marker '<!-- begin: c\.table -->'; add it"):
+        render_pages(tmp_path, {"a.table": "new", "c.table": "new"})
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == TEXT
+
+
+def test_a_missing_page_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"README\.md: cannot be read"):
-        render_readme(tmp_path / "README.md", {})
+        render_pages(tmp_path, {})
