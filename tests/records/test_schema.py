@@ -14,7 +14,7 @@ from tests.fake_records import (
     make_speed,
     quartiles,
 )
-from utils.records.schema import Final, Record
+from utils.records.schema import Final, Quartiles, Record, Speed, over_passes
 
 
 @pytest.mark.parametrize("make", [make_record, make_speed, make_cases])
@@ -36,6 +36,20 @@ def test_what_must_be_finite_is_refused_where_it_is_not() -> None:
         make_epoch(1, learning_rate=math.nan)
     with pytest.raises(ValidationError, match="median"):
         quartiles(math.inf)
+
+
+def test_every_pass_of_a_speed_measured_all_of_it() -> None:
+    assert len(make_speed(passes=(1.0, 2.0)).began) == 2
+    with pytest.raises(ValidationError, match="latency_seconds: of 1 passes, began of 2"):
+        Speed(**{**dict(make_speed()), "began": ("a", "b")})
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        make_speed(passes=())
+
+
+def test_several_passes_have_the_quartiles_of_their_medians_and_one_its_rounds() -> None:
+    passes = [quartiles(value) for value in (1.0, 2.0, 4.0)]
+    assert over_passes(passes) == Quartiles(median=2.0, q1=1.5, q3=3.0)
+    assert over_passes(passes[:1]) == passes[0]
 
 
 def test_a_record_cannot_be_changed() -> None:

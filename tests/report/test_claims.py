@@ -263,8 +263,11 @@ def test_the_front_is_what_no_other_beats_in_both(tmp_path: Path) -> None:
 
 
 def test_a_claim_without_its_record_is_not_tested_and_says_so(tmp_path: Path) -> None:
-    (found,) = findings(tmp_path, [claim()], seeds("CNN3x3", HIGH))
-    assert found.verdict == "not tested yet: no record of CNN5x5"
+    experiment = make_experiment(claims=(claim(), claim("time")))
+    write_runs(tmp_path, experiment, seeds("CNN3x3", HIGH), timed=True)
+    write_record(tmp_path / "speed" / "cifar10" / "CNN5x5.json", make_speed())  # its speed has one
+    for found in find(gather(experiment, tmp_path, STYLES)):
+        assert found.verdict == "not tested yet: no record of CNN5x5"
 
 
 def test_confounds_stand_beside_the_verdict_whatever_it_is(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from utils.records.study import Evidence, gather
 from utils.report.figures import FIGURES, canvas, draw
 from utils.report.figures.canvas import label_points, moved_apart, new_figure, save
 from utils.report.figures.images import square_start
-from utils.report.figures.plotting import Point, plot_epochs, plot_overview
+from utils.report.figures.plotting import Point, plot_cost, plot_epochs, plot_overview
 from utils.report.markdown import picture_markdown
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -134,6 +134,16 @@ def test_several_seeds_have_a_band(
     (picture,) = draw("overfitting", evidence_for("x", tmp_path, seeds), tmp_path / "plots")
     assert len(drawn[0].axes[0].collections) == bands
     assert ("± one sample standard deviation" in picture.caption) == (seeds > 1)
+
+
+def test_each_seed_is_a_dot_and_their_mean_a_stroke() -> None:
+    _, axes = new_figure(1, 2)
+    plot_cost([Point("A", 10, 0.7, seeds=(0.6, 0.7, 0.8))], axes[0, 0], "size")
+    plot_cost([Point("A", 10, 0.7, seeds=(0.7,))], axes[0, 1], "size")
+    heights = [sorted(line.get_ydata()) for line in axes[0, 0].lines]
+    np.testing.assert_allclose(heights[0], [70])
+    np.testing.assert_allclose(heights[1], [60, 70, 80])
+    assert len(axes[0, 1].lines) == 1
 
 
 def test_a_band_is_the_sample_deviation_around_the_mean() -> None:

@@ -41,9 +41,11 @@ def values_of(name: str, metric: str, evidence: Evidence) -> list[float]:
     if not _is_row(name, evidence):
         cases = evidence.cases.cases if evidence.cases else ()
         return next((_of_case(case, metric) for case in cases if case.name == name), [])
+    if name not in evidence.runs:  # its speed alone is not enough: the confounds are in the record
+        return []
     if metric in (LATENCY, AT_BATCH_256):
         return list(by_pass(evidence.speed.get(name), metric).values())
-    return _of_records(evidence.runs.get(name, ()), metric)
+    return _of_records(evidence.runs[name], metric)
 
 
 def _is_row(name: str, evidence: Evidence) -> bool:
