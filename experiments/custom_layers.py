@@ -160,5 +160,5 @@ LAYERS_IN_TRAINING = Experiment(
     figures=("accuracies",),
     base="base",
     claims=IN_TRAINING,
-    in_overview=False,
+    control=True,
 )

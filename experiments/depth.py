@@ -211,7 +211,7 @@ DEPTH_LADDER = Experiment(
     figures=("along", "gradient_depth"),
     axis="number of layers",
     claims=LADDER_CLAIMS,
-    in_overview=False,
+    control=True,
 )
 
 SHORTCUT = Experiment(
@@ -236,5 +236,5 @@ SHORTCUT = Experiment(
             about=("add_shortcut",),
         ),
     ),
-    in_overview=False,
+    control=True,
 )

@@ -229,5 +229,5 @@ KERNEL_SIZE_EQUAL_FLOPS = Experiment(
             about=("widths",),
         ),
     ),
-    in_overview=False,
+    control=True,
 )

@@ -58,7 +58,7 @@ LOCALITY_MNIST = Experiment(
             about=("convolutions", "permuted"),
         ),
     ),
-    in_overview=False,
+    control=True,
 )
 
 LOCALITY_CIFAR = Experiment(
@@ -105,7 +105,7 @@ LOCALITY_CIFAR = Experiment(
             about=("convolutions", "permuted"),
         ),
     ),
-    in_overview=False,
+    control=True,
 )
 
 SHIFT_MNIST = Experiment(
@@ -131,7 +131,7 @@ SHIFT_MNIST = Experiment(
             about=("convolutions",),
         ),
     ),
-    in_overview=False,
+    control=True,
 )
 
 SHIFT_CIFAR = Experiment(
@@ -179,5 +179,5 @@ SHIFT_CIFAR = Experiment(
             about=("global_pooling",),
         ),
     ),
-    in_overview=False,
+    control=True,
 )

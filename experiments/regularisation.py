@@ -132,5 +132,5 @@ REGULARISATION = Experiment(
     not_tuned=("strength of each regulariser",),
     figures=("accuracies",),
     claims=CLAIMS,
-    in_overview=False,
+    control=True,
 )

@@ -69,7 +69,6 @@ RESIDUAL_BLOCKS = Experiment(
     not_tuned=("learning rate per network", "number of parameters"),
     figures=("curves", "stability", "block_timings"),
     columns=("stability",),
-    in_overview=False,  # they frame a single block
     claims=CLAIMS,
 )
 
@@ -142,5 +141,5 @@ BLOCK_LEARNING_RATE = Experiment(
             about=("learning_rate", "muon_rate"),
         ),
     ),
-    in_overview=False,
+    control=True,
 )

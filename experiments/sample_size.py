@@ -63,7 +63,7 @@ SAMPLE_SIZE_MNIST = Experiment(
     figures=("along",),
     axis="number of different train images",
     claims=claims("1.1", "FCNet", "SimpleCNN"),
-    in_overview=False,
+    control=True,
 )
 
 SAMPLE_SIZE_CIFAR = Experiment(
@@ -80,5 +80,5 @@ SAMPLE_SIZE_CIFAR = Experiment(
     figures=("along",),
     axis="number of different train images",
     claims=claims("1.2", "DeepFCNet", "CNN3x3"),
-    in_overview=False,
+    control=True,
 )

@@ -15,6 +15,7 @@ from utils.records.schema import (
     Case,
     Cases,
     Data,
+    Diverged,
     Environment,
     Epoch,
     Final,
@@ -84,6 +85,7 @@ def make_record(
         "forward_flops": 12_345_678,
         "receptive_field": dict(fields),
         "probe": Probe(image_class="ship"),
+        "shifted_test_accuracy": tuple(test_accuracy - 0.02 * pixels for pixels in range(7)),
         "final": Final(
             train_loss=0.5,
             train_accuracy=test_accuracy + 0.05,
@@ -98,6 +100,13 @@ def make_record(
         "timings": Timings(epoch_seconds=(1.0,) * recipe.epochs),
     }
     return Record(**{**given, **changes})
+
+
+def make_diverged(network: str, seed: int) -> Record:
+    """The record of a run that came to no result."""
+    record = make_record(network, seed)
+    where = Diverged(epoch=1, step=17, learning_rate=0.4)
+    return record.model_copy(update={"diverged": where, "final": Final(), "epochs": ()})
 
 
 def make_data(**changes: object) -> Data:
@@ -128,6 +137,7 @@ def make_epoch(
         "running_loss": loss + 0.1,
         "batch_loss_quartiles": (loss - 0.1, loss, loss + 0.1 + 0.05 * rest),
         "gradient_norm": {layer: 0.1 + rest + 0.3 * n for n, layer in enumerate(layers)},
+        "gradient_norm_first": {layer: 0.2 + 0.1 * n for n, layer in enumerate(layers)},
         "gradient_norm_total": 2.0,
         "gradient_norm_largest": 4.0 - epoch / 5,
         "train_loss": loss,

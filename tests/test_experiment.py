@@ -17,6 +17,7 @@ from utils.experiment import Compute, Row, declared_runs
         (Row("A", "CNN7x7", recipe={"epochs": 2, "flip": False}), "CNN7x7-epochs=2-flip=False"),
         (Row("A", "CNN7x7", part="train minus validation"), "CNN7x7-train_minus_validation"),
         (Row("A", "CNN7x7", precision="float32"), "CNN7x7-float32"),
+        (Row("A", "CNN7x7", images=10, permuted=True), "CNN7x7-images=10-permuted"),
         (
             Row("A", "B", {"n": 3}, {"epochs": 2}, "train minus validation", "bfloat16"),
             "B-n=3-epochs=2-train_minus_validation-bfloat16",
@@ -35,6 +36,9 @@ def test_a_run_is_what_the_rows_share_but_for_what_its_row_varies() -> None:
     assert run.recipe == replace(RECIPE, epochs=1)
     assert run.part == "train minus validation"
     assert run.compute == Compute("cuda:1", "bfloat16", 4)
+    row = Row("A", "CNN3x3", images=10, permuted=True)
+    run = row.run("mnist", RECIPE, 7, Compute())
+    assert (run.images, run.permuted) == (10, True)
     plain = Row("CNN3x3").run("mnist", RECIPE, 7, Compute("cpu", "float32", 2))
     assert (plain.recipe, plain.part, plain.compute) == (RECIPE, "train", Compute(threads=2))
 

@@ -107,7 +107,10 @@ def flags(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
             ),
         },
         "which runs": {
-            "--experiments": several(f"only these, of: {', '.join(names)} (default: all)"),
+            "--experiments": several(
+                f"only these, of: {', '.join(names)} (default: all; with --quick those of the "
+                "report, without the control experiments)"
+            ),
             "--models": several("only these rows, by their names in the tables (default: all)"),
             "--seeds": several(
                 "train each model once with each of these seeds that it has no record of; any "
@@ -212,7 +215,7 @@ def parse(
         )
     if arguments.fresh and arguments.measure:
         raise UserError("--measure trains nothing, --fresh trains again: give one of them")
-    selected = select_experiments(experiments, arguments.experiments)
+    selected = select_experiments(experiments, arguments.experiments, arguments.quick)
     options = Options(
         experiments=selected,
         labels=check_labels(selected, arguments.models),
@@ -240,14 +243,18 @@ def parse(
 
 
 def select_experiments(
-    experiments: Sequence[Experiment], names: Sequence[str] | None
+    experiments: Sequence[Experiment], names: Sequence[str] | None, quick: bool
 ) -> tuple[Experiment, ...]:
-    """The named experiments, in the declared order."""
+    """The named experiments, in the declared order; by default all, if ``quick`` the report's."""
     known = [experiment.name for experiment in experiments]
     for name in names or ():
         if name not in known:
             raise UserError(f"--experiments: {models.unknown_message('experiment', name, known)}")
-    return tuple(each for each in experiments if names is None or each.name in names)
+    return tuple(
+        each
+        for each in experiments
+        if (each.name in names if names else not (quick and each.control))
+    )
 
 
 def threads_of_a_run(threads: int | None, jobs: int) -> int:

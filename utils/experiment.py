@@ -88,10 +88,10 @@ class Row:
     overrides: Mapping[str, object] = field(default_factory=dict)  # for models.build
     recipe: Mapping[str, Any] = field(default_factory=dict)  # the fields of the recipe that differ
     part: Part = "train"  # of the train split that is trained on
-    images: int | None = None  # train on so many, drawn with the seed and repeated; None: on all
-    permuted: bool = False  # the pixels of every image in one fixed random order
     precision: Precision | None = None  # None: any; what is trained now has the command's
     seeds: tuple[int, ...] | None = None  # None: the experiment's
+    images: int | None = None  # train on so many, drawn with the seed and repeated; None: on all
+    permuted: bool = False  # the pixels of every image in one fixed random order
     at: tuple[str, float] | None = None  # its series, and its place on the experiment's axis
 
     @property
@@ -162,7 +162,7 @@ class Experiment:
     columns: tuple[Literal["receptive_field", "stability"], ...] = ()  # beside the usual ones
     axis: str = ""  # what the rows' places are, in words, for the figure "along"
     base: str = ""  # the row that all others are compared with: many against one (Dunnett)
-    in_overview: bool = True  # whether its rows stand in the figure over all experiments
+    control: bool = False  # not one of the report's: named to be in --quick, not in the overview
     reported_table: str | None = None  # the "table" in data/reported/results.csv
     claims: tuple[Claim, ...] = ()  # what its records are to decide
 

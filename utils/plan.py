@@ -49,7 +49,8 @@ def selected_runs(
 ) -> dict[tuple[str, int], Run]:
     """``{(label, seed): run}``: what this command is about."""
     recipe = recipe_of(experiment, options)
-    return declared_runs(experiment, options.labels, options.seeds, recipe, compute)
+    seeds = options.seeds or ((0,) if options.quick else None)
+    return declared_runs(experiment, options.labels, seeds, recipe, compute)
 
 
 def runs_to_train(options: Options, compute: Compute) -> list[Run]:

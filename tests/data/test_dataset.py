@@ -17,13 +17,17 @@ from utils.data import dataset as data
 from utils.data import sources
 from utils.data.dataset import (
     Dataset,
+    dataset_of,
+    draw,
     hold_out,
     load_mapped,
     load_quick_dataset,
     make_dataset,
+    permute,
     save_mapped,
 )
 from utils.data.sources import CIFAR10, MNIST, Arrays
+from utils.experiment import Compute, Recipe, Row
 
 
 def test_labels_of_any_whole_type_give_the_same_dataset() -> None:
@@ -212,3 +216,38 @@ def test_a_mapped_dataset_stays_in_its_file(cifar10: Dataset, tmp_path: Path) ->
     ranges = [line.split()[0].split("-") for line in lines if line.endswith(str(path))]
     address = mapped.x_train.data_ptr()
     assert any(int(first, 16) <= address < int(end, 16) for first, end in ranges)
+
+
+def test_a_permutation_moves_pixels_alone_and_all_images_alike() -> None:
+    dataset = load_quick_dataset("cifar10")
+    permuted = permute(dataset)
+    for before, after in ((dataset.x_train, permuted.x_train), (dataset.x_test, permuted.x_test)):
+        assert not torch.equal(before, after)
+        first, moved = before[:2].flatten(2), after[:2].flatten(2)  # [2, channels, pixels]
+        pixels = [tuple(pixel) for pixel in first.flatten(0, 1).T.tolist()]
+        assert sorted(pixels) == sorted(tuple(pixel) for pixel in moved.flatten(0, 1).T.tolist())
+    assert torch.equal(permute(dataset).x_test, permuted.x_test)
+    assert torch.equal(dataset.y_train, permuted.y_train)
+
+
+def test_a_part_is_repeated_to_the_full_length() -> None:
+    dataset = load_quick_dataset("mnist")
+    part, other = draw(dataset, 100, seed=3), draw(dataset, 100, seed=4)
+    assert part.x_train.shape == dataset.x_train.shape
+    distinct, counts = part.x_train.flatten(1).unique(dim=0, return_counts=True)
+    assert len(distinct) == 100
+    assert set(counts.tolist()) == {len(dataset.x_train) // 100}
+    assert not torch.equal(part.y_train, other.y_train)
+    assert torch.equal(part.x_test, dataset.x_test)
+    assert len(draw(dataset, 10**6, seed=3).x_train) == len(dataset.x_train)
+
+
+def test_a_run_says_what_it_sees() -> None:
+    dataset = load_quick_dataset("mnist")
+    recipe = Recipe(epochs=1, optimizer="sgd", learning_rate=0.1, weight_decay=0.0)
+    run = Row("A", images=50, permuted=True, part="train minus validation")
+    seen = dataset_of(run.run("mnist", recipe, 5, Compute()), dataset)
+    expected = permute(draw(hold_out(dataset), 50, seed=5))
+    assert torch.equal(seen.x_train, expected.x_train)
+    assert torch.equal(seen.x_validation, expected.x_validation)
+    assert dataset_of(Row("A").run("mnist", recipe, 5, Compute()), dataset) is dataset

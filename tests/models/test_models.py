@@ -30,7 +30,29 @@ PARAMETERS = {
     "BasicBlockNet": 76_554,
     "BottleneckBlockNet": 7_082,
     "WideBlockNet": 233_610,
+    "LadderNet": 272_474,
+    "SwappedCNN": 60_362,
 }
+CONTROLS = [  # what a row of a control experiment changes, and the parameters that it leaves
+    ("LadderNet", {"layers": 8}, 78_042),
+    ("LadderNet", {"layers": 44}, 661_338),
+    ("LadderNet", {"layers": 44, "add_shortcut": False}, 658_586),
+    ("LadderNet", {"layers": 44, "add_shortcut": False, "norm": False}, 657_002),
+    ("ResNetLikeCNN", {"add_shortcut": False}, 149_642),
+    ("SwappedCNN", {"activation": "SiLU"}, 60_362),
+    ("SwappedCNN", {"activation": "Swish"}, 60_364),
+    ("SwappedCNN", {"pooling": "AvgPool2d"}, 60_362),
+    ("SwappedCNN", {"pooling": "L2Pooling"}, 60_362),
+    ("SwappedCNN", {"convolution": "CustomConv"}, 60_362),
+    ("SwappedCNN", {"gate": "ChannelAttention"}, 62_922),
+    ("SwappedCNN", {"gate": "SqueezeExcitation"}, 63_042),
+    ("CNN3x3", {"dropout": 0.3}, 60_362),
+    ("CNN3x3", {"global_pooling": True}, 20_042),
+    ("CNN5x5", {"widths": (18, 37)}, 41_745),
+    ("CNN7x7", {"widths": (12, 25)}, 32_511),
+    ("CNN1x1+3x3", {"widths": (12, 24, 24, 50)}, 46_124),
+    ("BottleneckBlockNet", {"out_channels": 248}, 75_954),
+]
 BLOCKS_AND_LAYERS = {
     models.BasicResidualBlock,
     models.BottleneckBlock,
@@ -50,6 +72,40 @@ def count(network: nn.Module) -> int:
 @pytest.mark.parametrize("name", models.MODELS)
 def test_parameter_count_is_exact(name: str) -> None:
     assert count(models.build(name)) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize(("name", "overrides", "parameters"), CONTROLS)
+def test_a_control_changes_what_it_says(name: str, overrides: dict, parameters: int) -> None:
+    network = models.build(name, **overrides)
+    assert count(network) == parameters
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_a_ladder_has_as_many_layers_as_it_says() -> None:
+    for layers in (8, 20, 44):
+        plain = models.build("LadderNet", layers=layers, add_shortcut=False)
+        with_weights = [m for m in plain.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        assert len(with_weights) == layers
+    with pytest.raises(ValueError, match=r"LadderNet: layers must be 8, 14, 20, … \(6 n \+ 2\)"):
+        models.build("LadderNet", layers=10)
+
+
+def test_a_plain_block_is_its_branch_alone() -> None:
+    block = models.BasicResidualBlock(4, 4, add_shortcut=False).eval()
+    twin = models.BasicResidualBlock(4, 4).eval()
+    twin.load_state_dict(block.state_dict())
+    x = torch.randn(2, 4, 5, 5)
+    branch = block.bn2(block.conv2(block.relu1(block.bn1(block.conv1(x)))))
+    torch.testing.assert_close(block(x), branch.relu())
+    torch.testing.assert_close(twin(x), (branch + x).relu())
+
+
+def test_nothing_swapped_computes_what_cnn3x3_does() -> None:
+    swapped, usual = models.build("SwappedCNN"), models.build("CNN3x3")
+    names = [name for name, _ in usual.named_parameters()]
+    usual.load_state_dict(dict(zip(names, swapped.state_dict().values(), strict=True)))
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(swapped(x), usual(x))
 
 
 def test_no_network_is_missing_from_the_counts() -> None:

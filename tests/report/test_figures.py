@@ -21,7 +21,7 @@ from tests.fake_records import (
     write_runs,
 )
 from tests.fakes import error_of
-from utils.experiment import Experiment
+from utils.experiment import Experiment, Row
 from utils.records.study import Evidence, gather
 from utils.report.figures import FIGURES, canvas, draw
 from utils.report.figures.canvas import label_points, moved_apart, new_figure, save
@@ -64,7 +64,8 @@ def evidence_for(name: str, results: Path, seeds: int = 1, synthetic: bool = Fal
     if name in OF_LAYERS:
         write_cases(results, "custom_layers")
         return read(make_experiment([], name="custom_layers"), results)
-    experiment = make_experiment(MODELS, name="residual_blocks")
+    rows = [Row(name, at=("blocks", place)) for place, name in enumerate(MODELS, 1)]
+    experiment = make_experiment(rows, name="residual_blocks", axis="size")
     records = [
         make_record(
             network,
@@ -174,7 +175,7 @@ def test_a_network_without_convolution_has_no_filters(tmp_path: Path) -> None:
 
 
 def test_a_single_epoch_of_a_single_model_is_drawn(tmp_path: Path) -> None:
-    experiment = make_experiment(["CNN3x3"])
+    experiment = make_experiment([Row("CNN3x3", at=("one", 1))], axis="size")
     record = make_record(recipe=replace(RECIPE, epochs=1))
     write_runs(tmp_path, experiment, [record], make_arrays({"features.0.0": (1, 8)}))
     evidence = read(experiment, tmp_path)

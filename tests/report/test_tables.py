@@ -14,6 +14,7 @@ from tests.fake_records import (
     NETWORKS,
     make_cases,
     make_data,
+    make_diverged,
     make_experiment,
     make_record,
     write_cases,
@@ -292,3 +293,19 @@ def test_a_row_that_varies_the_recipe_is_another_run_of_the_overview(tmp_path: P
     table = render_overview([experiment], tmp_path, tmp_path / "plots", NETWORKS)["overview.table"]
     assert "| CNN3x3 |" in table
     assert "| no flip |" in table
+
+
+def test_a_run_that_diverged_is_a_word_and_no_number(tmp_path: Path) -> None:
+    experiment = make_experiment(figures=())
+    records = [
+        make_record("CNN3x3", 0, 0.7),
+        make_diverged("CNN3x3", 1),
+        make_diverged("CNN5x5", 0),
+    ]
+    write_runs(tmp_path, experiment, records)
+    rows = rows_of(tmp_path, experiment)
+    assert (rows["CNN3x3"]["test_accuracy"], rows["CNN3x3"]["diverged"]) == (0.7, 1)
+    assert (rows["CNN5x5"]["test_accuracy"], rows["CNN5x5"]["seeds"]) == (None, 0)
+    table = render(experiment, tmp_path)["kernel_size.table"]
+    (line,) = [line for line in table.splitlines() if line.startswith("| CNN5x5 |")]
+    assert line.count("diverged") == 2  # train and test accuracy

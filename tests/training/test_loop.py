@@ -195,6 +195,7 @@ def test_an_epoch_is_summarised_by_its_mean_its_quartiles_and_its_largest_norm()
         "running_loss": 3.0,
         "batch_loss_quartiles": (2.0, 3.0, 4.0),
         "gradient_norm": {"0": 6.0},
+        "gradient_norm_first": {"0": 3.0},
         "gradient_norm_total": pytest.approx(10.0),
         "gradient_norm_largest": pytest.approx(15.0),
     }
@@ -224,3 +225,42 @@ def test_a_smoothed_target_is_spread_over_all_classes() -> None:
     expected = -(targets * network(images).log_softmax(1)).sum(1).mean()
     loss = train_step(network, images, labels, [], Compute(), label_smoothing=0.2)
     torch.testing.assert_close(loss, expected.detach())
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_run_that_diverges_stops_and_is_recorded_so(
+    epochs: int, cifar10: Dataset, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, epochs=epochs, optimizer="sgd", learning_rate=1e20, warmup=0.1)
+    found = train_in(tmp_path, replace(RUN, recipe=recipe), cifar10)
+    assert found["diverged"].epoch == 1
+    assert 1 <= found["diverged"].step <= 2
+    assert found["diverged"].learning_rate > 1e18
+    assert found["epochs"] == ()
+    assert found["final"].test_accuracy is None
+    assert len(found["predictions"]) == 0
+
+
+def test_the_first_step_that_is_not_finite_is_named(cifar10: Dataset) -> None:
+    state = initial_state(RUN, cifar10)
+    losses = torch.tensor([2.0, float("inf"), float("nan")]).unbind()
+    with pytest.raises(loop.DivergedError) as error:
+        loop.check_finite(losses, [0.1, 0.2, 0.3], state)
+    where = error.value.args[0]
+    assert (where.epoch, where.step, where.learning_rate) == (1, 2, 0.2)
+    loop.check_finite(losses[:1], [0.1], state)
+    with torch.no_grad():
+        next(state.network.parameters()).fill_(float("nan"))
+    with pytest.raises(loop.DivergedError) as error:
+        loop.check_finite(losses[:1], [0.1], state)
+    assert error.value.args[0].step == 1
+
+
+def test_the_untrained_gradient_is_on_record(cifar10: Dataset, tmp_path: Path) -> None:
+    found = train_in(tmp_path, ONE_EPOCH, cifar10)
+    (epoch,) = found["epochs"]
+    one_step = replace(ONE_EPOCH, recipe=replace(ONE_EPOCH.recipe, batch_size=64))
+    (whole,) = train_in(tmp_path / "one step", one_step, cifar10)["epochs"]
+    assert whole.gradient_norm_first == whole.gradient_norm
+    assert epoch.gradient_norm_first.keys() == epoch.gradient_norm.keys()
+    assert epoch.gradient_norm_first != epoch.gradient_norm

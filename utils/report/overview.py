@@ -48,7 +48,7 @@ def render_overview(
     rows = overview_rows(experiments, results, networks)
     if not rows:
         return {}
-    shown = [row for row in rows if row["role"] == "cifar10" and row["in_figure"]]
+    shown = [row for row in rows if row["role"] == "cifar10"]
     blocks = {
         "overview.figure": picture_markdown(draw_overview(shown, plots), plots) if shown else "",
         "overview.table": overview_markdown(rows),
@@ -59,9 +59,12 @@ def render_overview(
 def overview_rows(
     experiments: Sequence[Experiment], results: Path, networks: Mapping[str, Styled]
 ) -> list[Row]:
-    """One row per run (over its seeds) that has a record, in the order of the experiments."""
+    """One row per run (over its seeds) that has a record, in the order of the experiments.
+
+    Not of control experiments, each of which asks about one thing.
+    """
     found: dict[tuple[str, str], Row] = {}
-    for experiment in experiments:
+    for experiment in (each for each in experiments if not each.control):
         evidence = gather(experiment, results, networks)
         rows = {row["model"]: row for row in training_rows(evidence)}
         for declared in experiment.rows:
@@ -79,14 +82,12 @@ def overview_rows(
                     "dataset": evidence.dataset,
                     "role": experiment.dataset,
                     "family": evidence.styles[declared.label].family,
-                    "in_figure": False,
                     "accuracies": accuracies(evidence, declared.label),
                 },
             )
             known["labels"].append(declared.label)
             known["in"].append(experiment.name)
             known["reported"] += filter(None, [row["reported_test_accuracy"]])
-            known["in_figure"] |= experiment.in_overview
     for row in found.values():
         row["name"], row["experiments"] = " = ".join(row["labels"]), ", ".join(row["in"])
     return list(found.values())
@@ -113,7 +114,7 @@ def draw_overview(rows: Sequence[Row], plots: Path) -> Picture:
         f"Test accuracy after the last epoch against trainable parameters, {dataset}: the networks "
         f"of {', '.join(dict.fromkeys(name for row in rows for name in row['in']))}; "
         + (
-            f"means over {' to '.join(map(str, seeds))} seeds, small dots: each seed."
+            f"means over {seeds[0]} to {seeds[-1]} seeds, small dots: each seed."
             if seeds[-1] > 1
             else "one seed."
         )
