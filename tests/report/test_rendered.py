@@ -27,7 +27,7 @@ from utils.report.render import render_experiment
 STUDIED = {experiment.name for experiment in STUDY}
 RESULTS, PLOTS = REPOSITORY / "results", REPOSITORY / "plots"
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-METHODS = (REPOSITORY / "docs" / "methods.md").read_text(encoding="utf-8")
+PAGES = [README, *(path.read_text(encoding="utf-8") for path in (REPOSITORY / "docs").glob("*.md"))]
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +53,11 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], 
     return blocks, folder
 
 
-def test_the_readme_and_the_methods_are_what_the_records_say(
-    rendered: tuple[dict[str, str], Path],
-) -> None:
+def test_the_pages_are_what_the_records_say(rendered: tuple[dict[str, str], Path]) -> None:
     blocks, _ = rendered
     found = {
         name: text[start:end].strip()
-        for text in (README, METHODS)
+        for text in PAGES
         for name, (start, end) in find_blocks(text, "").items()
     }
     assert len(blocks) == 3 * len(STUDY) + 2 + 4
@@ -70,7 +68,8 @@ def test_the_readme_and_the_methods_are_what_the_records_say(
 def test_the_tables_are_what_the_records_say() -> None:
     texts = verify_tables.recomputed()
     committed = {path for pattern in ("*/*.csv", "*/*.md") for path in RESULTS.glob(pattern)}
-    assert {path for path in committed if path.parent.name in STUDIED} == set(texts)
+    tables = {path for path in committed if path.parent.name in STUDIED}
+    assert {*tables, RESULTS / "claims.csv"} == set(texts)
     verify_tables.verify()
 
 
@@ -109,7 +108,7 @@ def test_the_shipped_records_are_the_declared_runs_and_more_seeds_of_them(
         assert run_path(RESULTS, run) == each.path
         assert each.record.recipe == run.recipe
         assert each.record.data.fingerprint == SHIPPED_FINGERPRINTS[experiment.dataset]
-        assert len(each.record.epochs) == experiment.recipe.epochs
+        assert len(each.record.epochs) == run.recipe.epochs
 
 
 @pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)
