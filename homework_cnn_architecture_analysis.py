@@ -1,8 +1,14 @@
 """Task 2: what do kernel size and depth do?
 
-    2.1 kernel_size           3×3, 5×5, 7×7 and 1×1+3×3 kernels, in the report's networks
-        kernel_size_matched   the same four shapes at an equal number of parameters
-    2.2 depth                 2, 4 and 6 convolutions, and 7 with residual connections
+    2.1 kernel_size            3×3, 5×5, 7×7 and 1×1+3×3 kernels, in the report's networks
+        kernel_size_matched    the same four shapes at an equal number of parameters
+    2.2 depth                  2, 4 and 6 convolutions, and 7 with residual connections
+
+Control experiments, which change one thing at a time:
+
+    kernel_size_equal_flops    the same four shapes at equal FLOPs
+    depth_ladder               8, 20 and 44 layers, residual, plain, and without batch-norm
+    shortcut                   ResNetLikeCNN with and without its shortcuts
 
 All on CIFAR-10 under one recipe. Declared in experiments/; tables and figures: results/ and plots/.
 """
