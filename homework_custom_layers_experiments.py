@@ -1,7 +1,7 @@
 """Task 3: what does a custom layer cost and bring, and which residual block is worth its price?
 
     3.1 custom_layers      Swish, L2Pooling, CustomConv and ChannelAttention beside their analogues
-    3.2 residual_blocks    basic, bottleneck and wide blocks: by themselves, and each inside the same
+    3.2 residual_blocks    basic, bottleneck and wide blocks: by themselves, and inside the same
                            small network on CIFAR-10
 
 Control experiments, which change one thing at a time:
