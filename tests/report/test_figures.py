@@ -256,7 +256,9 @@ def test_labels_of_points_keep_apart() -> None:
     _, axes = new_figure()
     ax = axes[0, 0]
     ax.set(xlim=(0, 1), ylim=(0, 1))
-    label_points(ax, [(f"label {i}", 0.5, 0.5 + i / 100, "black") for i in range(6)])
+    on_both_sides = [0.45 + 0.1 * (i % 2) for i in range(6)]
+    points = [(f"label {i}", x, 0.5 + i / 100, "black") for i, x in enumerate(on_both_sides)]
+    label_points(ax, points)
     boxes = [text.get_window_extent() for text in ax.texts if text.get_text()]
     assert len(boxes) == 6
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])

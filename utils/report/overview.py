@@ -48,7 +48,7 @@ def render_overview(
     rows = overview_rows(experiments, results, networks)
     if not rows:
         return {}
-    shown = [row for row in rows if row["role"] == "cifar10"]
+    shown = [row for row in rows if row["role"] == "cifar10" and row["reported"]]
     blocks = {
         "overview.figure": picture_markdown(draw_overview(shown, plots), plots) if shown else "",
         "overview.table": overview_markdown(rows),
@@ -112,7 +112,7 @@ def draw_overview(rows: Sequence[Row], plots: Path) -> Picture:
     seeds = sorted({row["seeds"] for row in rows})
     text = (
         f"Test accuracy after the last epoch against trainable parameters, {dataset}: the networks "
-        f"of {', '.join(dict.fromkeys(name for row in rows for name in row['in']))}; "
+        "of the report; "
         + (
             f"means over {seeds[0]} to {seeds[-1]} seeds, small dots: each seed."
             if seeds[-1] > 1

@@ -115,7 +115,8 @@ def label_line_ends(ax: Axes, ends: Sequence[tuple[str, float, float, str]]) -> 
 
     Call it last, when the axis limits stand.
     """
-    _write_apart(ax, [end for end in ends if np.isfinite(end[2])], 6)
+    finite = [end for end in ends if np.isfinite(end[2])]
+    _write_apart(ax, finite, [6] * len(finite))
 
 
 def label_points(ax: Axes, points: Sequence[tuple[str, float, float, str]]) -> None:
@@ -125,13 +126,13 @@ def label_points(ax: Axes, points: Sequence[tuple[str, float, float, str]]) -> N
     """
     middle = np.mean(ax.transAxes.transform([(0, 0), (1, 1)])[:, 0])
     at = [ax.transData.transform((x, y))[0] for _, x, y, _ in points]
-    pairs = list(zip(points, at, strict=True))
-    _write_apart(ax, [point for point, pixel in pairs if pixel < middle], 8)
-    _write_apart(ax, [point for point, pixel in pairs if pixel >= middle], -8)
+    _write_apart(ax, points, [8 if pixel < middle else -8 for pixel in at])
 
 
-def _write_apart(ax: Axes, points: Sequence[tuple[str, float, float, str]], offset: float) -> None:
-    """Each text ``offset`` points to the right of its point, or to the left."""
+def _write_apart(
+    ax: Axes, points: Sequence[tuple[str, float, float, str]], offsets: Sequence[float]
+) -> None:
+    """Each text as many points to the right of its point as its offset says, or to the left."""
     labels = [
         ax.annotate(
             text,
@@ -144,11 +145,10 @@ def _write_apart(ax: Axes, points: Sequence[tuple[str, float, float, str]], offs
             color=paint,
             annotation_clip=False,
         )
-        for text, x, y, paint in points
+        for (text, x, y, paint), offset in zip(points, offsets, strict=True)
     ]
-    for label, shift in zip(
-        labels, _shifts(ax, labels, [point[2] for point in points]), strict=True
-    ):
+    shifts = _shifts(ax, labels, [point[2] for point in points])
+    for label, offset, shift in zip(labels, offsets, shifts, strict=True):
         label.set_position((offset, shift))
 
 
