@@ -38,7 +38,7 @@ class Evidence:
     diverged: Mapping[str, Sequence[Record]]  # label -> those of runs that came to no result
     inside: Mapping[str, Record]  # label -> the first of them whose network was looked into
     arrays: Mapping[str, Arrays]  # label -> the arrays beside that record
-    speed: Mapping[str, Speed]  # label -> its network's, where it was measured
+    speed: Mapping[str, Speed]  # label -> its network's, of an experiment that is about it
     styles: Mapping[str, Styled]  # label -> family and colour of its network
     cases: Cases | None = None
     case_arrays: Arrays | None = None
@@ -110,7 +110,7 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
         },
         speed={
             row.label: read_record(path, Speed)
-            for row in experiment.rows
+            for row in (experiment.rows if experiment.timed else ())
             if (
                 path := results / "speed" / str(experiment.dataset) / f"{row.run_name}.json"
             ).exists()
