@@ -30,6 +30,8 @@ SCRIPTS = (
     "homework_cnn_architecture_analysis",
     "homework_custom_layers_experiments",
 )
+CONTROLS = ("locality_mnist", "shift_mnist")  # of the first script; --quick leaves them out
+TRIED = [each for each in STUDY if not each.control or each.name in CONTROLS]
 TASK2 = SCRIPTS[1]
 
 
@@ -68,12 +70,14 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = contents(REPOSITORY / "results", "*.csv", "*.md"), contents(REPOSITORY, "README.md")
     for script in SCRIPTS:
         run(script, "--quick", "--epochs", "1", "--out-dir", str(folder), few_images=True)
+    controls = ["--experiments", *CONTROLS]
+    run(SCRIPTS[0], "--quick", "--epochs", "1", *controls, "--out-dir", str(folder))
     after = contents(REPOSITORY / "results", "*.csv", "*.md"), contents(REPOSITORY, "README.md")
     assert before == after
     return folder
 
 
-@pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)
+@pytest.mark.parametrize("experiment", TRIED, ids=lambda each: each.name)
 def test_quick_renders_every_table_and_figure(experiment: Experiment, quick: Path) -> None:
     folder = quick / "results" / "quick" / experiment.name
     expected = {"table.csv": [case.name for case in experiment.cases]} if experiment.cases else {}
@@ -91,7 +95,7 @@ def test_quick_renders_every_table_and_figure(experiment: Experiment, quick: Pat
 
 
 def test_what_stands_for_cifar_is_called_a_synthetic_stand_in(quick: Path) -> None:
-    for experiment in STUDY:
+    for experiment in TRIED:
         if experiment.dataset == "cifar10":
             name = "training.md" if experiment.cases else "table.md"
             table = quick / "results" / "quick" / experiment.name / name
@@ -162,7 +166,7 @@ def test_every_declared_run_can_be_built_and_sees_its_dataset(experiment: Experi
         network = models.build(declared.network, **declared.overrides).eval()
         data = load_quick_dataset(declared.dataset)
         assert network(data.x_test[:2].float()).shape == (2, len(data.classes))
-        assert declared.recipe.epochs <= 10
+        assert declared.recipe.epochs <= 40
     for case in experiment.cases:
         assert case.build()
 

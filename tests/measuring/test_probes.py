@@ -54,7 +54,8 @@ def test_every_network_can_be_probed(name: str, mnist: Dataset, cifar10: Dataset
         return
     side = data.x_test.shape[2]
     assert arrays["filters"].shape == tuple(convolutions[0].weight.shape)
-    assert arrays["activations"].shape == (convolutions[0].out_channels, side, side)
+    behind = side // convolutions[0].stride[0]
+    assert arrays["activations"].shape == (convolutions[0].out_channels, behind, behind)
     assert arrays["receptive_field"].shape == (side, side)
     assert arrays["receptive_field"].max() == 1
     maps = {key: a for key, a in arrays.items() if key.startswith("feature_maps/")}

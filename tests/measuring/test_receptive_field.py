@@ -92,6 +92,33 @@ BY_HAND = {
         "block.shortcut.0": 4,
         "block": 12,
     },
+    # pixels a step apart: 2 in the first stage, 4 in the second, 8 in the third
+    "LadderNet": {
+        "stem.0": 3,
+        **{
+            f"blocks.{block}{part}": size
+            for block, (first, second) in enumerate(
+                (
+                    (7, 11),
+                    (15, 19),
+                    (23, 27),
+                    (31, 39),
+                    (47, 55),
+                    (63, 71),
+                    (79, 95),
+                    (111, 127),
+                    (143, 159),
+                )
+            )
+            for part, size in (
+                (".conv1", first),
+                (".conv2", second),
+                *([(".shortcut.0", {3: 27, 6: 71}[block])] if block in (3, 6) else []),
+                ("", second),
+            )
+        },
+    },
+    "SwappedCNN": {"features.0.0": 3, "features.0.3": 4, "features.1.0": 8, "features.1.3": 10},
 }
 
 

@@ -270,7 +270,7 @@ def test_nothing_is_rendered_without_records(tmp_path: Path) -> None:
 
 def test_the_overview_has_one_row_for_a_run_under_two_names(tmp_path: Path) -> None:
     experiments = [
-        make_experiment(["CNN3x3"], figures=()),
+        make_experiment(["CNN3x3"], figures=(), reported_table="2.1 kernel size (CIFAR-10)"),
         make_experiment([Row("ShallowCNN", "CNN3x3"), "DeepCNN"], name="depth", figures=()),
         make_experiment(["FCNet"], name="mnist_comparison", dataset="mnist", figures=()),
     ]
