@@ -150,8 +150,8 @@ LADDER_CLAIMS = (
     ),
     Claim(
         "2.2-deep-vanishing-bare",
-        "In a plain network of 44 layers without batch-norm they do.",
-        "В обычной сети из 44 слоёв без batch-norm он затухает.",
+        "In a plain network of 44 layers without batch-norm gradients vanish in the same sense.",
+        "В обычной сети из 44 слоёв без batch-norm градиент затухает в том же смысле.",
         "ours",
         "constant",
         pairs=(("44 layers, plain, no batch-norm", ""),),
@@ -181,7 +181,7 @@ LADDER_CLAIMS = (
             f"2.2-shortcuts-{layers}",
             f"Shortcuts make a network of {layers} layers more accurate.",
             f"Shortcut делают сеть из {layers} слоёв точнее.",
-            "report" if layers == 44 else "ours",
+            "ours",
             pairs=((f"{layers} layers, residual", f"{layers} layers, plain"),),
             about=SHORTCUTS,
         )

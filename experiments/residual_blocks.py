@@ -128,7 +128,6 @@ BLOCK_LEARNING_RATE = Experiment(
             "скоростей обучения.",
             "ours",
             pairs=tuple((f"bottleneck, rate × {name}", f"basic, rate × {name}") for name in SCALES),
-            about=("out_channels",),
         ),
         Claim(
             "3.2-rate",

@@ -23,7 +23,7 @@ def rows(every: int, *networks: str) -> tuple[Row, ...]:
 
 
 def claims(section: str, connected: str, convolutional: str) -> tuple[Claim, ...]:
-    """The convolutional network leads at each number of images, the more the fewer there are."""
+    """The convolutional network leads at each number of images, by most with the fewest."""
     few, some, every = (
         tuple(f"{network}{images}" for network in (convolutional, connected))
         for images in (", 1,000 images", ", 10,000 images", "")
@@ -39,8 +39,8 @@ def claims(section: str, connected: str, convolutional: str) -> tuple[Claim, ...
         ),
         Claim(
             f"{section}-sample-size-lead",
-            f"The fewer train images, the larger the lead of {convolutional} over {connected}.",
-            f"Чем меньше обучающих картинок, тем больше отрыв {convolutional} от {connected}.",
+            f"The lead of {convolutional} over {connected} is largest with 1,000 train images.",
+            f"Отрыв {convolutional} от {connected} больше всего на 1000 обучающих картинок.",
             "ours",
             "lead",
             pairs=(few, some, every),

@@ -13,7 +13,7 @@
 | MediumCNN | conv3 3→32→64 P conv3 64→128→128 P, 8192-10 | 322,762 |
 | DeepCNN | conv3 3→32→32 P conv3 32→64→64 P conv3 64→128→128, 8192-10 | 368,938 |
 
-The counts are asserted in ``tests/test_models.py``. All but SimpleCNN take 32×32 images.
+The counts are asserted in ``tests/models/test_models.py``. All but SimpleCNN take 32×32 images.
 Where a pool follows it stands before the ReLU, which changes nothing but the time that it takes.
 """
 

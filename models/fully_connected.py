@@ -5,7 +5,7 @@
 | FCNet (MNIST) | 784-256-128-64-10 | 242,762 |
 | DeepFCNet (CIFAR-10) | 3072-1024-512-256-10 | 3,805,450 |
 
-ReLU stands between the layers; the counts are asserted in ``tests/test_models.py``.
+ReLU stands between the layers; the counts are asserted in ``tests/models/test_models.py``.
 """
 
 from itertools import pairwise

@@ -20,7 +20,7 @@ each takes its place), ``[o/2]`` means stride 2.
 | CNNWithResidualReg | conv3(3→32)-BN-ReLU, Res(32→32), Res(32→64 [o/2]), Res(64→128 [o/2]), average pool to 4×4, 2048-10, with dropout | 327,882 |
 | ResNetLikeCNN | conv3(3→32), Res(32→32), Res(32→64 [o/2]), Res(64→64), global average pool, 64-10 | 151,818 |
 
-The counts are asserted in ``tests/test_models.py``.
+The counts are asserted in ``tests/models/test_models.py``.
 Source: He et al., Deep Residual Learning (2015), arXiv:1512.03385, figures 2 and 5.
 """  # noqa: E501 (a table row cannot be broken)
 

@@ -206,6 +206,9 @@ def lead(
         UNITS.get(metric, "1"),
         means=(first.value, second.value),
         estimate=difference(first, second),
+        confounds=" | ".join(
+            confounds_of(*each, metric, claim.about, evidence) for each in (pair, other)
+        ),
         counts=tuple(min(map(len, each)) for each in values),
         margin=POINTS[evidence.experiment.dataset] if claim.margin is None else claim.margin,
     )

@@ -79,6 +79,7 @@ def pooled_deviation(groups: Sequence[Values]) -> tuple[float, int]:
 
     NaN and 0 where no group has two values.
     """
+    groups = [group for group in groups if len(group)]
     squares = sum(float(np.sum((np.asarray(group) - np.mean(group)) ** 2)) for group in groups)
     freedom = sum(len(group) - 1 for group in groups)
     return (math.sqrt(squares / freedom), freedom) if freedom else (math.nan, 0)

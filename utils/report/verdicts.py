@@ -47,6 +47,8 @@ def together(verdicts: Sequence[str]) -> str:
         return REFUTED
     if set(verdicts) <= {SUPPORTED, LITTLE}:
         return LITTLE if LITTLE in verdicts else SUPPORTED
+    if set(verdicts) == {NO_DIFFERENCE}:
+        return NO_DIFFERENCE
     missing = [each for each in verdicts if each.startswith(OPEN)]
     return max(missing, key=_first_number, default=OPEN)
 
