@@ -8,7 +8,7 @@ from torchvision.ops import SqueezeExcitation
 from models import ChannelAttention, CustomConv, L2Pooling, Swish
 from utils.claim import Claim
 from utils.experiment import Experiment, LayerCase, Row
-from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS
+from utils.recipes import CIFAR10_RECIPE, MORE_SEEDS
 
 IMAGES = (4, 3, 32, 32)  # the report's input of section 3.1
 MAPS = (4, 16, 32, 32)  # what CustomConv makes of it
@@ -153,7 +153,7 @@ LAYERS_IN_TRAINING = Experiment(
         Row("SqueezeExcitation", "SwappedCNN", {"gate": "SqueezeExcitation"}),
     ),
     recipe=CIFAR10_RECIPE,
-    seeds=CONTROL_SEEDS,
+    seeds=MORE_SEEDS,
     varied=("one layer, in both stages",),
     held=("all other layers", "optimiser and schedule", "epochs", "augmentation", "data order"),
     not_tuned=("learning rate per layer",),

@@ -2,7 +2,7 @@
 
 from utils.claim import Claim
 from utils.experiment import Experiment, Row
-from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS
+from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS, MORE_SEEDS
 
 HELD = ("optimiser and schedule", "epochs", "augmentation", "data order")
 
@@ -115,20 +115,26 @@ DEPTH = Experiment(
 
 PLAIN = {"add_shortcut": False}
 BARE = {"add_shortcut": False, "norm": False}
-THREE_SEEDS, ONE_SEED = CONTROL_SEEDS[:3], CONTROL_SEEDS[:1]
+SHALLOWEST = 8
 
 
 def ladder(layers: int) -> tuple[Row, ...]:
     """Networks of one depth: residual, plain, and plain without batch-norm."""
     depth = {"layers": layers}
+    seeds = MORE_SEEDS if layers == SHALLOWEST else None
     return (
-        Row(f"{layers} layers, residual", "LadderNet", depth, at=("residual", layers)),
-        Row(f"{layers} layers, plain", "LadderNet", {**depth, **PLAIN}, at=("plain", layers)),
+        Row(f"{layers} layers, residual", "LadderNet", depth, seeds=seeds, at=("residual", layers)),
+        Row(
+            f"{layers} layers, plain",
+            "LadderNet",
+            {**depth, **PLAIN},
+            seeds=seeds,
+            at=("plain", layers),
+        ),
         Row(
             f"{layers} layers, plain, no batch-norm",
             "LadderNet",
             {**depth, **BARE},
-            seeds=ONE_SEED,
             at=("plain, no batch-norm", layers),
         ),
     )
@@ -201,9 +207,9 @@ DEPTH_LADDER = Experiment(
     name="depth_ladder",
     question="At which depth do plain networks stop learning, and do residual ones go on?",
     dataset="cifar10",
-    rows=(*ladder(8), *ladder(20), *ladder(44)),
+    rows=(*ladder(SHALLOWEST), *ladder(20), *ladder(44)),
     recipe=CIFAR10_RECIPE,
-    seeds=THREE_SEEDS,
+    seeds=CONTROL_SEEDS,
     timed=False,
     varied=("depth", "shortcuts", "batch-norm"),
     held=("width of each stage", *HELD),

@@ -2,7 +2,7 @@
 
 from utils.claim import Claim
 from utils.experiment import Experiment, Row
-from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS
+from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS, MORE_SEEDS
 
 HELD = ("optimiser and schedule", "epochs", "augmentation", "data order")
 
@@ -179,10 +179,15 @@ KERNEL_SIZE_EQUAL_FLOPS = Experiment(
     question="Which kernel size classifies best at 11.3 MFLOPs an image, give or take 2 %?",
     dataset="cifar10",
     rows=(
-        Row("CNN3x3-11MFLOP", "CNN3x3"),
+        Row("CNN3x3-11MFLOP", "CNN3x3", seeds=MORE_SEEDS),
         Row("CNN5x5-11MFLOP", "CNN5x5", overrides={"widths": (18, 37)}),
         Row("CNN7x7-11MFLOP", "CNN7x7", overrides={"widths": (12, 25)}),
-        Row("CNN1x1+3x3-11MFLOP", "CNN1x1+3x3", overrides={"widths": (12, 24, 24, 50)}),
+        Row(
+            "CNN1x1+3x3-11MFLOP",
+            "CNN1x1+3x3",
+            overrides={"widths": (12, 24, 24, 50)},
+            seeds=MORE_SEEDS,
+        ),
     ),
     recipe=CIFAR10_RECIPE,
     seeds=CONTROL_SEEDS,

@@ -7,7 +7,7 @@ learn from them what it could before; a convolution looks at pixels that are nei
 
 from utils.claim import Claim
 from utils.experiment import Experiment, Row
-from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS, MNIST_RECIPE
+from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS, MNIST_RECIPE, MORE_SEEDS
 
 # a crop of a permuted image is something else than a permuted crop
 PLAIN_MNIST = {"crop_padding": 0}
@@ -19,8 +19,8 @@ LOCALITY_MNIST = Experiment(
     question="What is left of a convolutional network's lead when no pixel has its neighbours?",
     dataset="mnist",
     rows=(
-        Row("FCNet", recipe=PLAIN_MNIST),
-        Row("FCNet, permuted", "FCNet", recipe=PLAIN_MNIST, permuted=True),
+        Row("FCNet", recipe=PLAIN_MNIST, seeds=MORE_SEEDS),
+        Row("FCNet, permuted", "FCNet", recipe=PLAIN_MNIST, seeds=MORE_SEEDS, permuted=True),
         Row("SimpleCNN", recipe=PLAIN_MNIST),
         Row("SimpleCNN, permuted", "SimpleCNN", recipe=PLAIN_MNIST, permuted=True),
     ),
@@ -114,7 +114,7 @@ SHIFT_MNIST = Experiment(
     dataset="mnist",
     rows=(Row("FCNet"), Row("SimpleCNN")),
     recipe=MNIST_RECIPE,
-    seeds=CONTROL_SEEDS[:3],
+    seeds=CONTROL_SEEDS,
     timed=False,
     varied=("network",),
     held=("optimiser and schedule", "epochs", "augmentation: crops of up to 2 pixels"),
@@ -145,7 +145,7 @@ SHIFT_CIFAR = Experiment(
         Row("ResNetLikeCNN"),
     ),
     recipe=CIFAR10_RECIPE,
-    seeds=CONTROL_SEEDS[:3],
+    seeds=CONTROL_SEEDS,
     timed=False,
     varied=("network", "global pooling before the linear layer"),
     held=("optimiser and schedule", "epochs", "augmentation: crops of up to 2 pixels, mirroring"),

@@ -4,7 +4,7 @@ from typing import Any
 
 from utils.claim import Claim
 from utils.experiment import Experiment, Row
-from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS
+from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS, MORE_SEEDS
 
 # the recipe without all that regularises, and what each regulariser sets
 WITHOUT = {
@@ -20,7 +20,9 @@ REGULARISERS = {
     "augmentation": ("crop_padding", "flip"),
 }
 DROPOUT = {"dropout": 0.3}  # CNNWithResidualReg's before its classifier
+NO_DROPOUT = {"block_dropout": 0.0, "dropout": 0.0}
 LONG = {"epochs": 40}
+THREE_SEEDS = CONTROL_SEEDS[:3]  # of the long runs of the large network
 
 
 def with_only(*fields: str) -> dict[str, Any]:
@@ -108,21 +110,33 @@ REGULARISATION = Experiment(
         Row(
             "CNNWithResidualReg, no dropout",
             "CNNWithResidualReg",
-            overrides={"block_dropout": 0.0, "dropout": 0.0},
+            overrides=NO_DROPOUT,
         ),
-        Row("none", "CNN3x3", recipe=with_only()),
+        Row("none", "CNN3x3", recipe=with_only(), seeds=MORE_SEEDS),
         Row("dropout", "CNN3x3", DROPOUT, with_only()),
-        *(Row(name, "CNN3x3", recipe=with_only(*fields)) for name, fields in REGULARISERS.items()),
-        Row("all", "CNN3x3", DROPOUT),
-        Row("none, 40 epochs", "CNN3x3", recipe={**with_only(), **LONG}, seeds=CONTROL_SEEDS[:3]),
-        Row(
-            "dropout, 40 epochs",
-            "CNN3x3",
-            DROPOUT,
-            {**with_only(), **LONG},
-            seeds=CONTROL_SEEDS[:3],
+        *(
+            Row(name, "CNN3x3", recipe=with_only(*fields), seeds=seeds)
+            for (name, fields), seeds in zip(
+                REGULARISERS.items(), (None, MORE_SEEDS, MORE_SEEDS), strict=True
+            )
         ),
-        Row("all, 40 epochs", "CNN3x3", DROPOUT, LONG, seeds=CONTROL_SEEDS[:3]),
+        Row("all", "CNN3x3", DROPOUT, seeds=MORE_SEEDS),
+        Row("none, 40 epochs", "CNN3x3", recipe={**with_only(), **LONG}),
+        Row("dropout, 40 epochs", "CNN3x3", DROPOUT, {**with_only(), **LONG}),
+        Row(
+            "augmentation, 40 epochs",
+            "CNN3x3",
+            recipe={**with_only("crop_padding", "flip"), **LONG},
+        ),
+        Row("all, 40 epochs", "CNN3x3", DROPOUT, LONG),
+        Row("CNNWithResidualReg, 40 epochs", "CNNWithResidualReg", recipe=LONG, seeds=THREE_SEEDS),
+        Row(
+            "CNNWithResidualReg, no dropout, 40 epochs",
+            "CNNWithResidualReg",
+            NO_DROPOUT,
+            LONG,
+            seeds=THREE_SEEDS,
+        ),
     ),
     recipe=CIFAR10_RECIPE,
     seeds=CONTROL_SEEDS,

@@ -72,7 +72,7 @@ RESIDUAL_BLOCKS = Experiment(
     claims=CLAIMS,
 )
 
-SCALES = {"¼": 0.25, "½": 0.5, "1": 1.0, "2": 2.0}  # of both learning rates
+SCALES = {"¼": 0.25, "½": 0.5, "1": 1.0, "2": 2.0, "4": 4.0, "8": 8.0}  # of both learning rates
 EQUAL_SIZE = {"out_channels": 248}  # the bottleneck at the basic block's parameters
 
 
@@ -123,8 +123,8 @@ BLOCK_LEARNING_RATE = Experiment(
         Claim(
             "3.2-equal-size",
             "At equal parameters the bottleneck is more accurate than the basic block, at each of "
-            "four learning rates.",
-            "При равном числе параметров bottleneck точнее basic-блока, при каждой из четырёх "
+            "six learning rates.",
+            "При равном числе параметров bottleneck точнее basic-блока, при каждой из шести "
             "скоростей обучения.",
             "ours",
             pairs=tuple((f"bottleneck, rate × {name}", f"basic, rate × {name}") for name in SCALES),
