@@ -114,11 +114,10 @@ REGULARISATION = Experiment(
         ),
         Row("none", "CNN3x3", recipe=with_only(), seeds=MORE_SEEDS),
         Row("dropout", "CNN3x3", DROPOUT, with_only()),
+        Row("weight decay", "CNN3x3", recipe=with_only(*REGULARISERS["weight decay"])),
         *(
-            Row(name, "CNN3x3", recipe=with_only(*fields), seeds=seeds)
-            for (name, fields), seeds in zip(
-                REGULARISERS.items(), (None, MORE_SEEDS, MORE_SEEDS), strict=True
-            )
+            Row(name, "CNN3x3", recipe=with_only(*REGULARISERS[name]), seeds=MORE_SEEDS)
+            for name in ("label smoothing", "augmentation")
         ),
         Row("all", "CNN3x3", DROPOUT, seeds=MORE_SEEDS),
         Row("none, 40 epochs", "CNN3x3", recipe={**with_only(), **LONG}),
