@@ -7,12 +7,16 @@ import sys
 from pathlib import Path
 
 import models
+from benchmarks import precision
 from experiments import STUDY
 from utils import REPOSITORY
 from utils.errors import SomeFailed, exit_code
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv
+from utils.report.mcnemar import mcnemar_rows
+from utils.report.pages import find_blocks, read_page, replace_blocks
 from utils.report.render import make_tables
+from utils.report.rows import to_csv
 
 RESULTS = REPOSITORY / "results"
 
@@ -20,10 +24,21 @@ RESULTS = REPOSITORY / "results"
 def recomputed() -> dict[Path, str]:
     """Committed file -> what the records make of it."""
     texts: dict[Path, str] = {}
+    tested = []
     for experiment in STUDY:
-        files = make_tables(gather(experiment, RESULTS, models.MODELS))
+        evidence = gather(experiment, RESULTS, models.MODELS)
+        files = make_tables(evidence)
         texts |= {RESULTS / experiment.name / name: text for name, text in files.items()}
-    return texts | {RESULTS / "claims.csv": claims_csv(STUDY, RESULTS, models.MODELS)}
+        tested += mcnemar_rows(evidence)
+    machines = precision.readme(RESULTS, REPOSITORY / "plots")
+    for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))):
+        text = read_page(page)
+        if machines.keys() & find_blocks(text, str(page)).keys():
+            texts[page] = replace_blocks(text, machines, str(page))
+    return texts | {
+        RESULTS / "mcnemar.csv": to_csv(tested),
+        RESULTS / "claims.csv": claims_csv(STUDY, RESULTS, models.MODELS),
+    }
 
 
 def verify() -> None:

@@ -14,9 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
-from statistics import mean, stdev, variance
-
-from scipy import stats
+from statistics import stdev
 
 from experiments import STUDY, cnn_vs_fc, depth, kernel_size
 from utils.cli import Options
@@ -25,6 +23,7 @@ from utils.records.environment import machine
 from utils.records.runs import find_records, identity
 from utils.records.schema import Record
 from utils.report.markdown import Column, markdown_table
+from utils.report.statistics import mean, pooled_deviation
 from utils.report.wording import listed
 from utils.runner import main
 
@@ -85,9 +84,8 @@ class Comparison:
     @property
     def interval(self) -> tuple[float, float] | None:
         """Of the mean difference, at 95 %: Student's t over the pairs."""
-        if len(self.pairs) < 2:
-            return None
-        return tuple(stats.ttest_1samp(self.differences, 0).confidence_interval(0.95))
+        found = mean(self.differences)
+        return (found.low, found.high) if self.pairs[1:] else None
 
 
 def is_other_device(first: Record, second: Record) -> bool:
@@ -147,16 +145,14 @@ def seed_difference(records: Sequence[Record]) -> float | None:
     for each in records:
         how = kind(each), each.precision, machine(each.environment)
         alike.setdefault(how, []).append(100 * each.final.test_accuracy)
-    several = [values for values in alike.values() if values[1:]]
-    squares = sum(variance(values) * (len(values) - 1) for values in several)
-    freedom = sum(len(values) - 1 for values in several)
-    return (2 * squares / freedom) ** 0.5 if freedom else None
+    deviation, freedom = pooled_deviation(list(alike.values()))
+    return 2**0.5 * deviation if freedom else None
 
 
 COLUMNS: list[Column] = [
     ("Compared", lambda each: each.title),
     ("Pairs", lambda each: str(len(each.pairs))),
-    ("Mean difference, points", lambda each: f"{mean(each.differences):+.2f}"),
+    ("Mean difference, points", lambda each: f"{mean(each.differences).value:+.2f}"),
     (
         "95 % interval",
         lambda each: "{:+.2f} to {:+.2f}".format(*each.interval) if each.interval else "",

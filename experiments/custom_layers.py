@@ -107,25 +107,31 @@ IN_TRAINING = (
     *(
         Claim(
             f"3.1-trained-{label.split(',')[0].lower()}",
-            f"{label} in place of {usual} makes the network more accurate."
-            if usual
-            else f"{label} makes the network more accurate.",
-            f"{label} вместо {usual} делает сеть точнее."
-            if usual
-            else f"{label} делает сеть точнее.",
-            source,
+            f"{label.replace(', ', ' with a ')} in place of {usual} makes the network more "
+            "accurate.",
+            f"{label.replace(', trained', ' с обучаемым')} вместо {usual} делает сеть точнее.",
+            "ours",
             pairs=((label, "base"),),
             about=(field,),
         )
-        for label, usual, source, field in (
-            ("SiLU", "ReLU", "ours", "activation"),
-            ("Swish, trained β", "ReLU", "ours", "activation"),
-            ("AvgPool2d", "MaxPool2d", "ours", "pooling"),
-            ("L2Pooling", "MaxPool2d", "ours", "pooling"),
-            ("CustomConv", "Conv2d", "ours", "convolution"),
-            ("ChannelAttention", "", "report", "gate"),
-            ("SqueezeExcitation", "", "ours", "gate"),
+        for label, usual, field in (
+            ("SiLU", "ReLU", "activation"),
+            ("Swish, trained β", "ReLU", "activation"),
+            ("AvgPool2d", "MaxPool2d", "pooling"),
+            ("L2Pooling", "MaxPool2d", "pooling"),
+            ("CustomConv", "Conv2d", "convolution"),
         )
+    ),
+    *(
+        Claim(
+            f"3.1-trained-{gate.lower()}",
+            f"{gate} makes the network more accurate.",
+            f"{gate} делает сеть точнее.",
+            source,
+            pairs=((gate, "base"),),
+            about=("gate", "receptive_field"),  # it weighs channels by what the whole map holds
+        )
+        for gate, source in (("ChannelAttention", "report"), ("SqueezeExcitation", "ours"))
     ),
     Claim(
         "3.1-l2pooling-overfitting",

@@ -209,7 +209,6 @@ KERNEL_SIZE_EQUAL_FLOPS = Experiment(
                 for other in ("CNN5x5-11MFLOP", "CNN7x7-11MFLOP", "CNN1x1+3x3-11MFLOP")
             ),
             metric="forward_flops",
-            about=("widths",),
             than=1,
             margin=0.02,
         ),
@@ -222,7 +221,6 @@ KERNEL_SIZE_EQUAL_FLOPS = Experiment(
                 ("CNN3x3-11MFLOP", "CNN5x5-11MFLOP"),
                 ("CNN3x3-11MFLOP", "CNN7x7-11MFLOP"),
             ),
-            about=("widths",),
         ),
         Claim(
             "2.1-same-flops-mixed",
@@ -231,7 +229,6 @@ KERNEL_SIZE_EQUAL_FLOPS = Experiment(
             "ours",
             "equal",
             pairs=(("CNN1x1+3x3-11MFLOP", "CNN3x3-11MFLOP"),),
-            about=("widths",),
         ),
     ),
     control=True,

@@ -139,6 +139,17 @@ BLOCK_LEARNING_RATE = Experiment(
             ),
             about=("learning_rate", "muon_rate"),
         ),
+        Claim(
+            "3.2-rate-too-high",
+            "Both blocks are less accurate at eight times the recipe's learning rates than at "
+            "twice.",
+            "Оба блока менее точны при восьмикратных скоростях обучения, чем при удвоенных.",
+            "ours",
+            pairs=tuple(
+                (f"{block}, rate × 2", f"{block}, rate × 8") for block in ("bottleneck", "basic")
+            ),
+            about=("learning_rate", "muon_rate"),
+        ),
     ),
     control=True,
 )

@@ -4,11 +4,11 @@ Each run trains on a part drawn with its seed and repeated to the full length: a
 steps as ever, so that less data is not less training.
 """
 
+from typing import Any
+
 from utils.claim import Claim
 from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS, MNIST_RECIPE
-
-HELD = ("optimiser and schedule", "number of steps", "augmentation")
 
 
 def rows(every: int, *networks: str) -> tuple[Row, ...]:
@@ -49,36 +49,31 @@ def claims(section: str, connected: str, convolutional: str) -> tuple[Claim, ...
     )
 
 
+ABOUT: dict[str, Any] = {
+    "seeds": CONTROL_SEEDS,
+    "timed": False,
+    "varied": ("network", "number of different train images"),
+    "held": ("optimiser and schedule", "number of steps", "augmentation"),
+    "not_tuned": ("recipe per number of images",),
+    "figures": ("along",),
+    "axis": "number of different train images",
+    "control": True,
+}
 SAMPLE_SIZE_MNIST = Experiment(
     name="sample_size_mnist",
     question="How far do 1,000 and 10,000 of the 60,000 digits get each network?",
     dataset="mnist",
     rows=rows(60_000, "FCNet", "SimpleCNN"),
     recipe=MNIST_RECIPE,
-    seeds=CONTROL_SEEDS,
-    timed=False,
-    varied=("network", "number of different train images"),
-    held=HELD,
-    not_tuned=("recipe per number of images",),
-    figures=("along",),
-    axis="number of different train images",
     claims=claims("1.1", "FCNet", "SimpleCNN"),
-    control=True,
+    **ABOUT,
 )
-
 SAMPLE_SIZE_CIFAR = Experiment(
     name="sample_size_cifar",
     question="How far do 1,000 and 10,000 of the 50,000 photographs get each network?",
     dataset="cifar10",
     rows=rows(50_000, "DeepFCNet", "CNN3x3"),
     recipe=CIFAR10_RECIPE,
-    seeds=CONTROL_SEEDS,
-    timed=False,
-    varied=("network", "number of different train images"),
-    held=HELD,
-    not_tuned=("recipe per number of images",),
-    figures=("along",),
-    axis="number of different train images",
     claims=claims("1.2", "DeepFCNet", "CNN3x3"),
-    control=True,
+    **ABOUT,
 )

@@ -35,7 +35,7 @@ TRIED = [each for each in STUDY if not each.control or each.name in CONTROLS]
 TASK2 = SCRIPTS[1]
 
 
-def run(script: str, *flags: str, few_images: bool = False) -> None:
+def run(script: str, *flags: str, few_images: bool = False, code: int = 0) -> None:
     """Starts the script in this process: importing torch once more takes as long as a training."""
 
     def few(name: str) -> Dataset:
@@ -51,7 +51,7 @@ def run(script: str, *flags: str, few_images: bool = False) -> None:
             monkeypatch.setattr(speed, "THROUGHPUT_BATCH", 16)
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(REPOSITORY / f"{script}.py"), run_name="__main__")
-    assert end.value.code == 0
+    assert end.value.code == code
 
 
 def contents(folder: Path, *patterns: str) -> dict[str, str]:
@@ -155,6 +155,12 @@ def test_fresh_trains_again_in_another_precision_and_keeps_the_weights(
     assert measured.precision == "bfloat16"
     run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate", few_images=True)
     assert "cifar10 CNN7x7-seed0: recorded " in capsys.readouterr().out
+
+    path.with_suffix(".safetensors").unlink()
+    run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate", few_images=True, code=1)
+    told = capsys.readouterr()
+    assert "CNN7x7: no weights; --models 'CNN7x7' --seeds N --weights trains and" in told.out
+    assert "there are no weights of CNN7x7" in told.err
 
 
 @pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)

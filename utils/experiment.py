@@ -159,7 +159,8 @@ class Experiment:
     cases: tuple[LayerCase, ...] = ()
     cases_are: Literal["layer", "block"] = "layer"  # what heads their column
     # what is written about it
-    columns: tuple[Literal["receptive_field", "stability"], ...] = ()  # beside the usual ones
+    # beside the usual ones: utils.report.rows.EXTRA_COLUMNS
+    columns: tuple[Literal["receptive_field", "shift", "gradient_ratio", "stability"], ...] = ()
     axis: str = ""  # what the rows' places are, in words, for the figure "along"
     base: str = ""  # the row that all others are compared with: many against one (Dunnett)
     control: bool = False  # not one of the report's: named to be in --quick, not in the overview

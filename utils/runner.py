@@ -44,14 +44,16 @@ from utils.measuring.probes import forward_flops, probe, sizes
 from utils.measuring.receptive_field import trace
 from utils.measuring.shift import shifted_test_accuracy
 from utils.plan import compute_of, forget, recipe_of, runs_to_train
+from utils.records.environment import machine_name
 from utils.records.files import read_record, write_arrays, write_record, write_text
-from utils.records.runs import run_path, speed_path
-from utils.records.schema import Diverged, Record
+from utils.records.runs import find_files, run_path, speed_path
+from utils.records.schema import Diverged, Record, Speed
 from utils.report.claim_text import claims_csv
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
 from utils.report.pages import render_pages
 from utils.report.render import render_experiment
+from utils.report.rows import speed_columns
 from utils.training.checkpoint import save_weights
 from utils.training.jobs import one_after_another, side_by_side
 from utils.training.loop import train
@@ -124,7 +126,8 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
 def evaluate_weights(options: Options) -> None:
     """Compares the weights on record with their records, each run once; prints a line for each.
 
-    Raises: SomeFailed where one is not what its record says.
+    Raises: SomeFailed where one is not what its record says, or where a network of the report has
+    a record and none.
     """
     compute = compute_of(options)
     load = DatasetLoader(options, torch.device(compute.device))
@@ -139,12 +142,30 @@ def evaluate_weights(options: Options) -> None:
     for experiment, row in rows.values():
         found = check_weights(experiment, row, options.results, load, compute, print)
         failed += found or []
-        missing += [row.label] if found is None else []
-    if missing:
-        print(f"no weights of {len(missing)} rows: {', '.join(missing)}")
-        print("--models NAME --seeds N --weights trains one and keeps them")
-    if failed:
-        raise SomeFailed(f"the weights are not what the records say: {', '.join(failed)}")
+        if found is None and not experiment.control:
+            trained = find_files(row, str(experiment.dataset), options.results, ".json")
+            missing += [row.label] if trained else []
+            for path in trained[:1]:
+                print(f"{row.label}: no weights; {price(path, row, options.results)}")
+    if failed or missing:
+        texts = ["the weights are not what the records say: " + ", ".join(failed)] * bool(failed)
+        texts += ["there are no weights of " + ", ".join(missing)] * bool(missing)
+        raise SomeFailed("; ".join(texts))
+
+
+def price(path: Path, row: Row, results: Path) -> str:
+    """How to get a row's weights, and how long that takes on the machine whose speed is on record.
+
+    ``path`` is that of one of its records.
+    """
+    record = read_record(path, Record)
+    how = f"--models '{row.label}' --seeds N --weights trains and keeps them"
+    timed = results / "speed" / record.dataset / f"{row.run_name}.json"
+    if not timed.exists():
+        return how
+    speed = read_record(timed, Speed)
+    minutes = speed_columns(record, speed)["training_seconds"] / 60
+    return f"{how}, in {minutes:.0f} minutes on {machine_name(speed.environment)}"
 
 
 class MessageAlone(logging.Formatter):

@@ -47,7 +47,7 @@ def test_a_difference_is_welchs(a: list[int], b: list[int]) -> None:
 
 def test_of_two_groups_the_pooled_difference_is_students() -> None:
     expected = stats.ttest_ind(A, B)
-    found, interval = pooled(A, B, [A, B]), expected.confidence_interval(0.95)
+    found, interval = pooled([A], [B], [A, B]), expected.confidence_interval(0.95)
     assert found.p == pytest.approx(expected.pvalue)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
 
@@ -57,10 +57,10 @@ def test_pooling_lends_single_seeds_the_others_deviation() -> None:
     within = [np.array(group) - np.mean(group) for group in (A, B, C)]
     assert freedom == 9
     assert deviation == pytest.approx(np.sqrt(sum((each**2).sum() for each in within) / 9))
-    found = pooled([81.0], [80.0], [A, B, C])
+    found = pooled([[81.0]], [[80.0]], [A, B, C])
     assert found.error == pytest.approx(deviation * math.sqrt(2))
     assert found.half == pytest.approx(stats.t.ppf(0.975, 9) * deviation * math.sqrt(2))
-    assert math.isnan(pooled([81.0], [80.0], [[81.0], [80.0]]).p)  # nothing to pool
+    assert math.isnan(pooled([[81.0]], [[80.0]], [[81.0], [80.0]]).p)  # nothing to pool
 
 
 def test_levene_compares_the_groups_that_have_a_spread() -> None:

@@ -38,6 +38,7 @@ class Evidence:
     diverged: Mapping[str, Sequence[Record]]  # label -> those of runs that came to no result
     inside: Mapping[str, Record]  # label -> the first of them whose network was looked into
     arrays: Mapping[str, Arrays]  # label -> the arrays beside that record
+    correct: Mapping[str, Mapping[int, Path]]  # label -> seed -> where ``right_of`` is to be read
     speed: Mapping[str, Speed]  # label -> its network's, of an experiment that is about it
     styles: Mapping[str, Styled]  # label -> family and colour of its network
     cases: Cases | None = None
@@ -108,6 +109,14 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
         arrays={
             label: read_arrays(path) if path.exists() else {} for label, path in arrays.items()
         },
+        correct={
+            label: {
+                each.record.seed: path
+                for each in records
+                if (path := each.path.with_suffix(".npz")).exists()
+            }
+            for label, records in by_row.items()
+        },
         speed={
             row.label: read_record(path, Speed)
             for row in (experiment.rows if experiment.timed else ())
@@ -131,9 +140,16 @@ def looked_into(found: Sequence[Found]) -> Found:
     return next((each for each in found if each.record.probe), found[0])
 
 
-def right_of(record: Record, arrays: Arrays) -> np.ndarray:
-    """Which test images the run classified rightly, ``[test images]`` in their canonical order."""
-    return np.unpackbits(arrays["test_correct"], count=record.data.test_images).astype(bool)
+def right_of(path: Path, images: int) -> np.ndarray:
+    """Which test images the run classified rightly, ``[images]`` in their canonical order.
+
+    ``path`` is that of the arrays beside the run's record.
+    Raises: UserError where it cannot be read, or holds something else.
+    """
+    found = read_arrays(path).get("test_correct")
+    if found is None or len(found) != -(-images // 8):
+        raise UserError(f"{path}: not which of {images} images are classified rightly; delete it")
+    return np.unpackbits(found, count=images).astype(bool)
 
 
 def check_complete(found: Found) -> None:

@@ -165,9 +165,10 @@ def with_a_number(claim: Claim, values: Sequence[float], metric: str) -> Compari
     """The mean over seeds beside the claim's number."""
     found = mean(values)
     units = {"test_accuracy": " %", "train_accuracy": " %", "generalization_gap": " points"}
+    power = "10^" if metric.startswith("log10") else ""
     return Comparison(
         claim.pairs[0][0],
-        f"{claim.than:g}{units.get(metric, '')}",
+        f"{power}{claim.than:g}{units.get(metric, '')}",
         metric,
         UNITS.get(metric, "1"),
         means=(found.value, claim.than),
@@ -179,19 +180,27 @@ def with_a_number(claim: Claim, values: Sequence[float], metric: str) -> Compari
 def over_seeds(claim: Claim, a: str, b: str, metric: str, evidence: Evidence) -> Comparison:
     """Two means over seeds; with few seeds the deviation is that of all networks together."""
     first, second = (values_of(name, metric, evidence) for name in (a, b))
-    few = min(len(first), len(second)) < FEW
-    groups = [values_of(label, metric, evidence) for label in evidence.runs]
+    groups = of_few_seeds((first, second), metric, evidence)
     return Comparison(
         a,
         b,
         metric,
         UNITS.get(metric, "1"),
         means=(float(np.mean(first)), float(np.mean(second))),
-        estimate=pooled(first, second, groups) if few else welch(first, second),
+        estimate=pooled([first], [second], groups) if groups else welch(first, second),
         counts=(len(first), len(second)),
         margin=POINTS[evidence.experiment.dataset] if claim.margin is None else claim.margin,
-        levene=levene(groups) if few else None,
+        levene=levene(groups) if groups else None,
     )
+
+
+def of_few_seeds(
+    compared: Sequence[Sequence[float]], metric: str, evidence: Evidence
+) -> list[list[float]]:
+    """All networks' values, to pool their deviation where one that is compared has few seeds."""
+    if min(map(len, compared)) >= FEW:
+        return []
+    return [values_of(label, metric, evidence) for label in evidence.runs]
 
 
 def lead(
@@ -199,18 +208,21 @@ def lead(
 ) -> Comparison:
     """Two differences of means over seeds."""
     values = [[values_of(name, metric, evidence) for name in each] for each in (pair, other)]
-    first, second = (welch(*each) for each in values)
+    (a, b), (c, d) = values
+    first, second = welch(a, b), welch(c, d)
+    groups = of_few_seeds((a, b, c, d), metric, evidence)
     return Comparison(
         *(" less ".join(each) for each in (pair, other)),
         metric,
         UNITS.get(metric, "1"),
         means=(first.value, second.value),
-        estimate=difference(first, second),
+        estimate=pooled([a, d], [b, c], groups) if groups else difference(first, second),
         confounds=" | ".join(
             confounds_of(*each, metric, claim.about, evidence) for each in (pair, other)
         ),
         counts=tuple(min(map(len, each)) for each in values),
         margin=POINTS[evidence.experiment.dataset] if claim.margin is None else claim.margin,
+        levene=levene(groups) if groups else None,
     )
 
 
@@ -260,7 +272,7 @@ def what_it_takes(claim: Claim, comparison: Comparison, margin: float | None) ->
     else:
         if claim.kind in ("greater", "time"):  # a small difference is decided too
             distance = max(distance, margin - distance)
-        if comparison.p_holm:
+        if comparison.p_holm > found.p:  # what the correction leaves of it
             alpha *= found.p / comparison.p_holm
     count = needed(found, n, distance, alpha)
     return f"more than {MOST} {many}" if count > MOST else f"about {count} {many}"

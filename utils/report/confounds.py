@@ -32,7 +32,7 @@ def _of_networks(
     if layers[0] != layers[1]:
         found.append(f"{layers[0]} to {layers[1]} layers with weights")
     fields = [last_receptive_field(records) for records in (first, second)]
-    if all(fields) and fields[0] != fields[1] and metric != "receptive_field":
+    if all(fields) and fields[0] != fields[1] and "receptive_field" not in (metric, *about):
         found.append(f"receptive field {fields[0]} to {fields[1]} pixels")
     traits = [evidence.styles[label].traits for label in (a, b)]
     traits = traits if first[0].network != second[0].network else [(), ()]

@@ -73,7 +73,8 @@ def markdown_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
 
 
 def _is_words(text: str) -> bool:
-    return text[:1].isalpha() or text[:1] == "["
+    """Also of a label as "44 layers, plain"; not of "0.42 (0.01)" or "1.2e-17"."""
+    return text[:1] == "[" or any(word.isalpha() for word in text.split())
 
 
 TRAINING_COLUMNS: list[Column] = [
@@ -90,10 +91,16 @@ TRAINING_COLUMNS: list[Column] = [
     ("reported", lambda row: percent_cell(row["reported_train_accuracy"])),
     ("Test accuracy, %", lambda row: accuracy_cell(row, "test_accuracy")),
     ("reported", lambda row: percent_cell(row["reported_test_accuracy"])),
+    ("Moved 6 pixels, %", lambda row: percent_cell(row.get("test_accuracy_moved_6_pixels"))),
     ("Gap, points", lambda row: percent_cell(row["generalization_gap"])),
     ("Receptive field, pixels", lambda row: count(row.get("receptive_field"))),
     ("Seeds", lambda row: count(row["seeds"])),
     ("Diverged", lambda row: count(row.get("diverged"))),
+    (
+        "First-to-last gradient, first step",
+        lambda row: digits(row.get("gradient_ratio_first_step")),
+    ),
+    ("in the last epoch", lambda row: digits(row.get("gradient_ratio_last_epoch"))),
     ("Batch loss IQR, last epoch", lambda row: digits(row.get("batch_loss_iqr"))),
     ("mean of epochs", lambda row: digits(row.get("batch_loss_iqr_mean"))),
     ("Largest gradient norm", lambda row: digits(row.get("gradient_norm_largest"))),

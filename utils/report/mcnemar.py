@@ -27,21 +27,22 @@ COLUMNS: list[Column] = [
 def mcnemar_rows(evidence: Evidence) -> list[Row]:
     """A row for each pair of networks whose accuracies a claim of the experiment compares.
 
-    Both of the same seed, the one that figures look into; where that differs there is none.
+    Both of the same seed, the first that both have; where there is none there is no row.
     """
     rows = []
+    images = evidence.records[0].data.test_images
     for a, b in accuracy_pairs(evidence):
-        records = [evidence.inside[label] for label in (a, b)]
-        arrays = [evidence.arrays[label] for label in (a, b)]
-        if records[0].seed != records[1].seed or not all("test_correct" in e for e in arrays):
+        common = evidence.correct[a].keys() & evidence.correct[b].keys()
+        if not common:
             continue
-        first, second = map(right_of, records, arrays)
+        seed = min(common)
+        first, second = (right_of(evidence.correct[label][seed], images) for label in (a, b))
         only_a, only_b, p = mcnemar(first, second)
         rows.append(
             {
                 "experiment": evidence.experiment.name,
                 "dataset": evidence.experiment.dataset,
-                "seed": records[0].seed,
+                "seed": seed,
                 "a": a,
                 "b": b,
                 "only_a_right": only_a,

@@ -8,7 +8,7 @@ has a number, it stands in a column ``reported_…`` beside the measured one.
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,11 +40,9 @@ def training_rows(evidence: Evidence) -> list[Row]:
             **accuracy_columns(records),
             **({"diverged": len(gone)} if evidence.diverged else {}),
         }
-        if "receptive_field" in evidence.experiment.columns:
-            row["receptive_field"] = last_receptive_field(records)
         row |= {"seeds": len(records), **reported_columns(reported.get(label, {}))}
-        if "stability" in evidence.experiment.columns:
-            row |= stability(records)
+        for name in evidence.experiment.columns:
+            row |= EXTRA_COLUMNS[name](records)
         rows.append(row)
     return rows
 
@@ -111,6 +109,39 @@ def stability(records: Sequence[Record]) -> Row:
         "batch_loss_iqr_mean": spread.mean(),
         "gradient_norm_largest": by_epoch(records, "gradient_norm_largest").max(),
     }
+
+
+def moved(records: Sequence[Record]) -> Row:
+    """The mean test accuracy on images moved by as many pixels as are tried at most."""
+    found = [record.shifted_test_accuracy[-1] for record in records if record.shifted_test_accuracy]
+    return {"test_accuracy_moved_6_pixels": np.mean(found) if found else None}
+
+
+def gradient_ratio(records: Sequence[Record]) -> Row:
+    """The first layer's gradient norm over the last's: in the first step, in the last epoch.
+
+    The geometric mean over seeds; empty where a norm is no positive number.
+    """
+    row: Row = {}
+    for name, norms in (
+        ("first_step", [record.epochs[0].gradient_norm_first for record in records]),
+        ("last_epoch", [record.epochs[-1].gradient_norm for record in records]),
+    ):
+        ends = np.array([[*each.values()] for each in norms if each], dtype=float)
+        usable = ends.size > 0 and bool((ends > 0).all())
+        row[f"gradient_ratio_{name}"] = (
+            float(np.exp(np.log(ends[:, 0] / ends[:, -1]).mean())) if usable else None
+        )
+    return row
+
+
+# what an experiment's declaration adds to its table, by the name it has there
+EXTRA_COLUMNS: Mapping[str, Callable[[Sequence[Record]], Row]] = {
+    "receptive_field": lambda records: {"receptive_field": last_receptive_field(records)},
+    "shift": moved,
+    "gradient_ratio": gradient_ratio,
+    "stability": stability,
+}
 
 
 def case_rows(record: Cases, kind: str) -> list[Row]:

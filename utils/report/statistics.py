@@ -85,11 +85,15 @@ def pooled_deviation(groups: Sequence[Values]) -> tuple[float, int]:
     return (math.sqrt(squares / freedom), freedom) if freedom else (math.nan, 0)
 
 
-def pooled(a: Values, b: Values, groups: Sequence[Values]) -> Estimate:
-    """Mean of a less mean of b with the deviation pooled over ``groups``: for few seeds."""
+def pooled(plus: Sequence[Values], minus: Sequence[Values], groups: Sequence[Values]) -> Estimate:
+    """The means of ``plus`` less those of ``minus``, with one deviation for all: for few seeds.
+
+    It is pooled over ``groups``.
+    """
     deviation, freedom = pooled_deviation(groups)
-    error = deviation * math.sqrt(1 / len(a) + 1 / len(b))
-    return Estimate(float(np.mean(a) - np.mean(b)), error, freedom or math.nan)
+    error = deviation * math.sqrt(sum(1 / len(each) for each in (*plus, *minus)))
+    value = sum(map(np.mean, plus)) - sum(map(np.mean, minus))
+    return Estimate(float(value), error, freedom or math.nan)
 
 
 def levene(groups: Sequence[Values]) -> float:
