@@ -16,7 +16,8 @@ All on CIFAR-10 under one recipe. Declared in experiments/; tables and figures: 
 import sys
 
 from experiments import STUDY, TASK_2
+from experiments.answers import ANSWERS
 from utils.runner import main
 
 if __name__ == "__main__":
-    sys.exit(main(TASK_2, __doc__, study=STUDY))
+    sys.exit(main(TASK_2, __doc__, study=STUDY, answers=ANSWERS))

@@ -16,7 +16,8 @@ Declared in experiments/; tables and figures: results/ and plots/.
 import sys
 
 from experiments import STUDY, TASK_1
+from experiments.answers import ANSWERS
 from utils.runner import main
 
 if __name__ == "__main__":
-    sys.exit(main(TASK_1, __doc__, study=STUDY))
+    sys.exit(main(TASK_1, __doc__, study=STUDY, answers=ANSWERS))

@@ -16,9 +16,8 @@ from types import ModuleType
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from benchmarks import alternatives, growth, jobs, layers, precision, steps, time_to_accuracy
+from benchmarks import alternatives, jobs, layers, precision, steps, time_to_accuracy
 from benchmarks.setting import BUSY, Record, Setting, others_running
-from utils import REPOSITORY
 from utils.cli import PLACE, OneLineParser, check_writable
 from utils.data.dataset import Dataset, load_dataset, load_quick_dataset
 from utils.errors import UserError, exit_code
@@ -26,15 +25,12 @@ from utils.machine import check_device, check_threads, environment, keep_freed_m
 from utils.records.environment import machine_name
 from utils.records.files import read_json, write_json, write_text
 from utils.records.schema import SCHEMA, Environment
-from utils.report.pages import render_pages
 
 # A section has NAME (of its record), TITLE, measure(setting) -> record, or None where it cannot be
-# measured, markdown(record) -> text and, where it has a figure, draw(record, plots).
-SECTIONS: dict[str, ModuleType] = {
-    each.NAME: each for each in (steps, alternatives, layers, growth, jobs)
-}
-# What takes hours of training is a command of its own, with TITLE, markdown(results) -> text
-# ("" without records) and readme(results, plots) -> the README's blocks, with their figures.
+# measured, and markdown(record) -> text.
+SECTIONS: dict[str, ModuleType] = {each.NAME: each for each in (steps, alternatives, layers, jobs)}
+# What takes hours of training is a command of its own, with TITLE and markdown(results, plots) ->
+# text ("" without records); its figure is drawn then.
 TRAINED: tuple[ModuleType, ...] = (time_to_accuracy, precision)
 ROUNDS, QUICK_ROUNDS = 5, 2
 
@@ -111,11 +107,6 @@ def run(argv: Sequence[str] | None) -> None:
             measure_section(SECTIONS[name], setting, results / "benchmarks")
     text = render(results, plots)
     write_text(page, text)
-    blocks: dict[str, str] = {}
-    for section in TRAINED:
-        blocks |= section.readme(results, plots)
-    if out == REPOSITORY and not arguments.quick:
-        render_pages(REPOSITORY, blocks)
     print(text)
     log.info("written: %s", page)
 
@@ -148,15 +139,13 @@ def render(results: Path, plots: Path) -> str:
             record = read_json(path)
             try:
                 parts.append(text_of(section, record))
-                if hasattr(section, "draw"):
-                    section.draw(record, plots)
             except (LookupError, TypeError, ValueError) as error:
                 raise UserError(
                     f"{path}: cannot be rendered ({type(error).__name__}: {error}), perhaps of "
                     "an earlier version; measure it again, or delete it"
                 ) from error
     for section in TRAINED:
-        if text := section.markdown(results):
+        if text := section.markdown(results, plots):
             parts.append(f"## {section.TITLE}\n\n{text.strip()}")
     if not parts:
         raise UserError(f"no records in {folder}; measure first, without --render")

@@ -164,7 +164,7 @@ COLUMNS: list[Column] = [
 ]
 
 
-def markdown(results: Path) -> str:
+def markdown(results: Path, _plots: Path | None = None) -> str:
     """The table and how to read it; empty where no run was trained twice."""
     records = read_records(results)
     found = comparisons(records)
@@ -184,12 +184,6 @@ def markdown(results: Path) -> str:
             f"trained alike, has a standard deviation of {seeds:.2f}."
         )
     return f"{markdown_table(found, COLUMNS)}\n\n{caption}"
-
-
-def readme(results: Path, plots: Path) -> dict[str, str]:
-    """The README's block; nothing is drawn in ``plots``."""
-    text = markdown(results)
-    return {"precision": text} if text else {}
 
 
 def show(options: Options) -> None:

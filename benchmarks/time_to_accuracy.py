@@ -285,15 +285,11 @@ def time_epochs(run: Run, data: Dataset, options: Options) -> None:
     log.info("%s %s timed", run.dataset, run.network)
 
 
-def markdown(results: Path) -> str:
-    """The table, and how it came about."""
-    return table(every_schedule(), results / "benchmarks")
-
-
-def readme(results: Path, plots: Path) -> dict[str, str]:
-    """The README's block: the figure, drawn anew in ``plots``."""
+def markdown(results: Path, plots: Path) -> str:
+    """The figure, drawn anew in ``plots``, the table, and how they came about."""
     picture = figure(every_schedule(), results / "benchmarks", plots)
-    return {"accuracy": picture_markdown(picture, plots)} if picture else {}
+    shown = picture_markdown(picture, plots).replace("](plots/", "](../plots/") if picture else ""
+    return f"{shown}\n\n{table(every_schedule(), results / 'benchmarks')}".strip()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -99,6 +99,7 @@ CUSTOM_LAYERS = Experiment(
     varied=("layer",),
     held=("input", "initial weights of a layer and its analogue"),
     not_tuned=("implementation of the analogues, which are torch's own",),
+    asks="cases",
     figures=("activation_functions", "pooling", "layer_timings"),
     claims=CLAIMS,
 )

@@ -107,6 +107,7 @@ DEPTH = Experiment(
     varied=("depth", "residual connections with batch-norm", "number of parameters"),
     held=HELD,
     not_tuned=("learning rate per network",),
+    asks="gap",
     figures=("curves", "cost", "gradient_norms", "feature_maps"),
     columns=("receptive_field",),
     reported_table="2.2 depth (CIFAR-10)",

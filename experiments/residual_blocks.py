@@ -67,6 +67,7 @@ RESIDUAL_BLOCKS = Experiment(
     varied=("residual block",),
     held=("stem", "pooling", "classifier", "optimiser and schedule", "epochs", "data order"),
     not_tuned=("learning rate per network", "number of parameters"),
+    asks="latency",
     figures=("curves", "stability", "block_timings"),
     columns=("stability",),
     claims=CLAIMS,

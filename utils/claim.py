@@ -58,3 +58,26 @@ class Claim:
     than: float | None = None
     margin: float | None = None  # None: the one of the dataset
     about: tuple[str, ...] = ()  # traits, overrides, fields that the sentence itself speaks of
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One comparison of a claim, as a row of the overview figure."""
+
+    claim: str  # its id
+    label: str
+    label_ru: str
+    verdict: str  # the one that the answer was written under, as it begins
+    pair: int = 0  # which of the claim's pairs
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the study answers to a question; the first comparison is the one beside it."""
+
+    question: str
+    question_ru: str
+    answer: str
+    answer_ru: str
+    page: str  # of docs/
+    shown: tuple[Shown, ...]

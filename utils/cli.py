@@ -39,6 +39,7 @@ class Options:
     fresh: bool
     measure: bool
     evaluate: bool
+    predict: tuple[Path, ...]  # pictures
     train: bool
     weights: bool
     threads: int  # of each run
@@ -101,6 +102,13 @@ def flags(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
                 "load the weights on record, compute their test accuracy again and compare it with "
                 "the record's; trains and renders nothing (default: train and render)"
             ),
+            "--predict": {
+                "nargs": "+",
+                "type": Path,
+                "metavar": "IMAGE",
+                "help": "show each network whose weights are on record these pictures (PNG or "
+                "JPEG), and print its three likeliest classes; trains and renders nothing",
+            },
             "--weights": switch(
                 "keep the final weights of each network that is trained now, as float32 "
                 "safetensors beside its record (default: the record alone)"
@@ -208,11 +216,14 @@ def parse(
     if arguments.weights and (arguments.no_train or arguments.measure):
         raise UserError("--weights keeps those of what is trained: not with --no-train, --measure")
     others = ("fresh", "measure", "no_train", "weights", "seeds", "epochs")
-    if arguments.evaluate and any(getattr(arguments, name) for name in others):
-        raise UserError(
-            "--evaluate is of all weights on record and trains nothing: not with --fresh, "
-            "--measure, --no-train, --weights, --seeds, --epochs"
-        )
+    for flag in ("evaluate", "predict"):
+        if getattr(arguments, flag) and any(getattr(arguments, name) for name in others):
+            raise UserError(
+                f"--{flag} is of all weights on record and trains nothing: not with --fresh, "
+                "--measure, --no-train, --weights, --seeds, --epochs"
+            )
+    if arguments.evaluate and arguments.predict:
+        raise UserError("--evaluate takes the dataset's images, --predict yours: give one of them")
     if arguments.fresh and arguments.measure:
         raise UserError("--measure trains nothing, --fresh trains again: give one of them")
     selected = select_experiments(experiments, arguments.experiments, arguments.quick)
@@ -229,7 +240,10 @@ def parse(
         fresh=arguments.fresh,
         measure=arguments.measure,
         evaluate=arguments.evaluate,
-        train=not (arguments.no_train or arguments.measure or arguments.evaluate),
+        predict=tuple(arguments.predict or ()),
+        train=not (
+            arguments.no_train or arguments.measure or arguments.evaluate or arguments.predict
+        ),
         weights=arguments.weights,
         threads=threads_of_a_run(arguments.threads, arguments.jobs),
         jobs=arguments.jobs,

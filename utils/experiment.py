@@ -161,6 +161,7 @@ class Experiment:
     # what is written about it
     # beside the usual ones: utils.report.rows.EXTRA_COLUMNS
     columns: tuple[Literal["receptive_field", "shift", "gradient_ratio", "stability"], ...] = ()
+    asks: Literal["latency", "gap", "receptive_field", "cases", ""] = ""  # of its short table
     axis: str = ""  # what the rows' places are, in words, for the figure "along"
     base: str = ""  # the row that all others are compared with: many against one (Dunnett)
     control: bool = False  # not one of the report's: named to be in --quick, not in the overview

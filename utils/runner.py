@@ -23,7 +23,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import models
 from utils import REPOSITORY
-from utils.claim import PASSES
+from utils.claim import PASSES, Answer
 from utils.cli import Options, parse
 from utils.data.dataset import (
     SHIPPED_FINGERPRINTS,
@@ -38,15 +38,16 @@ from utils.errors import SomeFailed, UserError, exit_code
 from utils.experiment import Compute, Experiment, Row, Run, declared_runs
 from utils.machine import keep_freed_memory, warn_if_slower
 from utils.measuring import layers, speed
-from utils.measuring.evaluation import check_weights
+from utils.measuring.evaluation import WEIGHTS, check_weights
 from utils.measuring.passes import in_passes, joined
+from utils.measuring.prediction import predict
 from utils.measuring.probes import forward_flops, probe, sizes
 from utils.measuring.receptive_field import trace
 from utils.measuring.shift import shifted_test_accuracy
 from utils.plan import compute_of, forget, recipe_of, runs_to_train
 from utils.records.environment import machine_name
 from utils.records.files import read_record, write_arrays, write_record, write_text
-from utils.records.runs import find_files, run_path, speed_path
+from utils.records.runs import find_files, run_path, seed_of, speed_path
 from utils.records.schema import Diverged, Record, Speed
 from utils.report.claim_text import claims_csv
 from utils.report.methods import methods_blocks
@@ -69,17 +70,18 @@ def main(
     description: str,
     argv: Sequence[str] | None = None,
     study: Sequence[Experiment] = (),
+    answers: Sequence[Answer] = (),
     render: Callable[[Options], None] | None = None,
     folder: str = "",
 ) -> int:
     """Runs a script; returns its exit code.
 
     That is 0, 1 where a run failed, 2 for a mistake of the user's, 130 for Ctrl-C. ``study`` are
-    the experiments of all scripts, for the overview. ``render`` makes tables and figures of the
-    records, and ``folder`` is where below results/ and plots/ all of it stands: both for what is
-    not the study itself.
+    the experiments of all scripts, and ``answers`` what they answer. ``render`` makes tables and
+    figures of the records, and ``folder`` is where below results/ and plots/ all of it stands: both
+    for what is not the study itself.
     """
-    render = render or partial(render_study, study or experiments)
+    render = render or partial(render_study, study or experiments, answers)
 
     def command() -> None:
         options = parse(experiments, description, argv, folder)
@@ -97,6 +99,8 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     keep_freed_memory()
     if options.evaluate:
         return evaluate_weights(options)
+    if options.predict:
+        return predict_pictures(options)
     failures: Mapping[str, BaseException] = {}
     runs: Sequence[Run] = ()
     if options.train or options.measure:
@@ -133,13 +137,8 @@ def evaluate_weights(options: Options) -> None:
     load = DatasetLoader(options, torch.device(compute.device))
     torch.set_num_threads(compute.threads)
     failed: list[str] = []
-    rows: dict[tuple[str, str], tuple[Experiment, Row]] = {}
-    for experiment in options.experiments:
-        for row in experiment.rows:
-            if options.labels is None or row.label in options.labels:
-                rows.setdefault((experiment.dataset, row.run_name), (experiment, row))
     missing = []
-    for experiment, row in rows.values():
+    for experiment, row in rows_once(options):
         found = check_weights(experiment, row, options.results, load, compute, print)
         failed += found or []
         if found is None and not experiment.control:
@@ -151,6 +150,34 @@ def evaluate_weights(options: Options) -> None:
         texts = ["the weights are not what the records say: " + ", ".join(failed)] * bool(failed)
         texts += ["there are no weights of " + ", ".join(missing)] * bool(missing)
         raise SomeFailed("; ".join(texts))
+
+
+def rows_once(options: Options) -> list[tuple[Experiment, Row]]:
+    """The command's rows; a run under several labels under its first."""
+    rows: dict[tuple[str, str], tuple[Experiment, Row]] = {}
+    for experiment in options.experiments:
+        for row in experiment.rows:
+            if options.labels is None or row.label in options.labels:
+                rows.setdefault((str(experiment.dataset), row.run_name), (experiment, row))
+    return list(rows.values())
+
+
+def predict_pictures(options: Options) -> None:
+    """Prints what the networks whose weights are on record take the user's pictures for.
+
+    Raises: UserError where there are no weights.
+    """
+    by_dataset: dict[str, list[tuple[Run, Path]]] = {}
+    for experiment, row in rows_once(options):
+        dataset = str(experiment.dataset)
+        for path in find_files(row, dataset, options.results, WEIGHTS)[:1]:
+            run = row.run(dataset, experiment.recipe, seed_of(path), Compute())
+            by_dataset.setdefault(dataset, []).append((run, path))
+    if not by_dataset:
+        raise UserError(f"--predict: no weights below {options.results}; --weights keeps them")
+    for picture in options.predict:
+        for dataset, weights in by_dataset.items():
+            predict(picture, dataset, weights, print)
 
 
 def price(path: Path, row: Row, results: Path) -> str:
@@ -371,7 +398,7 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> None:
             write_record(Path(path), joined([each[path] for each in found]))
 
 
-def render_study(study: Sequence[Experiment], options: Options) -> None:
+def render_study(study: Sequence[Experiment], answers: Sequence[Answer], options: Options) -> None:
     """Tables and figures of the command's experiments, and the README where it is the study."""
     blocks: dict[str, str] = {}
     for experiment in options.experiments:
@@ -380,7 +407,7 @@ def render_study(study: Sequence[Experiment], options: Options) -> None:
             log.warning("%s: no records below %s yet", experiment.name, options.results)
         blocks |= rendered
     log.info("tables: %s, figures: %s", options.results, options.plots)
-    blocks |= render_overview(study, options.results, options.plots, models.MODELS)
+    blocks |= render_overview(study, answers, options.results, options.plots, models.MODELS)
     write_text(options.results / "claims.csv", claims_csv(study, options.results, models.MODELS))
     if options.is_study:
         blocks |= methods_blocks(study, options.results, models.MODELS)

@@ -1,17 +1,12 @@
-"""Peak memory, the layers beside their analogues, and how cost grows. Nothing asserts a time."""
-
-import json
-from dataclasses import replace
+"""Peak memory, and the layers beside their analogues. Nothing asserts a time."""
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import growth, layers
+from benchmarks import layers
 from benchmarks.profiling import is_arithmetic, peak_memory, time_shares
-from benchmarks.setting import Setting
 from utils import REPOSITORY
-from utils.data.dataset import Dataset, load_quick_dataset
 
 CPU = torch.device("cpu")
 MB = 2**20
@@ -49,36 +44,3 @@ def test_layers_have_their_analogues_sizes(shape: tuple[int, ...]) -> None:
     x = torch.zeros(1, *shape[1:])
     for name, ours, _, analogue in layers.PAIRS:
         assert ours(shape[1])(x).shape == analogue(shape[1])(x).shape, name
-
-
-def growth_rows(value: float) -> list[dict[str, object]]:
-    return [
-        {"value": value * factor, "growth": {"median": factor**2}, "bytes": 5 * factor}
-        for factor in (1.0, 2.0, 4.0)
-    ]
-
-
-def test_slopes_are_those_of_the_powers() -> None:
-    assert growth.slopes(growth_rows(10.0)) == {"time": "2.00", "memory": "1.00"}
-    assert growth.slopes(growth_rows(10.0)[:1]) == {"time": "", "memory": ""}
-
-
-def test_growth_is_measured_and_the_threads_are_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    def few(name: str) -> Dataset:
-        data = load_quick_dataset(name)
-        return replace(data, x_train=data.x_train[:20], y_train=data.y_train[:20])
-
-    monkeypatch.setattr(growth, "BATCH_SIZES", (2, 4))
-    monkeypatch.setattr(growth, "CIFAR10_RECIPE", replace(growth.CIFAR10_RECIPE, batch_size=4))
-    monkeypatch.setattr(growth, "QUICK_SECONDS", 1e-4)
-    monkeypatch.setattr(growth, "processors", lambda: 3)
-    before = torch.get_num_threads()
-    record = growth.measure(Setting(True, 1, CPU, few))
-    assert torch.get_num_threads() == before
-    found = {
-        sweep.varied: [row["value"] for row in growth.of_sweep(record, sweep)]
-        for sweep in growth.SWEEPS
-    }
-    expected = {"images": [4, 8, 16], "batch": [2, 4], "width": [0.5, 1, 2], "threads": [1, 2]}
-    assert found == expected
-    assert growth.markdown(json.loads(json.dumps(record | {"quick": True})))

@@ -92,9 +92,7 @@ def test_two_seeds_are_compared_where_they_were_trained_alike() -> None:
 
 def test_without_records_there_is_nothing_to_say(tmp_path: Path) -> None:
     assert precision.markdown(tmp_path) == ""
-    assert precision.readme(tmp_path, tmp_path) == {}
-    assert time_to_accuracy.markdown(tmp_path) == ""
-    assert time_to_accuracy.readme(tmp_path, tmp_path) == {}
+    assert time_to_accuracy.markdown(tmp_path, tmp_path) == ""
 
 
 def tried(*accuracies: float) -> list[dict[str, float]]:

@@ -24,9 +24,9 @@ from tests.fakes import error_of
 from utils.experiment import Experiment, Row
 from utils.records.study import Evidence, gather
 from utils.report.figures import FIGURES, canvas, draw
-from utils.report.figures.canvas import label_points, moved_apart, new_figure, save
+from utils.report.figures.canvas import label_points, moved_apart, new_figure
 from utils.report.figures.images import square_start
-from utils.report.figures.plotting import Point, plot_cost, plot_epochs, plot_overview
+from utils.report.figures.plotting import Point, plot_cost, plot_epochs
 from utils.report.markdown import picture_markdown
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -262,25 +262,3 @@ def test_labels_of_points_keep_apart() -> None:
     boxes = [text.get_window_extent() for text in ax.texts if text.get_text()]
     assert len(boxes) == 6
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
-
-
-def test_the_overview_marks_families_and_the_report(tmp_path: Path) -> None:
-    figure, axes = new_figure()
-    points = [
-        Point("DeepFCNet", 3_805_450, 0.60, reported=(0.392,), family="fully connected"),
-        Point(
-            "CNN3x3 = ShallowCNN",
-            60_362,
-            0.78,
-            seeds=(0.77, 0.79),
-            reported=(0.7, 0.69),
-            family="plain convolutional",
-        ),
-        Point("CNNWithResidual", 161_482, 0.87, family="residual"),
-    ]
-    plot_overview(points, axes[0, 0])
-    legend = [text.get_text() for text in axes[0, 0].get_legend().get_texts()]
-    assert legend == ["fully connected", "plain convolutional", "residual", "reported"]
-    hollow = [line for line in axes[0, 0].lines if line.get_fillstyle() == "none"]
-    assert [line.get_ydata()[0] for line in hollow[:3]] == pytest.approx([39.2, 70, 69])
-    assert save(figure, tmp_path / "overview.png").exists()

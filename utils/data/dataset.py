@@ -27,6 +27,16 @@ VALIDATION_IMAGES = 5_000
 TENSORS = ("x_train", "y_train", "x_test", "y_test", "x_validation", "y_validation")
 SAMPLE = REPOSITORY / "data" / "sample" / "mnist.npz"
 
+# Mean and deviation of the channels of MNIST and CIFAR-10, for pictures that are shown to networks
+# where no dataset is at hand.
+SHIPPED_STATISTICS = {
+    "mnist": ((0.1306604762738429,), (0.30810780385646264,)),
+    "cifar10": (
+        (0.49139967861519607, 0.48215840839460783, 0.44653091444546567),
+        (0.24703223246328265, 0.24348512800151828, 0.26158784172796434),
+    ),
+}
+
 # What the shipped results were measured on; elsewhere a run warns, and goes on.
 SHIPPED_FINGERPRINTS = {
     "mnist": "e49d8b6f04596776b2d76af9d509cff81732736041ab280def30363539f2a60b",

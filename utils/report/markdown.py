@@ -5,6 +5,7 @@ columns in which nothing stands are left out. The caption says what was held, wh
 tuned, and how each number was measured.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -146,7 +147,6 @@ def training_markdown(rows: Sequence[Row], evidence: Evidence) -> str:
         "training",
         record=evidence.records[0],
         dataset=evidence.dataset,
-        seeds=evidence.seeds,
         provenance=provenance(evidence.runs),
         mixed_precisions=mixed_precisions(evidence.runs),
         varied=evidence.experiment.varied,
@@ -155,7 +155,6 @@ def training_markdown(rows: Sequence[Row], evidence: Evidence) -> str:
         speed=speed,
         passes=len(speed.began) if speed else 0,
         speed_machine=speed and machine_name(speed.environment),
-        stability="stability" in evidence.experiment.columns,
         reported=counted,
         counts_agree=agree,
     )
@@ -178,6 +177,10 @@ def caption(name: str, **facts: object) -> str:
 
 
 def picture_markdown(picture: Picture, plots: Path) -> str:
-    """The image, its link relative to the repository, and its caption below."""
+    """The image, its link relative to the repository, and its caption below.
+
+    The alternative text is what the caption says first.
+    """
     link = Path("plots") / picture.file.relative_to(plots)
-    return f"![{picture.caption}]({link.as_posix()})\n\n*{picture.caption}*"
+    first = re.split(r"[;:(.]\s", picture.caption)[0].rstrip(".")
+    return f"![{first}]({link.as_posix()})\n\n*{picture.caption}*"

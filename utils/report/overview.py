@@ -1,16 +1,22 @@
-"""Overview: every trained network of the study in one table and one figure.
+"""Overview: what the study answers on one screen, and every trained network in one table.
 
 It is made of the records of all experiments, whichever script is running. A run that stands in
-several experiments under several labels has one row, under its first.
+several experiments under several labels has one row of the table, under its first.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from utils.claim import Answer, Shown
 from utils.experiment import Experiment, Styled
-from utils.records.study import accuracies, gather
-from utils.report.figures.canvas import Picture, new_figure, save
-from utils.report.figures.plotting import Point, plot_overview
+from utils.records.environment import machine_name
+from utils.records.study import Evidence, gather
+from utils.report.claims import Comparison, Finding, find
+from utils.report.figures.canvas import Picture
+from utils.report.figures.forest import ForestRow, draw_forest
+from utils.report.languages import SUFFIXES, WORDS, localised, word_of
 from utils.report.markdown import (
     Column,
     caption,
@@ -20,7 +26,11 @@ from utils.report.markdown import (
     picture_markdown,
     with_iqr,
 )
-from utils.report.rows import Row, training_rows
+from utils.report.measures import values_of
+from utils.report.rows import Row, speed_columns, training_rows
+from utils.report.wording import listed
+
+Compared = Mapping[str, tuple[Evidence, Finding]]  # id of a claim -> what decides it
 
 COLUMNS: list[Column] = [
     ("Model", lambda row: row["name"]),
@@ -36,36 +46,122 @@ COLUMNS: list[Column] = [
 
 def render_overview(
     experiments: Sequence[Experiment],
+    answers: Sequence[Answer],
     results: Path,
     plots: Path,
     networks: Mapping[str, Styled],
 ) -> dict[str, str]:
-    """Draws ``plots/overview.png``; returns the README blocks over all experiments.
+    """Draws ``plots/overview.png`` and its Russian twin; returns the blocks over all experiments.
 
-    ``overview.figure`` is that figure, ``overview.table`` every trained network in one table. A
-    block that would be empty does not come back.
+    ``overview.figure`` and ``overview.answers``, each with a ``….ru``, are the README's first
+    screen; ``overview.table`` is every trained network in one table. A block that would be empty
+    does not come back.
     """
-    rows = overview_rows(experiments, results, networks)
-    if not rows:
-        return {}
-    shown = [row for row in rows if row["role"] == "cifar10" and row["reported"]]
-    blocks = {
-        "overview.figure": picture_markdown(draw_overview(shown, plots), plots) if shown else "",
-        "overview.table": overview_markdown(rows),
+    every = [gather(experiment, results, networks) for experiment in experiments]
+    compared = {
+        finding.claim.id: (evidence, finding)
+        for evidence in every
+        for finding in find(evidence)
+        if finding.comparisons
     }
+    rows = overview_rows(every)
+    blocks = {"overview.table": overview_markdown(rows) if rows else ""}
+    for language, suffix in SUFFIXES.items():
+        blocks[f"overview.figure{suffix}"] = draw_answers(answers, compared, plots, language)
+        blocks[f"overview.answers{suffix}"] = answers_markdown(answers, compared, language)
+        blocks[f"overview.time{suffix}"] = time_text(every, language)
     return {name: text for name, text in blocks.items() if text}
 
 
-def overview_rows(
-    experiments: Sequence[Experiment], results: Path, networks: Mapping[str, Styled]
-) -> list[Row]:
+def draw_answers(answers: Sequence[Answer], compared: Compared, plots: Path, language: str) -> str:
+    """Draws the forest of all comparisons that have one; returns the image with its caption."""
+    is_russian = language == "ru"
+    groups = {
+        answer.question_ru if is_russian else answer.question: [
+            forest_row(shown, *compared[shown.claim], language)
+            for shown in answer.shown
+            if shown.claim in compared
+        ]
+        for answer in answers
+    }
+    groups = {question: rows for question, rows in groups.items() if rows}
+    if not groups:
+        return ""
+    path = plots / f"overview{SUFFIXES[language]}.png"
+    draw_forest(groups, path, WORDS[language])
+    return picture_markdown(Picture(path, WORDS[language]["forest"]), plots)
+
+
+def forest_row(shown: Shown, evidence: Evidence, finding: Finding, language: str) -> ForestRow:
+    """One comparison with what the figure writes beside it."""
+    each = finding.comparisons[shown.pair]
+    a, _b = finding.claim.pairs[shown.pair]
+    values = values_of(a, each.metric, evidence)
+    numbers = "{:.1f} : {:.1f} %".format(*each.means)
+    return ForestRow(
+        label=shown.label_ru if language == "ru" else shown.label,
+        value=each.estimate.value,
+        low=each.estimate.low,
+        high=each.estimate.high,
+        seeds=tuple(value - each.means[1] for value in values),
+        margin=each.margin,
+        numbers=localised(numbers, language),
+        verdict=word_of(each.verdict),
+        confounded=each.confounds != "none",
+    )
+
+
+def answers_markdown(answers: Sequence[Answer], compared: Compared, language: str) -> str:
+    """The first screen's table: a line for each answer, with its first comparison."""
+    words, is_russian = WORDS[language], language == "ru"
+
+    def first(answer: Answer) -> Comparison:
+        shown = answer.shown[0]
+        return compared[shown.claim][1].comparisons[shown.pair]
+
+    def difference(answer: Answer) -> str:
+        found = first(answer).estimate
+        comma = "; " if is_russian else ", "
+        interval = f" [{found.low:.1f}{comma}{found.high:.1f}]" if np.isfinite(found.low) else ""
+        return localised(f"{found.value:+.1f}{interval}".replace("-", "−"), language)
+
+    columns: list[Column] = [
+        (words["question"], lambda row: row.question_ru if is_russian else row.question),
+        (words["answer"], lambda row: row.answer_ru if is_russian else row.answer),
+        (words["difference"], difference),
+        (words["verdict"], lambda row: words[word_of(first(row).verdict)]),
+        (words["page"], lambda row: f"[{row.page.removesuffix('.md')}](docs/{row.page})"),
+    ]
+    known = [each for each in answers if each.shown[0].claim in compared]
+    return markdown_table(known, columns) if known else ""
+
+
+def time_text(every: Sequence[Evidence], language: str) -> str:
+    """How long the report's networks take to train with one seed, where their speed is known."""
+    seconds, machines = {}, {}
+    for evidence in (each for each in every if not each.experiment.control):
+        for row in evidence.experiment.rows:
+            if (speed := evidence.speed.get(row.label)) and row.label in evidence.runs:
+                key = evidence.experiment.dataset, row.run_name
+                record = evidence.runs[row.label][0]
+                seconds[key] = speed_columns(record, speed)["training_seconds"]
+                machines[machine_name(speed.environment)] = True
+    if not seconds:
+        return ""
+    hours = localised(f"{sum(seconds.values()) / 3600:.1f}", language)
+    return WORDS[language]["time"].format(
+        networks=len(seconds), hours=hours, machine=listed(list(machines))
+    )
+
+
+def overview_rows(every: Sequence[Evidence]) -> list[Row]:
     """One row per run (over its seeds) that has a record, in the order of the experiments.
 
     Not of control experiments, each of which asks about one thing.
     """
     found: dict[tuple[str, str], Row] = {}
-    for experiment in (each for each in experiments if not each.control):
-        evidence = gather(experiment, results, networks)
+    for evidence in (each for each in every if not each.experiment.control):
+        experiment = evidence.experiment
         rows = {row["model"]: row for row in training_rows(evidence)}
         for declared in experiment.rows:
             if rows.get(declared.label, {}).get("test_accuracy") is None:
@@ -81,8 +177,6 @@ def overview_rows(
                     "reported": [],
                     "dataset": evidence.dataset,
                     "role": experiment.dataset,
-                    "family": evidence.styles[declared.label].family,
-                    "accuracies": accuracies(evidence, declared.label),
                 },
             )
             known["labels"].append(declared.label)
@@ -91,36 +185,6 @@ def overview_rows(
     for row in found.values():
         row["name"], row["experiments"] = " = ".join(row["labels"]), ", ".join(row["in"])
     return list(found.values())
-
-
-def draw_overview(rows: Sequence[Row], plots: Path) -> Picture:
-    """Test accuracy against parameters."""
-    dataset = rows[0]["dataset"]
-    figure, axes = new_figure(1, 1, 6.5, f"Accuracy and size on {dataset}")
-    points = [
-        Point(
-            row["labels"][0],
-            row["parameters"],
-            row["test_accuracy"],
-            seeds=row["accuracies"],
-            reported=tuple(row["reported"]),
-            family=row["family"],
-        )
-        for row in rows
-    ]
-    plot_overview(points, axes[0, 0])
-    seeds = sorted({row["seeds"] for row in rows})
-    text = (
-        f"Test accuracy after the last epoch against trainable parameters, {dataset}: the networks "
-        "of the report; "
-        + (
-            f"means over {seeds[0]} to {seeds[-1]} seeds, small dots: each seed."
-            if seeds[-1] > 1
-            else "one seed."
-        )
-        + " Hollow: the accuracy that the report has for the network, joined to ours by a line."
-    )
-    return Picture(save(figure, plots / "overview.png"), text)
 
 
 def overview_markdown(rows: Sequence[Row]) -> str:

@@ -61,12 +61,14 @@ def replace_blocks(text: str, blocks: Mapping[str, str], source: str = "README.m
 
 
 def render_pages(folder: Path, blocks: Mapping[str, str]) -> None:
-    """Puts each block between its markers, in README.md or a page of docs/ below ``folder``.
+    """Puts each block between its markers, in a README or a page of docs/ below ``folder``.
+
+    Links to figures are given from the folder; a page of docs/ has them from its own place.
 
     Raises: UserError, before anything is written, for a page that cannot be read, for what is
     wrong with its markers, and for a block that no page has markers for.
     """
-    paths = [folder / "README.md", *sorted((folder / "docs").glob("*.md"))]
+    paths = [*sorted(folder.glob("README*.md")), *sorted((folder / "docs").glob("*.md"))]
     pages = {path: read_page(path) for path in paths}
     known = {name for path, text in pages.items() for name in find_blocks(text, str(path))}
     for name in blocks:
@@ -76,7 +78,10 @@ def render_pages(folder: Path, blocks: Mapping[str, str]) -> None:
                 f"'<!-- end: {name} -->', to README.md or a page of docs/, where that text belongs"
             )
     for path, text in pages.items():
-        if (rendered := replace_blocks(text, blocks, str(path))) != text:
+        rendered = replace_blocks(text, blocks, str(path))
+        if path.parent != folder:
+            rendered = rendered.replace("](plots/", "](../plots/")
+        if rendered != text:
             write_text(path, rendered)
 
 

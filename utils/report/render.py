@@ -16,6 +16,7 @@ from utils.report.claims import find
 from utils.report.figures import Picture, draw
 from utils.report.markdown import cases_markdown, picture_markdown, training_markdown
 from utils.report.rows import Row, case_rows, to_csv, training_rows
+from utils.report.short import short_tables
 
 
 def render_experiment(
@@ -34,7 +35,7 @@ def render_experiment(
         write_text(results / experiment.name / name, text)
     pictures = {name: draw(name, evidence, plots / experiment.name) for name in experiment.figures}
     question = f"*{experiment.question}*"
-    return {
+    return short_tables(evidence) | {
         f"{experiment.name}.table": "\n\n".join(
             [question, *(text.strip() for name, text in tables.items() if name.endswith(".md"))]
         ),

@@ -1,0 +1,200 @@
+"""What the study answers, in seven lines: the first screen of the README and its figure.
+
+An answer is written by hand, under the verdicts that stand beside its comparisons here; a test
+compares them with those of ``results/claims.csv``, so that an answer cannot outlive its evidence.
+"""
+
+from utils.claim import Answer, Shown
+
+SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
+NO_DIFFERENCE = "no difference that matters"
+
+ANSWERS: tuple[Answer, ...] = (
+    Answer(
+        "Do convolutional networks win on images?",
+        "Выигрывают ли свёрточные сети на картинках?",
+        "Yes: a little on digits, by far on photographs",
+        "Да: немного на цифрах, намного на фотографиях",
+        "cnn_vs_fc.md",
+        (
+            Shown(
+                "1.2-sample-size",
+                "CNN3x3 against DeepFCNet, photographs",
+                "CNN3x3 против DeepFCNet, фотографии",
+                SUPPORTED,
+                pair=2,
+            ),
+            Shown(
+                "1.1-simple-cnn",
+                "SimpleCNN against FCNet, digits",
+                "SimpleCNN против FCNet, цифры",
+                SUPPORTED,
+            ),
+        ),
+    ),
+    Answer(
+        "Why do they?",
+        "Почему?",
+        "They use that neighbouring pixels belong together; with the pixels shuffled they lose",
+        "Они опираются на соседство пикселей; если пиксели перемешать, они проигрывают",
+        "locality.md",
+        (
+            Shown(
+                "1.2-permuted-cnn",
+                "CNN3x3: pixels in order against shuffled",
+                "CNN3x3: пиксели по порядку против перемешанных",
+                SUPPORTED,
+            ),
+            Shown(
+                "1.2-permuted-fc",
+                "DeepFCNet: pixels shuffled against in order",
+                "DeepFCNet: перемешанные пиксели против порядка",
+                SUPPORTED,
+            ),
+            Shown(
+                "1.2-locality",
+                "Pixels shuffled: DeepFCNet against CNN3x3",
+                "Пиксели перемешаны: DeepFCNet против CNN3x3",
+                SUPPORTED,
+            ),
+        ),
+    ),
+    Answer(
+        "Does regularisation help?",
+        "Помогает ли регуляризация?",
+        "Only where there is overfitting to cure: dropout harms an augmented network in ten epochs",
+        "Только где есть переобучение: сети с аугментацией dropout за десять эпох вредит",
+        "regularisation.md",
+        (
+            Shown(
+                "1.2-reg-dropout",
+                "Dropout in CNNWithResidualReg",
+                "Dropout в CNNWithResidualReg",
+                REFUTED,
+            ),
+            Shown(
+                "1.2-dropout",
+                "Dropout in CNN3x3, nothing else",
+                "Dropout в CNN3x3, больше ничего",
+                SUPPORTED,
+            ),
+            Shown(
+                "1.2-augmentation",
+                "Augmentation in CNN3x3, nothing else",
+                "Аугментация в CNN3x3, больше ничего",
+                SUPPORTED,
+            ),
+        ),
+    ),
+    Answer(
+        "Does kernel size matter?",
+        "Важен ли размер ядра?",
+        "7×7 is worse however one counts; 5×5 only at equal FLOPs, not at equal parameters",
+        "7×7 хуже при любом счёте; 5×5 — только при равных FLOPs, не при равных параметрах",
+        "kernel_size.md",
+        (
+            Shown(
+                "2.1-equal-7x7",
+                "3×3 against 7×7, equal parameters",
+                "3×3 против 7×7, равные параметры",
+                SUPPORTED,
+            ),
+            Shown(
+                "2.1-equal-5x5",
+                "3×3 against 5×5, equal parameters",
+                "3×3 против 5×5, равные параметры",
+                NO_DIFFERENCE,
+            ),
+            Shown(
+                "2.1-same-flops",
+                "3×3 against 5×5, equal FLOPs",
+                "3×3 против 5×5, равные FLOPs",
+                SUPPORTED,
+            ),
+        ),
+    ),
+    Answer(
+        "Does depth help?",
+        "Помогает ли глубина?",
+        "Up to six convolutions yes; a plain network of 44 layers trains worse than one of 20",
+        "До шести свёрток да; обычная сеть из 44 слоёв учится хуже, чем из 20",
+        "depth.md",
+        (
+            Shown(
+                "2.2-depth",
+                "Four convolutions against two",
+                "Четыре свёртки против двух",
+                SUPPORTED,
+            ),
+            Shown(
+                "2.2-deeper",
+                "Four convolutions against six",
+                "Четыре свёртки против шести",
+                REFUTED,
+            ),
+            Shown(
+                "2.2-degradation",
+                "Plain, train images: 20 layers against 44",
+                "Обычная, обучение: 20 слоёв против 44",
+                SUPPORTED,
+            ),
+        ),
+    ),
+    Answer(
+        "What do shortcuts do?",
+        "Что дают shortcut?",
+        "Nothing in a network of seven convolutions, 4 points at 20 layers, 11 at 44",
+        "Ничего в сети из семи свёрток, 4 пункта при 20 слоях, 11 при 44",
+        "depth.md",
+        (
+            Shown(
+                "2.2-shortcuts-44",
+                "Residual against plain, 44 layers",
+                "Residual против обычной, 44 слоя",
+                SUPPORTED,
+            ),
+            Shown(
+                "2.2-shortcuts-20",
+                "Residual against plain, 20 layers",
+                "Residual против обычной, 20 слоёв",
+                SUPPORTED,
+            ),
+            Shown(
+                "2.2-shortcuts",
+                "ResNetLikeCNN with against without",
+                "ResNetLikeCNN с ними против без них",
+                NO_DIFFERENCE,
+            ),
+        ),
+    ),
+    Answer(
+        "What do custom layers and blocks bring?",
+        "Что дают свои слои и блоки?",
+        "L2Pooling 0.9 points at twice max-pooling's time, ChannelAttention nothing that matters; "
+        "at equal size the bottleneck beats the basic block",
+        "L2Pooling 0,9 пункта ценой удвоенного времени max-pooling, ChannelAttention ничего "
+        "существенного; при равном размере bottleneck лучше базового блока",
+        "custom_layers.md",
+        (
+            Shown(
+                "3.1-trained-l2pooling",
+                "L2Pooling against max-pooling",
+                "L2Pooling против max-pooling",
+                SUPPORTED,
+            ),
+            Shown(
+                "3.1-trained-channelattention",
+                "ChannelAttention against none",
+                "ChannelAttention против её отсутствия",
+                NO_DIFFERENCE,
+            ),
+            Shown(
+                "3.2-equal-size",
+                "Bottleneck against basic block, equal size",
+                "Bottleneck против базового блока, равный размер",
+                SUPPORTED,
+                pair=2,
+            ),
+        ),
+    ),
+)

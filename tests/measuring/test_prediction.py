@@ -1,0 +1,114 @@
+"""One's own picture: brought to what the dataset has, or refused in a line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+import models
+from tests.fake_records import make_experiment
+from utils.errors import UserError
+from utils.experiment import Compute
+from utils.measuring.prediction import (
+    NoDigitError,
+    as_digit,
+    as_photograph,
+    predict,
+    read_picture,
+    top,
+)
+from utils.training.checkpoint import save_weights
+
+
+def drawn(path: Path, ink: str, paper: str, size: tuple[int, int] = (200, 300)) -> Path:
+    image = Image.new("RGB", size, paper)
+    ImageDraw.Draw(image).line([(90, 40), (90, 160)], fill=ink, width=20)
+    image.save(path)
+    return path
+
+
+@pytest.mark.parametrize(("ink", "paper"), [("black", "white"), ("white", "black")])
+def test_a_digit_is_light_on_dark_and_in_the_middle(ink: str, paper: str, tmp_path: Path) -> None:
+    path = drawn(tmp_path / "one.png", ink, paper)
+    pixels, done = as_digit(read_picture(path))
+    assert pixels.shape == (1, 1, 28, 28)
+    assert pixels.dtype == torch.uint8
+    rows, columns = (np.nonzero(pixels[0, 0].numpy().any(axis))[0] for axis in (1, 0))
+    assert (rows[0], rows[-1]) == (4, 23)  # 20 of 28, the same above and below
+    assert abs(columns.mean() - 13.5) <= 0.5
+    assert pixels.max() == 255
+    assert done.startswith("inverted, ") == (ink == "black")
+
+
+def test_a_photograph_is_the_middle_square(tmp_path: Path) -> None:
+    path = tmp_path / "wide.jpeg"
+    image = Image.new("RGB", (300, 100), "red")
+    image.paste("blue", (100, 0, 200, 100))
+    image.save(path, quality=95)
+    pixels, done = as_photograph(read_picture(path))
+    assert pixels.shape == (1, 3, 32, 32)
+    assert pixels[0, 2].float().mean() > 240 > 15 > pixels[0, 0].float().mean()
+    assert done == "the middle square, resized to 32 × 32 pixels"
+
+
+def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert np.asarray(read_picture(tmp_path / "clear.png")).min() == 255
+
+
+def test_each_network_with_weights_names_its_three_likeliest(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "runs" / "cifar10"
+    folder.mkdir(parents=True)
+    save_weights(folder / "CNN7x7-seed3.safetensors", models.build("CNN7x7"))
+    experiment, lines = make_experiment(["CNN7x7"]), []
+    run = experiment.rows[0].run("cifar10", experiment.recipe, 3, Compute())
+    picture = drawn(tmp_path / "a.png", "black", "white")
+    predict(picture, "cifar10", [(run, folder / "CNN7x7-seed3.safetensors")], lines.append)
+    assert lines[0] == f"{picture}, as CIFAR-10 has its images: the middle square, " + (
+        "resized to 32 × 32 pixels"
+    )
+    assert lines[1].startswith("  CNN7x7")
+    assert lines[1].count("%") == 3
+
+
+def test_the_likeliest_comes_first() -> None:
+    class Fixed(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[0.0, 5.0, 1.0, 3.0] + 6 * [-9.0]])
+
+    found = top(Fixed(), torch.zeros(1, 1, 28, 28, dtype=torch.uint8), "mnist")
+    assert [text.split()[0] for text in found] == ["1", "3", "2"]
+
+
+def text_file(path: Path) -> None:
+    path.write_text("no picture")
+
+
+def cut_off(path: Path) -> None:
+    drawn(path, "black", "white")
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def nothing(path: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize("spoil", [text_file, cut_off, nothing, Path.mkdir])
+def test_what_is_no_picture_costs_one_line(spoil: object, tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    spoil(path)
+    with pytest.raises(UserError, match=r"--predict .*picture\.png: .*; give a picture") as error:
+        read_picture(path)
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_sheet_is_no_digit(tmp_path: Path) -> None:
+    path = tmp_path / "empty.png"
+    Image.new("L", (50, 50), 255).save(path)
+    with pytest.raises(NoDigitError, match="nothing is drawn on an even ground"):
+        as_digit(read_picture(path))
+    lines: list[str] = []
+    predict(path, "mnist", [], lines.append)
+    assert lines[0].startswith(f"{path}, not shown to the networks of MNIST: nothing is drawn")

@@ -1,0 +1,80 @@
+"""The first screen: the forest of comparisons, and the answers' table, in both languages."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.fake_records import NETWORKS, make_experiment, make_record, write_runs
+from utils.claim import Answer, Claim, Shown
+from utils.report.languages import localised, word_of
+from utils.report.overview import render_overview
+
+CLAIM = Claim(
+    "2.1-5x5", "CNN3x3 is better.", "CNN3x3 лучше.", "ours", pairs=(("CNN3x3", "CNN5x5"),)
+)
+ANSWER = Answer(
+    "Which?", "Какая?", "CNN3x3", "CNN3x3 и", "kernel_size.md", (Shown("2.1-5x5", "a", "б", "s"),)
+)
+EXPERIMENT = make_experiment(["CNN3x3", "CNN5x5"], claims=(CLAIM,), figures=(), asks="gap")
+
+
+@pytest.fixture
+def blocks(tmp_path: Path) -> dict[str, str]:
+    accuracies = {"CNN3x3": (0.80, 0.81, 0.82, 0.81, 0.81), "CNN5x5": (0.7, 0.71, 0.7, 0.72, 0.7)}
+    records = [
+        make_record(name, seed, value)
+        for name, values in accuracies.items()
+        for seed, value in enumerate(values)
+    ]
+    write_runs(tmp_path, EXPERIMENT, records)
+    return render_overview([EXPERIMENT], [ANSWER], tmp_path, tmp_path / "plots", NETWORKS)
+
+
+def test_an_answer_stands_with_its_difference_and_verdict(blocks: dict[str, str]) -> None:
+    line = blocks["overview.answers"].splitlines()[-1]
+    assert line.startswith(
+        "| Which? | CNN3x3 | +10.4 [9.4, 11.4] | supported | [kernel_size](docs/"
+    )
+    russian = blocks["overview.answers.ru"].splitlines()[-1]
+    assert russian.startswith("| Какая? | CNN3x3 и | +10,4 [9,4; 11,4] | подтверждено | ")
+
+
+def test_both_figures_are_drawn(blocks: dict[str, str], tmp_path: Path) -> None:
+    assert "](plots/overview.png)" in blocks["overview.figure"]
+    assert "](plots/overview.ru.png)" in blocks["overview.figure.ru"]
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [
+        "overview.png",
+        "overview.ru.png",
+    ]
+
+
+def test_an_answer_without_records_is_left_out(tmp_path: Path) -> None:
+    assert render_overview([EXPERIMENT], [ANSWER], tmp_path, tmp_path / "plots", NETWORKS) == {}
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "russian"),
+    [
+        ("60,362", "60\N{NO-BREAK SPACE}362"),
+        ("3,805,450", "3\N{NO-BREAK SPACE}805\N{NO-BREAK SPACE}450"),
+        ("80.87 ± 0.14", "80,87 ± 0,14"),
+        ("CNN3x3", "CNN3x3"),
+    ],
+)
+def test_numbers_are_written_as_the_language_has_them(text: str, russian: str) -> None:
+    assert localised(text, "en") == text
+    assert localised(text, "ru") == russian
+
+
+@pytest.mark.parametrize(
+    ("verdict", "word"),
+    [
+        ("open: about 14 seeds", "open"),
+        ("supported", "supported"),
+        ("supported, by less than matters", "supported, by less than matters"),
+        ("refuted by CNN5x5", "refuted"),
+    ],
+)
+def test_a_verdict_has_its_word(verdict: str, word: str) -> None:
+    assert word_of(verdict) == word

@@ -1,0 +1,124 @@
+"""One's own picture: what each network whose weights are on record takes it for.
+
+picture --as the dataset's images are--> uint8 [1, channels, height, width] --network--> top three
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor, nn
+
+from utils.data.dataset import SHIPPED_STATISTICS
+from utils.data.sources import OFFICIAL
+from utils.errors import UserError
+from utils.experiment import Run
+from utils.measuring.evaluation import load_weights
+from utils.training.loop import build_network
+
+SHOWN = 3  # classes of each network
+DIGIT, BOX = 28, 20  # pixels of an image of MNIST, and of the box that its digit is fitted into
+PHOTOGRAPH = 32
+
+
+class NoDigitError(ValueError):
+    """A picture that shows no single dark or light thing on an even ground."""
+
+
+def predict(
+    picture: Path, dataset: str, weights: Sequence[tuple[Run, Path]], tell: Callable[[str], object]
+) -> None:
+    """Tells what the network of each run takes a picture for.
+
+    Raises: UserError for what is no picture, and for weights that cannot be used.
+    """
+    image = read_picture(picture)
+    try:
+        pixels, done = as_digit(image) if dataset == "mnist" else as_photograph(image)
+    except NoDigitError as error:
+        tell(f"{picture}, not shown to the networks of {OFFICIAL[dataset].title}: {error}")
+        return
+    tell(f"{picture}, as {OFFICIAL[dataset].title} has its images: {done}")
+    for run, path in weights:
+        network = build_network(run)
+        load_weights(path, network)
+        tell(f"  {run.name:<24} {', '.join(top(network, pixels, dataset))}")
+
+
+@torch.no_grad()
+def top(network: nn.Module, pixels: Tensor, dataset: str) -> list[str]:
+    """The likeliest classes of an image uint8 ``[1, channels, height, width]``, as "7 98 %"."""
+    mean, deviation = (
+        torch.tensor(values).view(1, -1, 1, 1) for values in SHIPPED_STATISTICS[dataset]
+    )
+    logits = network.eval()((pixels / 255 - mean) / deviation)
+    likeliest = logits.softmax(1)[0].topk(SHOWN)
+    classes = OFFICIAL[dataset].classes
+    return [
+        f"{classes[place]} {100 * share:.0f} %"
+        for share, place in zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)
+    ]
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A PNG or JPEG, in colour, on white where it is transparent.
+
+    Raises: UserError for what cannot be read as one.
+    """
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as file:
+            layers = file.convert("RGBA")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a PNG or JPEG that can be read"
+        raise UserError(f"--predict {path}: {reason}; give a picture") from error
+    white = Image.new("RGBA", layers.size, "white")
+    return Image.alpha_composite(white, layers).convert("RGB")
+
+
+def as_digit(image: Image.Image) -> tuple[Tensor, str]:
+    """A picture of a digit as MNIST has them, ``[1, 1, 28, 28]``, and what was done to it.
+
+    Light on dark, the ink fitted into 20 × 20 pixels, its centre of mass in the middle (LeCun et
+    al. 1998, section III). Raises: NoDigitError where nothing is drawn, or all over.
+    """
+    grey = np.asarray(image.convert("L"))
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    is_dark_on_light = bool(np.median(border) > 127)
+    ink = 255 - grey if is_dark_on_light else grey
+    ink = np.where(ink > 0.25 * ink.max(), ink, 0)  # paper and shadows are not ink
+    rows, columns = np.nonzero(ink.any(1))[0], np.nonzero(ink.any(0))[0]
+    if not len(rows) or ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].size == ink.size:
+        raise NoDigitError("nothing is drawn on an even ground")
+    cut = Image.fromarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    scale = BOX / max(cut.size)
+    small = cut.resize([max(1, round(scale * side)) for side in cut.size], Image.Resampling.BOX)
+    pixels = centred(np.asarray(small))
+    inverted = "inverted, " if is_dark_on_light else ""
+    done = f"{inverted}what is drawn fitted into {BOX} × {BOX} of {DIGIT} × {DIGIT} pixels"
+    return torch.from_numpy(pixels)[None, None], done
+
+
+def centred(ink: np.ndarray) -> np.ndarray:
+    """Ink ``[at most 20, at most 20]`` with its centre of mass in the middle of ``[28, 28]``."""
+    pixels = np.zeros((DIGIT, DIGIT), np.uint8)
+    places = []
+    for axis, size in enumerate(ink.shape):
+        weight = ink.sum(1 - axis, dtype=float)
+        middle = float((weight * np.arange(size)).sum() / weight.sum())
+        places.append(int(np.clip(round(DIGIT / 2 - middle - 0.5), 0, DIGIT - size)))
+    top, left = places
+    pixels[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+    return pixels
+
+
+def as_photograph(image: Image.Image) -> tuple[Tensor, str]:
+    """The middle of a picture, ``[1, 3, 32, 32]``, and what was done to it."""
+    side = min(image.size)
+    left, top = ((length - side) // 2 for length in image.size)
+    middle = image.crop((left, top, left + side, top + side))
+    small = middle.resize((PHOTOGRAPH, PHOTOGRAPH), Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]
+    cut = "" if image.width == image.height else "the middle square, "
+    return pixels, f"{cut}resized to {PHOTOGRAPH} × {PHOTOGRAPH} pixels"

@@ -1,0 +1,109 @@
+"""The overview figure: every main comparison as a row, with its interval, seeds and verdict."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from utils.report.figures.canvas import BLACK, BLUE, GREY, VERMILLION, new_figure, save
+from utils.report.verdicts import NO_DIFFERENCE, OPEN, REFUTED, SUPPORTED
+
+LINEAR = 0.5  # points on either side of zero where the axis is not logarithmic
+TICKS = (-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20)
+SHAPES = {  # verdict -> marker and colour
+    SUPPORTED: ("^", BLUE),
+    REFUTED: ("v", VERMILLION),
+    NO_DIFFERENCE: ("s", GREY),
+    OPEN: ("o", BLACK),
+}
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """A difference in points with its 95 % interval, and what is written beside it."""
+
+    label: str
+    value: float
+    low: float  # NaN where it is not known
+    high: float
+    seeds: tuple[float, ...]  # each seed of the first less the mean of the second
+    margin: float
+    numbers: str  # the two accuracies
+    verdict: str  # a key of SHAPES
+    confounded: bool
+
+
+def draw_forest(
+    groups: Mapping[str, Sequence[ForestRow]], path: Path, words: Mapping[str, str]
+) -> Path:
+    """Draws the rows below the question of their group.
+
+    ``words`` has the figure's own texts: ``title``, ``axis``, ``comma`` and each verdict.
+    """
+    lines = sum(len(rows) + 1.2 for rows in groups.values())
+    figure, axes = new_figure(1, 1, 0.27 * lines + 1.1, words["title"])
+    ax = axes[0, 0]
+    ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)
+    place, ticks, names = 0.0, [], []
+    for question, rows in groups.items():
+        ax.annotate(
+            question,
+            (0, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(-8, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontweight="bold",
+        )
+        for row in rows:
+            place += 1
+            _draw_row(ax, place, row, words)
+            ticks.append(place)
+            names.append(row.label)
+        place += 1.2
+    ax.axvline(0, color=BLACK, linewidth=0.8)
+    ax.set_yticks(ticks, names)
+    ax.set_ylim(place - 0.4, -0.7)
+    _points_axis(ax, words)
+    return save(figure, path)
+
+
+def _draw_row(ax: Axes, place: float, row: ForestRow, words: Mapping[str, str]) -> None:
+    marker, paint = SHAPES[row.verdict]
+    ax.barh(place, 2 * row.margin, left=-row.margin, height=1, color="#ececec", zorder=0)
+    ax.plot(row.seeds, [place] * len(row.seeds), ".", color=paint, markersize=4, alpha=0.35)
+    if np.isfinite(row.low):
+        ax.plot([row.low, row.high], [place, place], color=paint, linewidth=2)
+    ax.plot(
+        row.value,
+        place,
+        marker,
+        color=paint,
+        markerfacecolor="white" if row.confounded else paint,
+        markersize=8,
+    )
+    ax.annotate(
+        f"{row.numbers}   {words[row.verdict]}",
+        (1, place),
+        xycoords=("axes fraction", "data"),
+        xytext=(8, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=9,
+    )
+
+
+def _points_axis(ax: Axes, words: Mapping[str, str]) -> None:
+    low, high = ax.get_xlim()
+    ax.set_xlim(min(low, -1.5), max(high, 1.5))
+    ax.xaxis.set_major_locator(FixedLocator(TICKS))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:+g}".replace("+0", "0").replace("-", "−"))
+    )
+    ax.set_xlabel(words["axis"])
+    ax.grid(axis="y", visible=False)

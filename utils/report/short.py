@@ -1,0 +1,73 @@
+"""Short tables: at most five columns of an experiment, for the README in both languages."""
+
+from collections.abc import Callable, Mapping
+
+from utils.records.environment import machine_name
+from utils.records.study import Evidence
+from utils.report.languages import SUFFIXES, WORDS, localised
+from utils.report.markdown import Column, accuracy_cell, count, digits, markdown_table, percent_cell
+from utils.report.rows import Row, case_rows, training_rows
+
+ASKED: Mapping[str, Callable[[Row], str]] = {  # what an experiment's question needs
+    "latency": lambda row: digits(row["latency_ms"]),
+    "gap": lambda row: percent_cell(row["generalization_gap"]),
+    "receptive_field": lambda row: count(row["receptive_field"]),
+}
+
+
+def short_tables(evidence: Evidence) -> dict[str, str]:
+    """The README's blocks ``<experiment>.short`` and ``….short.ru``; none without records."""
+    experiment = evidence.experiment
+    if experiment.asks in ASKED and evidence.runs:
+        make = _networks
+    elif experiment.asks == "cases" and evidence.cases:
+        make = _cases
+    else:
+        return {}
+    return {
+        f"{experiment.name}.short{suffix}": make(evidence, language)
+        for language, suffix in SUFFIXES.items()
+    }
+
+
+def _networks(evidence: Evidence, language: str) -> str:
+    words, asked = WORDS[language], evidence.experiment.asks
+    columns: list[Column] = [
+        (words["network"], lambda row: row["model"]),
+        (words["parameters"], lambda row: localised(count(row["parameters"]), language)),
+        (words["mflops"], lambda row: localised(digits(row["forward_mflops"]), language)),
+        (words["accuracy"], lambda row: localised(accuracy_cell(row, "test_accuracy"), language)),
+        (words[asked], lambda row: localised(ASKED[asked](row), language)),
+    ]
+    counts = sorted({len(records) for records in evidence.runs.values()})
+    seeds = f" {words['to']} ".join(map(str, [counts[0], *counts[1:][-1:]]))
+    below = [words["seeds"].format(seeds=seeds)] if counts[0] > 1 else []
+    speed = next(iter(evidence.speed.values()), None)
+    if asked == "latency" and speed:
+        machine = machine_name(speed.environment)
+        below.append(words["timed"].format(machine=machine, passes=len(speed.began)))
+    return "\n\n".join(
+        filter(None, [markdown_table(training_rows(evidence), columns), " ".join(below)])
+    )
+
+
+def _cases(evidence: Evidence, language: str) -> str:
+    words, cases = WORDS[language], evidence.cases
+    rows = {row["layer"]: row for row in case_rows(cases, "layer")}
+
+    def times(row: Row, column: str) -> str:
+        other = rows.get(row["analogue_of"] or "")
+        return localised(f"{row[column] / other[column]:.2f}", language) if other else ""
+
+    columns: list[Column] = [
+        (words["layer"], lambda row: row["layer"]),
+        (words["parameters"], lambda row: localised(count(row["parameters"]), language)),
+        (words["analogue"], lambda row: row["analogue_of"] or ""),
+        (words["forward"], lambda row: times(row, "seconds_100_iterations")),
+        (words["both"], lambda row: times(row, "forward_backward_seconds_100_iterations")),
+    ]
+    shown = [row for row in rows.values() if row["analogue_of"]]
+    below = words["timed"].format(
+        machine=machine_name(cases.environment), passes=len(cases.cases[0].forward_seconds_100)
+    )
+    return f"{markdown_table(shown, columns)}\n\n{below}"
