@@ -14,7 +14,7 @@ scripts := homework_cnn_vs_fc_comparison.py homework_cnn_architecture_analysis.p
 
 training = --data-dir $(DATA_DIR) --jobs $(JOBS) $(if $(PRECISION),--precision $(PRECISION)) $(FLAGS)
 
-# into docs/benchmarks.md and the README, unless the records went elsewhere
+# into docs/speed.md, unless the records went elsewhere
 render-page = $(if $(filter --out-dir% --quick -h --help,$(FLAGS)),,$(bin)/python -m benchmarks.bench --render)
 
 .PHONY: help quick test verify full render bench bench-accuracy bench-precision search lint clean

@@ -47,7 +47,7 @@ def verify() -> None:
         for path, text in texts.items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
-    page = REPOSITORY / "docs" / "benchmarks.md"
+    page = REPOSITORY / "docs" / "speed.md"
     if precision.markdown(RESULTS) not in read_page(page):
         differing.append(str(page.relative_to(REPOSITORY)))
     if differing:

@@ -1,6 +1,6 @@
 """Ratios: our training against what most people use, the bare step and a matrix product.
 
-    sections --measure--> results/benchmarks/<section>.json --render--> docs/benchmarks.md
+    sections --measure--> results/benchmarks/<section>.json --render--> docs/speed.md
 
 What is compared has its turn in the same rounds. Nothing else should run on the machine meanwhile.
 """
@@ -88,7 +88,7 @@ def run(argv: Sequence[str] | None) -> None:
     out = arguments.out_dir.resolve()
     results, plots = out / "results" / below, out / "plots" / below
     # quick numbers never enter the documentation
-    page = (results / "benchmarks" if arguments.quick else out / "docs") / "benchmarks.md"
+    page = (results / "benchmarks" if arguments.quick else out / "docs") / "speed.md"
     check_writable(results / "benchmarks")
     check_writable(page.parent)
     if not arguments.render:
@@ -167,9 +167,13 @@ def text_of(section: ModuleType, record: Record) -> str:
 
 
 INTRODUCTION = """\
-# Benchmarks
+# Speed
 
-How fast the study trains, and why. The numbers are ratios wherever that is possible: an absolute
+How fast the study trains, and why. Most people who make this comparison loop over a torchvision
+dataset through a `DataLoader`, image by image, in float32 with plain Adam. Here all images of a
+split are one tensor, a batch is cut from it in one piece, convolutions have their channels last,
+and the hidden layers learn by [Muon](https://kellerjordan.github.io/posts/muon/), by a
+[recipe](recipes.md) that was chosen on images held out from the train split. The numbers are ratios wherever that is possible: an absolute
 time says as much about the computer and its minute as about the code. What is compared had its
 turn in the same rounds, one after the other, so that a slow minute falls on both; a first round
 does not count, the ratio is taken within each of the others, and the tables have its median with

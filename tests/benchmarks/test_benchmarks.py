@@ -193,7 +193,7 @@ def test_a_cheap_section_is_measured_and_rendered(
     assert bench.main(["--quick", "--only", "layers", "--out-dir", str(tmp_path)]) == 0
     folder = tmp_path / "results" / "quick" / "benchmarks"
     assert len(read_json(folder / "layers.json")["rows"]) == 4
-    page = (folder / "benchmarks.md").read_text()
+    page = (folder / "speed.md").read_text()
     assert page.strip() in capsys.readouterr().out
     assert "a quick run, beside 1.2 threads of other programs: in doubt." in page
     assert not (tmp_path / "docs").exists()
@@ -201,7 +201,7 @@ def test_a_cheap_section_is_measured_and_rendered(
 
 def test_the_page_is_what_the_records_say(tmp_path: Path) -> None:
     text = bench.render(REPOSITORY / "results", tmp_path)
-    assert (REPOSITORY / "docs" / "benchmarks.md").read_text() == text, "run `make render`"
+    assert (REPOSITORY / "docs" / "speed.md").read_text() == text, "run `make render`"
     assert "| FCNet | MNIST | 8,175 | 71,926 | 8.99 (8.74–9.06) |" in text
 
 
