@@ -173,11 +173,12 @@ How fast the study trains, and why. Most people who make this comparison loop ov
 dataset through a `DataLoader`, image by image, in float32 with plain Adam. Here all images of a
 split are one tensor, a batch is cut from it in one piece, convolutions have their channels last,
 and the hidden layers learn by [Muon](https://kellerjordan.github.io/posts/muon/), by a
-[recipe](recipes.md) that was chosen on images held out from the train split. The numbers are ratios wherever that is possible: an absolute
-time says as much about the computer and its minute as about the code. What is compared had its
-turn in the same rounds, one after the other, so that a slow minute falls on both; a first round
-does not count, the ratio is taken within each of the others, and the tables have its median with
-the quartiles in brackets. Differences within the quartiles mean nothing.
+[recipe](recipes.md) that was chosen on images held out from the train split. The numbers are ratios
+wherever that is possible: an absolute time says as much about the computer and its minute as about
+the code. What is compared had its turn in the same rounds, one after the other, so that a slow
+minute falls on both; a first round does not count, the ratio is taken within each of the others,
+and the tables have its median with the quartiles in brackets. Differences within the quartiles mean
+nothing.
 
 `make bench` measures again all that needs no long training, in about half an hour on two idle
 cores. The page is written from the records in `results/benchmarks/`; each section says where it
