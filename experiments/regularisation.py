@@ -127,6 +127,7 @@ CLAIMS = (
 
 REGULARISATION = Experiment(
     name="regularisation",
+    subject="Regularisers, alone and together",
     question="What does each regulariser bring by itself, in 10 epochs and in 40?",
     dataset="cifar10",
     rows=(
