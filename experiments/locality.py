@@ -110,7 +110,7 @@ LOCALITY_CIFAR = Experiment(
 
 SHIFT_MNIST = Experiment(
     name="shift_mnist",
-    subject="Moved test images",
+    subject="Moved images",
     question="How much accuracy is left when the test digits are moved by 0 to 6 pixels?",
     dataset="mnist",
     rows=(Row("FCNet"), Row("SimpleCNN")),
@@ -138,7 +138,7 @@ SHIFT_MNIST = Experiment(
 
 SHIFT_CIFAR = Experiment(
     name="shift_cifar",
-    subject="Moved test images",
+    subject="Moved images",
     question="How much is left when test photographs are moved: with and without global pooling?",
     dataset="cifar10",
     rows=(

@@ -89,7 +89,7 @@ def new_figure(
     """A figure as wide as the README, and its axes ``[rows, columns]``; ``height`` in inches."""
     matplotlib.rcParams.update(STYLE)  # read when a figure is made
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.07)
+    figure.get_layout_engine().set(h_pad=0.1)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
     figure.suptitle(title, fontsize=12, fontweight="bold")
     return figure, axes

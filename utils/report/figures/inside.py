@@ -33,6 +33,7 @@ from utils.report.figures.canvas import (
 )
 from utils.report.figures.images import plot_grid, plot_receptive_field
 from utils.report.figures.plotting import epoch_axis, log_y_axis
+from utils.report.provenance import seed_ranges
 
 CHANNELS = 9  # of a feature map that are shown, three by three
 FULL = {"color": BLACK, "marker": "o"}  # in legends, where each network has a colour of its own
@@ -101,7 +102,8 @@ def draw_gradient_norms(evidence: Evidence, folder: Path) -> list[Picture]:
         )
         epochs = np.arange(1, len(first) + 1)
         if between:
-            ax.fill_between(epochs, np.min(between, 0), np.max(between, 0), color=GREY, alpha=0.3)
+            low, high = np.min(between, 0), np.max(between, 0)
+            ax.fill_between(epochs, low, high, color=GREY, alpha=0.3, lw=2)
         ax.plot(epochs, first, **look)
         ax.plot(epochs, last, **{**look, **HOLLOW})
         log_y_axis(ax)
@@ -149,9 +151,10 @@ def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
         column[1].set_xlabel("layer, from the input")
     axes[0, 0].set_ylabel("gradient norm, first step")
     axes[1, 0].set_ylabel("gradient norm, last epoch")
-    seed = next(iter(evidence.runs.values()))[0].seed
+    seeds = {evidence.runs[label][0].seed for rows in series.values() for label in rows.values()}
     caption = (
-        f"Norm of the gradient at each layer's weight, {evidence.dataset}, seed {seed}: in the "
+        f"Norm of the gradient at each layer's weight, {evidence.dataset}, seed "
+        f"{seed_ranges(seeds)}: in the "
         "first step (above) and in the last epoch, mean over its steps (below). Each line is one "
         "network and ends at its last layer; norms of zero are not there, nor are shortcuts."
     )
