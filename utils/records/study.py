@@ -65,6 +65,11 @@ class Evidence:
         return sorted({record.seed for record in self.records})
 
 
+def accuracies(evidence: Evidence, label: str) -> tuple[float, ...]:
+    """Test accuracies after the last epoch, by seed."""
+    return tuple(record.final.test_accuracy for record in evidence.runs[label])
+
+
 def data_name(record: Record) -> str:
     """The description of a record's dataset; a stand-in is always called one."""
     is_named = "synthetic stand-in" in record.data.description
