@@ -6,6 +6,7 @@ Design, 2008), which the common kinds of colour blindness tell apart; yellow is 
 faint on white.
 """
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -91,7 +92,8 @@ def new_figure(
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
-    figure.suptitle(title, fontsize=12, fontweight="bold")
+    lines = textwrap.fill(title, 85, break_on_hyphens=False)
+    figure.suptitle(lines, fontsize=12, fontweight="bold")
     return figure, axes
 
 

@@ -123,7 +123,7 @@ def draw_generalization_gap(evidence: Evidence, folder: Path) -> list[Picture]:
     """Train minus test accuracy by epoch, and at the end that of the table."""
     if not evidence.runs:
         return []
-    figure, axes = new_figure(1, 1, 4, title(evidence, "gap between train and test accuracy"))
+    figure, axes = new_figure(1, 1, 4, title(evidence, "train minus test accuracy"))
     ax, ends = axes[0, 0], []
     ax.axhline(0, color=GREY, lw=1)
     shown = looks(evidence.runs, evidence)
@@ -131,7 +131,7 @@ def draw_generalization_gap(evidence: Evidence, folder: Path) -> list[Picture]:
         model: 100 * (by_epoch(records, "train_accuracy") - by_epoch(records, "test_accuracy"))
         for model, records in evidence.runs.items()
     }
-    ax.set_ylabel("train minus test accuracy, points")
+    ax.set_ylabel("gap, points")
     plot_models_by_epoch(gaps, shown, ax)
     for model, records in evidence.runs.items():
         epochs, gap = gaps[model].shape[1], 100 * accuracy_columns(records)["generalization_gap"]
@@ -141,7 +141,7 @@ def draw_generalization_gap(evidence: Evidence, folder: Path) -> list[Picture]:
     caption = (
         f"Train accuracy minus test accuracy, {evidence.dataset}: after each epoch on "
         f"{train_part(evidence)}, in eval mode and not augmented; {band(evidence.runs)}. The large "
-        "markers and the numbers are those of the table, on all of them after the last epoch."
+        "markers and the numbers are those of the table, on all train images."
     )
     return [Picture(save(figure, folder / "overfitting.png"), caption)]
 
