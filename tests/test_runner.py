@@ -307,11 +307,26 @@ def test_records_from_a_gpu_go_on_and_render_on_a_machine_without(
 
 
 def test_what_killed_writes_left_is_gone_with_the_next_command(few: None, tmp_path: Path) -> None:
-    left = tmp_path / "results" / "quick" / "runs" / "cifar10" / "CNN7x7-seed0.npz.12.tmp"
-    left.parent.mkdir(parents=True)
-    left.touch()
+    results = tmp_path / "results" / "quick"
+    left = [results / "runs" / "CNN7x7-seed0.npz.12.tmp", results / "images.12.tmp" / "cifar10.pt"]
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.touch()
     assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path), "--no-train"]) == 0
-    assert not left.exists()
+    assert not list(results.rglob("*.tmp"))
+
+
+def test_no_room_for_the_images_of_other_processes_is_a_line(tmp_path: Path) -> None:
+    data, run = make_tiny(TINY_CIFAR10), Run("CNN7x7", "cifar10", RECIPE, seed=0)
+    resource = pytest.importorskip("resource")  # not on Windows
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        message = error_of(lambda: runner.mapped(lambda _: data, [run], tmp_path).__enter__())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "the images cannot be written there (" in message
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_network_that_cannot_be_looked_into_is_refused_before_it_is_trained(

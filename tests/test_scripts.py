@@ -191,6 +191,8 @@ def test_clean_leaves_nothing_half_done(tmp_path: Path) -> None:
             (tmp_path / folder).mkdir(parents=True, exist_ok=True)
             (tmp_path / folder / name).touch()
     (tmp_path / "README.md.7.tmp").touch()
+    (tmp_path / "results" / "images.7.tmp").mkdir()
+    (tmp_path / "results" / "images.7.tmp" / "mnist.pt").touch()
     makefile = REPOSITORY / "Makefile"
     subprocess.run(["make", "-s", "-C", tmp_path, "-f", makefile, "clean"], check=True)
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}

@@ -8,8 +8,9 @@ finished is on disk at once, and the same command goes on where an earlier one s
 
 import contextlib
 import logging
+import os
+import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -281,13 +282,27 @@ class MappedLoader:
 
 
 @contextlib.contextmanager
-def mapped(load: Load, runs: Iterable[Run]) -> Iterator[MappedLoader]:
-    """The datasets of these runs in files, for other processes, as long as the context lasts."""
+def mapped(load: Load, runs: Iterable[Run], results: Path) -> Iterator[MappedLoader]:
+    """The datasets of these runs in files, for other processes, as long as the context lasts.
+
+    What a killed command left of them below ``results`` the next one sweeps.
+    Raises: UserError where there is no room for them.
+    """
     datasets = {run.dataset: run.compute.device for run in runs}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        for name in datasets:
-            save_mapped(load(name), Path(folder) / f"{name}.pt")
-        yield MappedLoader(Path(folder), next(iter(datasets.values())))
+    folder = results / f"images.{os.getpid()}.tmp"
+    try:
+        try:
+            folder.mkdir(exist_ok=True)
+            for name in datasets:
+                save_mapped(load(name), folder / f"{name}.pt")
+        except (OSError, RuntimeError) as error:  # what torch.save says of a full disk
+            raise UserError(
+                f"{folder}: the images cannot be written there ({error}); make room, what was "
+                "saved before is kept"
+            ) from error
+        yield MappedLoader(folder, next(iter(datasets.values())))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def cost(run: Run, dataset: Dataset) -> float:
@@ -318,7 +333,7 @@ def train_runs(
     try:
         if options.jobs == 1 or len(runs) < 2:
             return one_after_another(runs, partial(work, load=load), progress)
-        with mapped(load, runs) as loader:
+        with mapped(load, runs, options.results) as loader:
             longest_first = sorted(runs, key=lambda run: -costs[run.title])
             work = partial(work, load=loader)
             return side_by_side(longest_first, work, options.jobs, progress)
@@ -396,7 +411,7 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> None:
         log.info("measuring the speed of %d networks", len(runs))
         named = {str(path): run for path, run in runs.items()}
         effort = speed.QUICK if options.quick else speed.FULL
-        with mapped(load, runs.values()) as loader:
+        with mapped(load, runs.values(), options.results) as loader:
             measure = partial(speed.measure_speed, named, loader, effort)
             found = in_passes(measure, 1 if options.quick else PASSES)
         for path in named:

@@ -36,12 +36,6 @@ MUON = replace(RUN, recipe=replace(RECIPE, muon_rate=0.01))
 LARGE = replace(RUN, network="CNNWithResidual")
 
 
-try:
-    import resource
-except ImportError:  # on Windows
-    resource = None
-
-
 @pytest.mark.parametrize(
     "network, optimizer, batches",
     [
@@ -214,10 +208,10 @@ def test_what_does_not_fit_is_refused_before_it_is_used(
     assert path.read_bytes() == kept
 
 
-@pytest.mark.skipif(not resource, reason="there is no limit to the size of files here")
 def test_a_full_disk_costs_a_line_and_nothing_that_is_kept(
     cifar10: Dataset, tmp_path: Path
 ) -> None:
+    resource = pytest.importorskip("resource")  # not on Windows
     whole, path = train_in(tmp_path / "whole", RUN, cifar10), tmp_path / CHECKPOINT
     with pytest.raises(Killed):
         train_in(tmp_path, RUN, cifar10, StopAfter(6))

@@ -5,6 +5,7 @@ Whatever is wrong with a record costs one line that names the file and the field
 
 import json
 import os
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -47,9 +48,13 @@ def sweep(folder: Path, locks: Path) -> None:
 
     Not in what has a ``.lock`` of its own below ``locks``: another command may be writing there.
     """
-    for path in folder.rglob("*.[0-9]*.tmp"):
+    for path in list(folder.rglob("*.[0-9]*.tmp")):
         between = path.relative_to(folder).parents[:-1]
-        if not any((locks / each / ".lock").exists() for each in between):
+        if any((locks / each / ".lock").exists() for each in between):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
             path.unlink(missing_ok=True)
 
 
