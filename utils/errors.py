@@ -4,6 +4,8 @@ import gc
 import sys
 from collections.abc import Callable
 
+from utils.signals import Interrupted, raised
+
 
 class UserError(Exception):
     """Something the user can mend: one line that says what is wrong, where, and what to do.
@@ -18,20 +20,27 @@ class SomeFailed(Exception):
 
 
 def exit_code(command: Callable[[], object], if_interrupted: str) -> int:
-    """Runs a command; returns 0, 1 where a run failed, 2 for a user's mistake, 130 for Ctrl-C.
+    """Runs a command; returns 0, 1 where a run failed, 2 for a user's mistake.
 
-    ``if_interrupted`` says what the same command does next time.
+    130 after Ctrl-C and 143 after SIGTERM: ``if_interrupted`` says what the same command does next
+    time.
     """
     try:
-        command()
+        with raised(if_interrupted):
+            command()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except SomeFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except OSError as error:
+        if not error.filename:
+            raise
+        print(f"error: {error.filename}: {error.strerror}; what was saved is kept", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
         print(f"interrupted; {if_interrupted}", file=sys.stderr)
         gc.freeze()  # or the interpreter looks through all that torch has before it ends: seconds
-        return 130
+        return error.args[0] if isinstance(error, Interrupted) else 130
     return 0
