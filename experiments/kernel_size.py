@@ -172,7 +172,6 @@ KERNEL_SIZE_MATCHED = Experiment(
     varied=("kernel size", "channels, so that the parameters stay"),
     held=("number of parameters", *HELD),
     not_tuned=("learning rate per network", "FLOPs, which grow with the kernel"),
-    asks="receptive_field",
     figures=("curves", "receptive_field", "filters", "activations"),
     columns=("receptive_field",),
     claims=MATCHED_CLAIMS,

@@ -1,12 +1,16 @@
 """Training: the same seed gives the same numbers, and they are what they are called."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.fakes import TINY_CIFAR10, make_arrays
@@ -108,6 +112,49 @@ def test_the_learning_rate_falls_to_nothing(cifar10: Dataset, tmp_path: Path) ->
     rates = [each.learning_rate for each in train_in(tmp_path, RUN, cifar10)["epochs"]]
     assert rates[0] > rates[1] > rates[2] > 0  # falling after the first fifth of the steps
     assert rates[2] < RECIPE.learning_rate / 1000
+
+
+def rates(schedule: torch.optim.lr_scheduler.LRScheduler, steps: int) -> list[float]:
+    """The learning rate of each step."""
+    found = []
+    for _ in range(steps):
+        found.append(schedule.get_last_lr()[0])
+        schedule.optimizer.step()
+        schedule.step()
+    return found
+
+
+def sgd() -> torch.optim.Optimizer:
+    return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+
+
+@given(
+    steps=st.integers(1, 60),
+    warmup=st.one_of(st.floats(0, 0.5), st.integers(2, 20).map(lambda length: 1 / length)),
+)
+def test_any_number_of_steps_has_a_schedule_that_learns(steps: int, warmup: float) -> None:
+    recipe = replace(RECIPE, warmup=warmup)
+    found = rates(loop.build_schedule(sgd(), recipe, steps), steps)
+    assert all(math.isfinite(rate) and 0 <= rate <= 0.1 for rate in found)
+    assert max(found) > 0.1 / 4
+    rise = warmup * steps
+    if steps > 1 and rise != 1:
+        usual = OneCycleLR(
+            sgd(), 0.1, steps, pct_start=warmup, anneal_strategy="linear", cycle_momentum=False
+        )
+        assert found == rates(usual, steps)
+
+
+@pytest.mark.parametrize("batch_size, epochs", [(64, 1), (32, 1), (1000, 2), (64, 5), (13, 1)])
+def test_a_few_steps_train(batch_size: int, epochs: int, cifar10: Dataset, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, batch_size=batch_size, epochs=epochs)
+    before = initial_state(replace(RUN, recipe=recipe), cifar10).network.state_dict()
+    outcome = loop.train(
+        replace(RUN, recipe=recipe), cifar10, tmp_path / "run.checkpoint.pt", nothing
+    )
+    assert len(outcome.record["epochs"]) == epochs
+    after = outcome.network.state_dict()
+    assert not torch.equal(before["classifier.1.weight"], after["classifier.1.weight"])
 
 
 def test_what_is_held_out_is_evaluated_and_not_trained_on(cifar10: Dataset, tmp_path: Path) -> None:

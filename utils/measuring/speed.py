@@ -10,7 +10,7 @@ faster in one pass than in the next, with hardly any spread within either: see
 import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -49,7 +49,7 @@ def measure_speed(
     optimiser, in the run's precision.
     """
     began = datetime.now(UTC).isoformat(timespec="seconds")
-    runs = {key: (run, load(run.dataset)) for key, run in named.items()}
+    runs = {key: filled(run, load(run.dataset)) for key, run in named.items()}
     actions = all_actions(runs)
     seconds = in_turn({key: timed.action for key, timed in actions.items()}, effort)
 
@@ -74,6 +74,12 @@ def measure_speed(
         )
         for key, (run, _) in runs.items()
     }
+
+
+def filled(run: Run, data: Dataset) -> tuple[Run, Dataset]:
+    """The run with a batch that its images fill, and the images."""
+    batch_size = min(run.recipe.batch_size, len(data.x_train))
+    return replace(run, recipe=replace(run.recipe, batch_size=batch_size)), data
 
 
 def all_actions(runs: Mapping[str, tuple[Run, Dataset]]) -> dict[tuple[str, str], Timed]:

@@ -171,12 +171,17 @@ def initial_state(run: Run, dataset: Dataset) -> TrainingState:
 def build_schedule(
     optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """From a 25th of each group's rate in a straight line to all of it, then down to nothing."""
+    """From a 25th of each group's rate in a straight line to all of it, then down to nothing.
+
+    A single step has the first rate of two, since the last has none. Where the rise would be one
+    step long there is none: OneCycleLR divides by the length between its ends.
+    """
+    steps = max(2, steps)
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=steps,
-        pct_start=recipe.warmup,
+        pct_start=0.0 if recipe.warmup * steps == 1 else recipe.warmup,
         anneal_strategy="linear",
         cycle_momentum=False,
     )
