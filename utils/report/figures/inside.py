@@ -166,7 +166,7 @@ def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:
     found = with_array(evidence, "receptive_field")
     if not found:
         return []
-    figure, panels = new_panels(list(found), 2.6, title(evidence, "receptive fields"))
+    figure, panels = new_panels(list(found), 2.9, title(evidence, "receptive fields"))
     for ax, (model, arrays) in zip(panels, found.items(), strict=True):
         side = list(evidence.inside[model].receptive_field.values())[-1]
         plot_receptive_field(arrays["receptive_field"], side, ax)
