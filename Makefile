@@ -8,11 +8,15 @@ PRECISION ?=
 JOBS ?= 1
 FLAGS ?=
 
+# what may have spaces, quotes and any other bytes in it reaches the commands as it is
+export PYTHON DATA_DIR
+unexport PYTHONSAFEPATH  # the commands are run from here
+
 bin := .venv/bin
 scripts := homework_cnn_vs_fc_comparison.py homework_cnn_architecture_analysis.py \
            homework_custom_layers_experiments.py
 
-training = --data-dir $(DATA_DIR) --jobs $(JOBS) $(if $(PRECISION),--precision $(PRECISION)) $(FLAGS)
+training = --data-dir "$$DATA_DIR" --jobs $(JOBS) $(if $(PRECISION),--precision $(PRECISION)) $(FLAGS)
 
 # into docs/speed.md, unless the records went elsewhere
 render-page = $(if $(filter --out-dir% --quick -h --help,$(FLAGS)),,$(bin)/python -m benchmarks.bench --render)
@@ -32,7 +36,7 @@ test: .venv/dev ## set up, then lint and all tests: minutes
 	$(bin)/python -m pytest
 
 verify: .venv/run ## accuracies again from the weights, tables again from the records: two minutes
-	set -e; for script in $(scripts); do $(bin)/python $$script --evaluate --data-dir $(DATA_DIR); done
+	set -e; for script in $(scripts); do $(bin)/python $$script --evaluate --data-dir "$$DATA_DIR"; done
 	$(bin)/python verify_tables.py
 
 full: .venv/run ## the reported study on full MNIST and CIFAR-10: hours; stops and goes on at will
@@ -44,7 +48,7 @@ render: .venv/run ## tables, figures and README again, from the records alone
 	$(bin)/python -m benchmarks.bench --render
 
 bench: .venv/run ## ratios against the usual loop and the processor: minutes, on an idle machine
-	$(bin)/python -m benchmarks.bench --data-dir $(DATA_DIR) $(FLAGS)
+	$(bin)/python -m benchmarks.bench --data-dir "$$DATA_DIR" $(FLAGS)
 
 bench-accuracy: .venv/run ## seconds to the report's accuracy, ours and the usual loop's: hours; goes on at will
 	$(bin)/python -m benchmarks.time_to_accuracy $(training)
@@ -66,7 +70,7 @@ clean: ## remove the environment, quick output, unfinished runs, logs and locks
 	find results plots docs \( -name '*.checkpoint.*' -o -name '*.log' -o -name '*.lock' -o -name '*.tmp' \) -prune -exec rm -rf {} +
 
 .venv/run: requirements.txt
-	$(PYTHON) -m venv .venv
+	"$$PYTHON" -m venv .venv
 	$(if $(CPU),$(bin)/pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu)
 	$(bin)/pip install -r requirements.txt
 	touch $@

@@ -14,6 +14,9 @@ Declared in experiments/; tables and figures: results/ and plots/.
 """
 
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
 
 from utils.signals import end_at_once
 

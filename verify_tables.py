@@ -6,6 +6,8 @@ Usage: python verify_tables.py. Nothing is written; a difference ends with exit 
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
+
 import models
 from benchmarks import precision
 from experiments import STUDY

@@ -1,5 +1,6 @@
 """The command line: every bad value is one line that says what is allowed, before anything runs."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,37 @@ def test_help_explains_each_flag_with_its_default() -> None:
     for action in parser._actions[1:]:
         assert "default:" in action.help, action.option_strings
     assert "what it is" in parser.format_help()
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--out-dir", ""], "argument --out-dir: not a path (empty); see --help"),
+        (["--data-dir="], "argument --data-dir: not a path (empty); see --help"),
+        (["--data-dir", "a\0b"], "argument --data-dir: not a path (has a NUL in it); see --help"),
+        (
+            ["--out-dir", "~nobody-of-this-name/x"],
+            "argument --out-dir: not a path (Could not determine home directory.); see --help",
+        ),
+    ],
+)
+def test_what_is_no_path_is_one_line(flags: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(EXPERIMENTS, "", flags)
+    assert str(error.value) == message
+
+
+def test_a_circle_of_links_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(UserError, match=r"^argument --out-dir: not a path \(Symlink loop"):
+        parse(EXPERIMENTS, "", ["--out-dir", str(tmp_path / "circle")])
+
+
+@pytest.mark.parametrize("name", ["with spaces", "a'b\"c", "σ", os.fsdecode(b"\xff\xfe"), "$(x)"])
+def test_a_folder_may_have_any_name_and_tilde_is_ones_home(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = parse(EXPERIMENTS, "", [f"--out-dir=~/{name}", f"--data-dir=~/{name}"])
+    assert options.out_dir == options.data_dir == tmp_path / name
+    assert options.results.is_dir()

@@ -107,7 +107,8 @@ def flags(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
                 "type": Path,
                 "metavar": "IMAGE",
                 "help": "show each network whose weights are on record these pictures (PNG or "
-                "JPEG), and print its three likeliest classes; trains and renders nothing",
+                "JPEG), and print its three likeliest classes; trains and renders nothing "
+                "(default: train and render)",
             },
             "--weights": switch(
                 "keep the final weights of each network that is trained now, as float32 "
@@ -151,7 +152,22 @@ def number(text: str, default: int | None = None) -> dict[str, Any]:
 
 def folder(text: str, default: Path) -> dict[str, Any]:
     """A flag with a folder."""
-    return {"type": Path, "metavar": "DIR", "default": default, "help": text}
+    return {"type": path_of, "metavar": "DIR", "default": default, "help": text}
+
+
+def path_of(text: str) -> Path:
+    """A path; ``~`` is one's home, where no shell has put it in.
+
+    Raises: ArgumentTypeError for what can be none.
+    """
+    try:
+        if not text or "\0" in text:
+            raise ValueError("empty" if not text else "has a NUL in it")
+        path = Path(text).expanduser()
+        path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, nobody's home
+        raise argparse.ArgumentTypeError(f"not a path ({error})") from error
+    return path
 
 
 # flags about folders and the machine, which the benchmarks have too

@@ -1,6 +1,7 @@
 """The one exception whose message is written for the person at the terminal, and exit codes."""
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 
@@ -20,27 +21,49 @@ class SomeFailed(Exception):
 
 
 def exit_code(command: Callable[[], object], if_interrupted: str) -> int:
-    """Runs a command; returns 0, 1 where a run failed, 2 for a user's mistake.
+    """Runs a command; returns 0, 1 where a run or the system failed, 2 for a user's mistake.
 
     130 after Ctrl-C and 143 after SIGTERM: ``if_interrupted`` says what the same command does next
     time.
     """
+    make_streams_usable()
     try:
         with raised(if_interrupted):
             command()
+            sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 2
     except SomeFailed as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 1
     except OSError as error:
-        if not error.filename:
+        if error.errno is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}; what was saved is kept", file=sys.stderr)
-        return 2
+        if isinstance(error, BrokenPipeError):
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (or its flush fails once more)
+        tell(f"{error.filename or 'writing'}: {error.strerror}; what is finished is on disk")
+        return 1
     except KeyboardInterrupt as error:
         print(f"interrupted; {if_interrupted}", file=sys.stderr)
         gc.freeze()  # or the interpreter looks through all that torch has before it ends: seconds
         return error.args[0] if isinstance(error, Interrupted) else 130
     return 0
+
+
+def tell(error: object) -> None:
+    """One line on stderr, whatever the message was made of."""
+    print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+
+
+def make_streams_usable() -> None:
+    """Has the standard streams take any text, whatever their encoding; a closed one takes it in.
+
+    The number of a closed one must not go to the next file that is opened: the system's own
+    messages would be written into it.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+        if hasattr(getattr(sys, name), "reconfigure"):  # not in a notebook
+            getattr(sys, name).reconfigure(errors="backslashreplace")

@@ -76,6 +76,7 @@ class Styled(Protocol):
 
     family: str  # fully connected, plain convolutional or residual
     colour: str  # as in "#0072B2"
+    marker: str  # as matplotlib calls it: "o", "s", "^"
     traits: tuple[str, ...]  # what it is made of, for what differs between two
 
 
@@ -148,6 +149,7 @@ class Experiment:
     varied: tuple[str, ...]  # what differs between the rows on purpose
     held: tuple[str, ...]  # what is equal for all of them
     not_tuned: tuple[str, ...]  # what may favour one of them by chance: a caveat on the conclusion
+    subject: str = ""  # what titles of figures call it; empty: its name
     figures: tuple[str, ...] = ()  # names of utils.report.figures, in the order of the README
     # what is trained
     rows: tuple[Row, ...] = ()

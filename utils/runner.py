@@ -174,12 +174,12 @@ def predict_pictures(options: Options) -> None:
 
     Raises: UserError where there are no weights.
     """
-    by_dataset: dict[str, list[tuple[Run, Path]]] = {}
+    by_dataset: dict[str, list[tuple[str, Run, Path]]] = {}
     for experiment, row in rows_once(options):
         dataset = str(experiment.dataset)
         for path in find_files(row, dataset, options.results, WEIGHTS)[:1]:
             run = row.run(dataset, experiment.recipe, seed_of(path), Compute())
-            by_dataset.setdefault(dataset, []).append((run, path))
+            by_dataset.setdefault(dataset, []).append((row.label, run, path))
     if not by_dataset:
         raise UserError(f"--predict: no weights below {options.results}; --weights keeps them")
     for picture in options.predict:

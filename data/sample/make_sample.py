@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.data.sources import KEYS, MNIST, read_idx
+from utils.data.sources import KEYS, MNIST, Official, expected_shape, read_idx
 
 TRAIN_PER_DIGIT = 300
 TEST_PER_DIGIT = 100
@@ -26,11 +26,13 @@ def first_of_each(labels: np.ndarray, count: int) -> np.ndarray:
     return np.sort(np.concatenate(positions))
 
 
-def make_sample(folder: Path) -> dict[str, np.ndarray]:
+def make_sample(folder: Path, official: Official = MNIST) -> dict[str, np.ndarray]:
     """The four arrays of the sample: images uint8 ``[10 * count, 28, 28]``, labels uint8."""
-    names = dict(zip(KEYS, MNIST.files, strict=True))
+    names = dict(zip(KEYS, official.files, strict=True))
     full = {
-        key: read_idx(folder / name, remedy="give the folder of the MNIST files")
+        key: read_idx(
+            folder / name, expected_shape(key, official), "give the folder of the MNIST files"
+        )
         for key, name in names.items()
     }
     sample = {}

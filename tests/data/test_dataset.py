@@ -148,7 +148,7 @@ def test_a_damaged_sample_is_to_be_restored(
 def test_the_sample_is_the_first_of_each_digit_in_official_order(tmp_path: Path) -> None:
     official = replace(MNIST, train_images=4_000, test_images=1_500)
     full = fakes.make_arrays(official)
-    sample = make_sample(fakes.write_idx(tmp_path, official, full))
+    sample = make_sample(fakes.write_idx(tmp_path, official, full), official)
     for split, count in (("train", 300), ("test", 100)):
         seen = dict.fromkeys(range(10), 0)
         chosen = []

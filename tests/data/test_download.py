@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,14 @@ from tests import fakes
 from tests.fakes import assert_same, error_of
 from utils.data import sources
 from utils.data.dataset import load_dataset
-from utils.data.download import REMOTE, Limits, Remote, download
+from utils.data.download import (
+    PROXY_VARIABLES,
+    REMOTE,
+    TLS_VARIABLES,
+    Limits,
+    Remote,
+    download,
+)
 from utils.data.sources import CIFAR10, MNIST, Official
 
 LIMITS = Limits(silence=0.5, crawling=200e3, window=0.5)
@@ -265,6 +273,92 @@ def test_an_archive_cannot_write_outside_the_data_directory(server: Server, tmp_
     with pytest.raises(tarfile.OutsideDestinationError):
         download(official, tmp_path / "data", remote)
     assert not list(tmp_path.rglob("outside"))
+
+
+# --- certificates and proxies of this machine ---------------------------------------------------
+
+PROXIED = "cannot be reached through the proxy ("
+
+
+@pytest.mark.parametrize(
+    "variable, value, first, reason",
+    [
+        (
+            "REQUESTS_CA_BUNDLE",
+            "/no/such/bundle.pem",
+            "https://localhost:9/",
+            "was not asked (Could not find a suitable TLS CA certificate bundle, invalid path: "
+            "/no/such/bundle.pem; see REQUESTS_CA_BUNDLE)",
+        ),
+        (
+            "CURL_CA_BUNDLE",
+            str(Path(__file__)),  # no certificate in it
+            "",
+            "fails the check of its certificate (TLS) ([X509",
+        ),
+        (
+            "https_proxy",
+            "http://127.0.0.1:9",
+            "https://localhost:9/",
+            PROXIED,
+        ),
+        (
+            "ALL_PROXY",
+            "socks5://127.0.0.1:9",
+            "https://localhost:9/",
+            f"{PROXIED}Missing dependencies for SOCKS support.; see",
+        ),
+        (
+            "HTTPS_PROXY",
+            "http://[::1",
+            "https://localhost:9/",
+            PROXIED,
+        ),
+    ],
+)
+def test_what_is_wrong_with_certificates_and_proxies_here_is_told_and_the_next_is_tried(
+    variable: str,
+    value: str,
+    first: str,
+    reason: str,
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name in (*TLS_VARIABLES, *PROXY_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    official, remote = serve_cifar10(server, tmp_path, "good")
+    first = first or server.address("good").replace("http:", "https:")
+    remote = replace(remote, addresses=(first, *remote.addresses))
+    download(official, tmp_path / "data", remote, LIMITS)
+    assert everything_under(tmp_path / "data") == CIFAR10_LAYOUT
+    (warning,) = caplog.messages
+    assert warning.startswith(f"CIFAR-10: {first} {reason}")
+    assert warning.endswith(f"see {variable})")
+
+
+def test_an_address_that_speaks_no_tls_fails_the_check(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    official, remote = serve_cifar10(server, tmp_path, "good")
+    first = server.address("good").replace("http:", "https:")
+    remote = replace(remote, addresses=(first, *remote.addresses))
+    download(official, tmp_path / "data", remote, LIMITS)
+    assert f"{first} fails the check of its certificate (TLS) ([SSL" in caplog.text
+
+
+def test_a_pipe_in_place_of_an_archive_is_not_waited_for(server: Server, tmp_path: Path) -> None:
+    official, remote = serve_cifar10(server, tmp_path, "good")
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    os.mkfifo(data_dir / ARCHIVE)
+    message = error_of(lambda: download(official, data_dir, remote, LIMITS))
+    assert message.startswith(f"{data_dir / ARCHIVE}: not a file: ")
+    assert server.requests == []
 
 
 # --- the real addresses, which no test can reach ------------------------------------------------

@@ -32,11 +32,9 @@ def blocks(tmp_path: Path) -> dict[str, str]:
 
 def test_an_answer_stands_with_its_difference_and_verdict(blocks: dict[str, str]) -> None:
     line = blocks["overview.answers"].splitlines()[-1]
-    assert line.startswith(
-        "| Which? | CNN3x3 | +10.4 [9.4, 11.4] | supported | [kernel_size](docs/"
-    )
+    assert line.startswith("| Which? | CNN3x3 | a: +10.4 [9.2, 11.6] | supported | [kernel_")
     russian = blocks["overview.answers.ru"].splitlines()[-1]
-    assert russian.startswith("| Какая? | CNN3x3 и | +10,4 [9,4; 11,4] | подтверждено | ")
+    assert russian.startswith("| Какая? | CNN3x3 и | б: +10,4 [9,2; 11,6] | подтверждено | ")
 
 
 def test_both_figures_are_drawn(blocks: dict[str, str], tmp_path: Path) -> None:

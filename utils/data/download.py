@@ -32,7 +32,7 @@ from torchvision.datasets import CIFAR10 as TorchvisionCIFAR10
 from torchvision.datasets import MNIST as TorchvisionMNIST
 from tqdm import tqdm
 
-from utils.data.sources import Official
+from utils.data.sources import Official, check_is_file
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -123,6 +123,8 @@ def download(
 def _fetch_all(official: Official, data_dir: Path, remote: Remote, limits: Limits) -> None:
     """Every file, whole, from the first address that delivers; what is whole already is kept."""
     folder = data_dir / remote.folder
+    for name in remote.files:
+        check_is_file(folder / name)
     failures = []
     # The official address may crawl, since it comes last. If it fails too, addresses that were
     # left for their speed get a second chance: one's own line may be what is slow.
@@ -161,26 +163,31 @@ class _Downloader:
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         """Writes what ``url`` sends to ``output_file``, the temporary name that pooch chose."""
+        with self._answer(url) as response, open(output_file, "wb") as file:
+            try:
+                self._copy(response, file, Path(url).name)
+            except urllib3.exceptions.TimeoutError as error:
+                raise AddressFailed(f"was silent for {self.limits.silence:g} s") from error
+            except urllib3.exceptions.HTTPError as error:
+                raise AddressFailed("broke off") from error
+
+    def _answer(self, url: str) -> requests.Response:
         # Identity: a server that unpacks .gz on the way would spoil the checksum.
         request = {"headers": {"Accept-Encoding": "identity"}, "timeout": self.limits.silence}
         try:
-            with (
-                requests.get(url, stream=True, **request) as response,
-                open(output_file, "wb") as f,
-            ):
-                response.raise_for_status()
-                self._copy(response, f, Path(url).name)
+            response = requests.get(url, stream=True, **request)
+            response.raise_for_status()
         except requests.HTTPError as error:
             raise AddressFailed(f"answered HTTP {error.response.status_code}") from error
-        except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
+        except requests.Timeout as error:
             raise AddressFailed(f"was silent for {self.limits.silence:g} s") from error
-        except urllib3.exceptions.HTTPError as error:
-            raise AddressFailed("broke off") from error
-        except requests.RequestException as error:
-            raise AddressFailed(f"cannot be reached ({type(error).__name__})") from error
+        except (OSError, ValueError) as error:
+            raise AddressFailed(why_unreachable(error)) from error
+        return response
 
     def _copy(self, response: requests.Response, file: BinaryIO, name: str) -> None:
-        total = int(response.headers.get("Content-Length", 0)) or None
+        length = response.headers.get("Content-Length", "")
+        total = int(length) if length.isdecimal() else None
         # disable=None: no bar where standard error is not a terminal
         with tqdm(total=total, desc=name, unit="B", unit_scale=True, disable=None) as bar:
             start, received = time.monotonic(), 0
@@ -195,6 +202,36 @@ class _Downloader:
                     if self.may_leave and received < self.limits.crawling * seconds:
                         raise AddressCrawls(f"crawled at {received / seconds / 1000:.0f} kB/s")
                     start, received = time.monotonic(), 0
+
+
+# of requests, and what they tell of the variables that it reads; their values may hold passwords
+TLS_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+PROXY_ERRORS = (
+    requests.exceptions.ProxyError,
+    requests.exceptions.InvalidURL,  # of the proxy: the addresses above are right
+    requests.exceptions.InvalidSchema,  # no support for SOCKS
+)
+
+
+def why_unreachable(error: Exception) -> str:
+    """In a few words; what is set on this machine, certificates and proxies, is called by name."""
+    if isinstance(error, PROXY_ERRORS):
+        text, variables = "cannot be reached through the proxy", PROXY_VARIABLES
+    elif isinstance(error, requests.exceptions.SSLError):
+        text, variables = "fails the check of its certificate (TLS)", TLS_VARIABLES
+    elif isinstance(error, requests.RequestException):
+        return f"cannot be reached ({type(error).__name__})"
+    else:  # requests has no class of its own for a file of certificates that is not there
+        text, variables = "was not asked", TLS_VARIABLES + PROXY_VARIABLES
+    here = [name for name in os.environ if name.upper() in variables]
+    return f"{text} ({root_cause(error)}{'; see ' * bool(here)}{', '.join(here)})"
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """What requests and urllib3 have wrapped, each in an error of its own."""
+    inside = (getattr(error, "reason", None), *error.args)
+    return next((root_cause(each) for each in inside if isinstance(each, BaseException)), error)
 
 
 def _unpack(archive: Path, official: Official, data_dir: Path) -> None:

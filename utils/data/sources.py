@@ -9,10 +9,15 @@ y_test``: images uint8 ``[images, 28, 28]`` or ``[images, 32, 32, 3]``, labels w
 ``[images]``. They are in the order of the file; ``dataset.py`` gives them one canonical order.
 
 A pickle can run any code while it loads. Arrays are therefore read with ``allow_pickle=False``,
-and CIFAR-10's pickles only once all of them have the published checksum.
+and CIFAR-10's pickles only once all of them have the published checksum. A small file can unpack
+to more than any memory holds: nothing is unpacked before its header is that of the dataset.
 """
 
 import gzip
+import io
+import math
+import os
+import textwrap
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -86,47 +91,81 @@ OFFICIAL = {dataset.name: dataset for dataset in (MNIST, CIFAR10)}
 def read_local(official: Official, data_dir: Path) -> Arrays | None:
     """The arrays from the npz, else from torchvision's layout; None where neither is there."""
     npz = data_dir / f"{official.name}.npz"
-    if npz.exists():
+    # unlike Path.exists this takes a name that the system refuses for one that is not there
+    if os.path.exists(npz):
         return read_npz(npz, official)
     if missing_files(official, data_dir):
         return None
     return read_torchvision(official, data_dir)
 
 
+def check_is_file(path: Path, remedy: str = REMEDY) -> None:
+    """What is there is a file; opening a pipe would wait for whoever writes into it.
+
+    Raises: UserError where it is something else.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: not a file: {remedy}")
+
+
+def expected_shape(key: str, official: Official) -> tuple[int, ...]:
+    """That of one of the four arrays."""
+    images = official.train_images if key.endswith("train") else official.test_images
+    return (images, *official.image_shape) if key[0] == "x" else (images,)
+
+
 def read_npz(path: Path, official: Official, remedy: str = REMEDY) -> Arrays:
     """The four arrays of an npz file, checked; ``remedy`` is the way out that an error offers."""
+    check_is_file(path, remedy)
     try:
-        with path.open("rb") as file:  # on a path it would hide that the file cannot be opened
-            if not zipfile.is_zipfile(file):
-                raise UserError(f"{path}: not an npz file, or cut off: {remedy}")
-        with np.load(path, allow_pickle=False) as npz:
-            missing = [key for key in KEYS if key not in npz]
-            if missing:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            if missing := [key for key in KEYS if key not in names]:
+                found = textwrap.shorten(", ".join(names), 200) or "nothing"
                 raise UserError(
                     f"{path}: {', '.join(missing)} missing, "
-                    f"expected {', '.join(KEYS)}, found {', '.join(npz) or 'nothing'}: {remedy}"
+                    f"expected {', '.join(KEYS)}, found {found}: {remedy}"
                 )
-            arrays = {key: _read_member(npz, key, path, remedy) for key in KEYS}
+            arrays = {key: _read_member(archive, key, official, path, remedy) for key in KEYS}
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}): {remedy}") from error
-    except DAMAGED as error:
+    except Exception as error:  # see _read_member
         raise UserError(f"{path}: not an npz file, or cut off: {remedy}") from error
-    _check(arrays, official, path, remedy)
+    _check_labels(arrays, official, path, remedy)
     return arrays
 
 
-# What NumPy and zipfile raise on damaged files, found by flipping every byte of one in turn. Their
-# messages are not passed on: some span lines, and one recommends to allow pickles.
-DAMAGED = (ValueError, EOFError, MemoryError, RuntimeError, zlib.error, zipfile.BadZipFile)
+MOST_HEADER = 16_384  # bytes: NumPy refuses longer ones
+READ_HEADER = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
-def _read_member(npz: np.lib.npyio.NpzFile, key: str, path: Path, remedy: str) -> np.ndarray:
+def _read_member(
+    archive: zipfile.ZipFile, key: str, official: Official, path: Path, remedy: str
+) -> np.ndarray:
+    """One array, unpacked once its header and its size in the archive are what they should be.
+
+    Flipped bits make NumPy and zipfile raise nearly everything, TokenError and OverflowError
+    included. Their messages are not passed on: some span lines, one recommends to allow pickles.
+    """
     try:
-        return npz[key]
-    except DAMAGED as error:
-        holds_objects = "Object arrays" in str(error)  # NumPy has no exception of its own for it
-        problem = "holds Python objects, expected numbers" if holds_objects else "is corrupt"
-        raise UserError(f"{path}: {key} {problem}: {remedy}") from error
+        member = archive.getinfo(f"{key}.npy")
+        with archive.open(member) as packed:
+            start = io.BytesIO(packed.read(MOST_HEADER))
+        shape, _, kind = READ_HEADER[np.lib.format.read_magic(start)](start)
+        _check_kind(key, shape, kind, official, path, remedy)
+        if member.file_size != start.tell() + math.prod(shape) * kind.itemsize:
+            raise ValueError("more or less than its header announces")
+        with archive.open(member) as packed:
+            return np.lib.format.read_array(packed, allow_pickle=False)
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: {key} is corrupt: {remedy}") from error
 
 
 def missing_files(official: Official, data_dir: Path) -> list[str]:
@@ -136,24 +175,30 @@ def missing_files(official: Official, data_dir: Path) -> list[str]:
     return [
         name
         for name in official.files
-        if not any((folder / f"{name}{ending}").exists() for ending in endings)
+        if not any(os.path.exists(folder / f"{name}{ending}") for ending in endings)
     ]
 
 
 def read_torchvision(official: Official, data_dir: Path) -> Arrays:
     """The four arrays from torchvision's layout under ``data_dir``, checked."""
     arrays = (_read_idx_files if official.name == "mnist" else _read_pickles)(official, data_dir)
-    _check(arrays, official, data_dir / official.folder, REMEDY)
+    folder = data_dir / official.folder
+    for key, array in arrays.items():
+        _check_kind(key, array.shape, array.dtype, official, folder, REMEDY)
+    _check_labels(arrays, official, folder, REMEDY)
     return arrays
 
 
 def _read_idx_files(official: Official, data_dir: Path) -> Arrays:
     names = dict(zip(KEYS, official.files, strict=True))
-    return {key: read_idx(data_dir / official.folder / name) for key, name in names.items()}
+    return {
+        key: read_idx(data_dir / official.folder / name, expected_shape(key, official))
+        for key, name in names.items()
+    }
 
 
-def read_idx(path: Path, remedy: str = REMEDY) -> np.ndarray:
-    """One idx file of unsigned bytes, or ``<path>.gz`` where only that is there.
+def read_idx(path: Path, expected: tuple[int, ...], remedy: str = REMEDY) -> np.ndarray:
+    """One idx file of unsigned bytes of the ``expected`` shape, or ``<path>.gz`` in its place.
 
     The header is big-endian: two zero bytes, the type (8: unsigned byte), the number of
     dimensions, then each dimension as a 32-bit number. The bytes of the array follow.
@@ -161,20 +206,24 @@ def read_idx(path: Path, remedy: str = REMEDY) -> np.ndarray:
     """
     if not path.exists():
         path = path.with_name(f"{path.name}.gz")
+    check_is_file(path, remedy)
+    size = math.prod(expected)
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read()
+            start = file.read(4)
+            sizes = file.read(4 * start[3]) if start[:3] == b"\x00\x00\x08" and start[3:] else b""
+            if not sizes or len(sizes) < 4 * start[3]:
+                raise UserError(f"{path}: not an idx file of unsigned bytes: {remedy}")
+            shape = tuple(np.frombuffer(sizes, dtype=">u4").tolist())
+            if shape != expected:
+                raise UserError(f"{path}: has shape {shape}, expected {expected}: {remedy}")
+            content = file.read(size + 1)  # not all that may be there
     except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
         raise UserError(f"{path}: cannot be read ({error}): {remedy}") from error
-    dimensions = content[3] if len(content) > 3 else 0
-    start = 4 + 4 * dimensions
-    if content[:3] != b"\x00\x00\x08" or not dimensions or len(content) < start:
-        raise UserError(f"{path}: not an idx file of unsigned bytes: {remedy}")
-    shape = tuple(int(n) for n in np.frombuffer(content[4:start], dtype=">u4"))
-    expected = start + int(np.prod(shape, dtype=object))
-    if len(content) != expected:
-        raise UserError(f"{path}: {len(content)} bytes, its header announces {expected}: {remedy}")
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+    if len(content) != size:
+        which = "more" if len(content) > size else "fewer"
+        raise UserError(f"{path}: {which} bytes than its header announces, {size:,}: {remedy}")
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
 def _read_pickles(official: Official, data_dir: Path) -> Arrays:
@@ -205,32 +254,35 @@ def _read_pickles(official: Official, data_dir: Path) -> Arrays:
     }
 
 
-def _check(arrays: Arrays, official: Official, path: Path, remedy: str) -> None:
-    """Shape, type and range of all four arrays; the first thing wrong becomes the error."""
-    for split, images in (("train", official.train_images), ("test", official.test_images)):
-        x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
-        expected = (images, *official.image_shape)
-        if x.shape != expected:
-            channels_first = len(expected) == 4 and x.shape == tuple(
-                expected[i] for i in (0, 3, 1, 2)
-            )
-            way_out = "save channels last, or use --quick" if channels_first else remedy
-            raise UserError(
-                f"{path}: x_{split} has shape {x.shape}, expected {expected}: {way_out}"
-            )
-        if x.dtype != np.uint8:
-            raise UserError(f"{path}: x_{split} has type {x.dtype}, expected uint8: {remedy}")
-        if y.shape != (images,):
-            raise UserError(
-                f"{path}: y_{split} has shape {y.shape}, expected {(images,)}: {remedy}"
-            )
-        if not np.issubdtype(y.dtype, np.integer):
-            raise UserError(
-                f"{path}: y_{split} has type {y.dtype}, expected whole numbers: {remedy}"
-            )
-        lowest, highest, last = int(y.min()), int(y.max()), len(official.classes) - 1
+def _check_kind(
+    key: str,
+    shape: tuple[int, ...],
+    kind: np.dtype,
+    official: Official,
+    path: Path,
+    remedy: str,
+) -> None:
+    """Shape and type of one of the four arrays, before there is any of it."""
+    expected = expected_shape(key, official)
+    if kind.hasobject:
+        raise UserError(f"{path}: {key} holds Python objects, expected numbers: {remedy}")
+    if shape != expected:
+        channels_first = len(expected) == 4 and shape == tuple(expected[i] for i in (0, 3, 1, 2))
+        way_out = "save channels last, or use --quick" if channels_first else remedy
+        raise UserError(f"{path}: {key} has shape {shape}, expected {expected}: {way_out}")
+    if key[0] == "x" and kind != np.uint8:
+        raise UserError(f"{path}: {key} has type {kind}, expected uint8: {remedy}")
+    if key[0] == "y" and kind.kind not in "iu":
+        raise UserError(f"{path}: {key} has type {kind}, expected whole numbers: {remedy}")
+
+
+def _check_labels(arrays: Arrays, official: Official, path: Path, remedy: str) -> None:
+    """Every label is the number of a class."""
+    last = len(official.classes) - 1
+    for key in ("y_train", "y_test"):
+        lowest, highest = int(arrays[key].min()), int(arrays[key].max())
         if lowest < 0 or highest > last:
             raise UserError(
-                f"{path}: y_{split} has labels from {lowest} to {highest}, "
+                f"{path}: {key} has labels from {lowest} to {highest}, "
                 f"expected 0 to {last}: {remedy}"
             )

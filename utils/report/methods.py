@@ -77,7 +77,7 @@ def correlation_text(found: Sequence[Evidence]) -> str:
     for (first, a), (second, b) in combinations(by_run.items(), 2):
         common = sorted(a.keys() & b.keys())
         x, y = ([values[seed] for seed in common] for values in (a, b))
-        if first[0] == second[0] and len(common) > 2 and np.std(x) and np.std(y):
+        if first[0] == second[0] and len(common) > 2 and np.ptp(x) and np.ptp(y):
             correlations.append(stats.pearsonr(x, y).statistic)
     if not correlations:
         return "There are too few seeds to tell."

@@ -28,7 +28,7 @@ from utils.data.dataset import Dataset
 from utils.experiment import Compute, Recipe, Run
 from utils.machine import autocast, environment, product_type
 from utils.records.runs import identity
-from utils.records.schema import Data, Diverged, Epoch, Final, Timings
+from utils.records.schema import TRAIN_PART, Data, Diverged, Epoch, Final, Timings
 from utils.training.checkpoint import (
     TrainingState,
     load_checkpoint,
@@ -37,9 +37,6 @@ from utils.training.checkpoint import (
 )
 from utils.training.optimizers import build_optimizers
 from utils.training.progress import Event, Tell
-
-TRAIN_PART = 10_000  # train images on which the train accuracy is taken after each epoch
-
 
 CHECKED_EVERY = 50  # steps: reading one loss makes the processor wait for the device
 

@@ -1,0 +1,101 @@
+"""What reaches the terminal: one line, an exit code, whatever the streams can take."""
+
+import errno
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from utils import REPOSITORY
+from utils.errors import UserError, exit_code
+
+
+def fails_with(error: BaseException) -> Callable[[], None]:
+    def command() -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    "error, code, line",
+    [
+        (UserError("line 1\nline 2\u2028line 3"), 2, "line 1 line 2 line 3"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "table.csv"),
+            1,
+            "table.csv: No space left on device; what is finished is on disk",
+        ),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "writing: Broken pipe; what is finished"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(
+    error: Exception, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(fails_with(error), "") == code
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"error: {line}")
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    with pytest.raises(OSError, match="ours"):
+        exit_code(fails_with(OSError("ours")), "")
+
+
+CODE = """
+import os, sys
+from utils.errors import UserError, exit_code
+
+def command():
+    file = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+    os.write(2, b"from the system")  # as a library does that knows no Python
+    print("σ – ×")
+    raise UserError(f"{sys.argv[1]} σ")
+
+sys.exit(exit_code(command, ""))
+"""
+
+
+@pytest.mark.parametrize(
+    "closing, variables, code",
+    [
+        ("", {"PYTHONIOENCODING": "ascii"}, 2),
+        ("", {"PYTHONIOENCODING": "cp1251"}, 2),
+        ("", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, 2),
+        ("2>&-", {}, 2),
+        (">&-", {}, 2),
+        ("<&- >&- 2>&-", {}, 2),
+        (">/dev/full", {"PYTHONUNBUFFERED": "1"}, 1),
+    ],
+)
+def test_any_text_can_be_told_to_any_stream(
+    closing: str, variables: dict[str, str], code: int, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(CODE, encoding="utf-8")
+    file = os.path.join(os.fsencode(tmp_path), b"\xff '\"")
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" "$1" "$2" {closing}', sys.executable, script, file],
+        env={**os.environ, **variables, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert os.path.getsize(file) == 0  # nothing meant for a closed stream
+    assert b"Traceback" not in done.stderr
+    if "2>" not in closing:
+        assert done.stderr.splitlines()[-1].startswith(b"from the systemerror: ")
+
+
+def test_a_reader_who_has_seen_enough_ends_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(os.fdopen(write, "wb", 0)))
+    assert exit_code(lambda: print("a table"), "") == 1
+    assert "Broken pipe" in capsys.readouterr().err
