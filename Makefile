@@ -66,7 +66,7 @@ lint: .venv/dev ## repair what the linter can repair
 	$(bin)/ruff format .
 
 clean: ## remove the environment, quick output, unfinished runs, logs and locks
-	rm -rf .venv results/quick plots/quick README.md.*.tmp
+	rm -rf .venv results/quick plots/quick README*.tmp
 	find results plots docs \( -name '*.checkpoint.*' -o -name '*.log' -o -name '*.lock' -o -name '*.tmp' \) -prune -exec rm -rf {} +
 
 .venv/run: requirements.txt

@@ -1,6 +1,8 @@
 """A declaration and nothing else: rows of any kind are trained, recorded, measured and rendered."""
 
 import csv
+import errno
+import os
 import signal
 from collections import Counter
 from dataclasses import replace
@@ -304,6 +306,36 @@ def test_records_from_a_gpu_go_on_and_render_on_a_machine_without(
     assert (found["CNN5x5"].device, found["CNN7x7"].device) == ("cuda", "cpu")
     table = (results / "kernel_size" / "table.md").read_text(encoding="utf-8")
     assert "NVIDIA H100 80GB HBM3" in table
+
+
+@pytest.mark.parametrize("suffix", [".checkpoint.pt", ".npz", ".safetensors", ".json"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_a_file_that_cannot_be_written_is_a_line_and_the_same_command_goes_on(
+    number: int,
+    suffix: str,
+    few: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(path: Path, target: Path) -> None:
+        if target.name.endswith(suffix):
+            raise OSError(number, os.strerror(number))
+        replace_file(path, target)
+
+    replace_file = os.replace
+    flags = [*FLAGS, str(tmp_path), "--weights"]
+    path = tmp_path / "results" / "quick" / "runs" / "cifar10" / f"CNN7x7-seed0{suffix}"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", fails)
+        assert runner.main(EXPERIMENTS[1:], "", flags) == 1
+    error = capsys.readouterr().err
+    assert f"failed: {path}: cannot be written ({os.strerror(number)}); what was saved" in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert runner.main(EXPERIMENTS[1:], "", flags) == 0
+    goes_on = "continuing after epoch 1" in capsys.readouterr().err
+    assert goes_on == path.exists() == (suffix != ".checkpoint.pt")
 
 
 def test_what_killed_writes_left_is_gone_with_the_next_command(few: None, tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     Raises: SomeFailed at the end where a run did.
     """
     keep_freed_memory()
-    for folder in (options.results, options.plots):
+    pages = [REPOSITORY / "docs"] if options.is_study else []
+    for folder in (options.results, options.plots, *pages):
         sweep(folder, options.results)
     if options.evaluate:
         return evaluate_weights(options)

@@ -41,6 +41,12 @@ def test_a_speed_record_says_how_each_network_was_measured(
             assert 0 < values.q1 <= values.median <= values.q3
 
 
+def test_images_that_fill_no_batch_are_measured_in_a_smaller_one(cifar10: Dataset) -> None:
+    run = replace(RUN, recipe=replace(RECIPE, batch_size=1000))
+    found = measure_speed({"a": run}, {"cifar10": cifar10}.__getitem__, EFFORT)
+    assert found["a"].batch_sizes.training == len(cifar10.x_train)
+
+
 def test_measuring_leaves_a_network_as_it_is(cifar10: Dataset) -> None:
     network = models.build("BottleneckBlockNet")  # with batch-norm, whose statistics move
     before = {name: value.clone() for name, value in network.state_dict().items()}
