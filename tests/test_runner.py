@@ -15,8 +15,8 @@ from utils import runner
 from utils.cli import parse
 from utils.experiment import Row, Run
 from utils.recipes import quick
+from utils.records.checks import right_of
 from utils.records.runs import find_records
-from utils.records.study import right_of
 
 ROWS = (
     Row("CNN7x7"),
