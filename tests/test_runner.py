@@ -1,9 +1,11 @@
 """A declaration and nothing else: rows of any kind are trained, recorded, measured and rendered."""
 
 import csv
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import filelock
 import pytest
@@ -11,7 +13,7 @@ import torch
 
 from tests.fake_records import make_experiment
 from tests.fakes import TINY_CIFAR10, error_of, make_tiny
-from utils import runner
+from utils import machine, runner
 from utils.cli import parse
 from utils.experiment import Row, Run
 from utils.recipes import quick
@@ -200,3 +202,65 @@ def test_a_network_that_cannot_be_looked_into_is_refused_before_it_is_trained(
 def test_messages_go_to_the_log_file_with_their_time(trained: tuple[Path, list[Run]]) -> None:
     (file,) = (trained[0] / "results" / "quick").glob("*.log")
     assert "INFO cifar10 CNN7x7 seed 0 epoch 1/1: loss" in file.read_text()
+
+
+def test_a_log_that_cannot_be_opened_stops_nothing_and_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.log"
+    path.mkdir()
+    with runner.logs(path):
+        runner.log.info("first")
+        runner.log.info("second")
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    assert f"{path}: cannot be written ([Errno 21] Is a directory" in "".join(told)
+    assert {"first", "second"} < set(told)
+
+
+def test_a_log_on_a_full_disk_stops_nothing_and_is_told_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with runner.logs(Path("/dev/full")):
+        runner.log.info("first")
+        runner.log.info("second")
+    told = capsys.readouterr().err.splitlines()
+    assert sorted(told) == [
+        "/dev/full: cannot be written ([Errno 28] No space left on device); going on without",
+        "first",
+        "second",
+    ]
+
+
+def test_a_log_takes_names_that_are_no_text(tmp_path: Path) -> None:
+    with runner.logs(tmp_path / "a.log"):
+        runner.log.info("%s", tmp_path / os.fsdecode(b"\xff"))
+    assert "\\udcff" in (tmp_path / "a.log").read_text(encoding="utf-8")
+
+
+def test_a_lock_that_is_none_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "results" / "quick" / ".lock"
+    path.mkdir(parents=True)
+    assert runner.main(EXPERIMENTS, "", [*FLAGS, str(tmp_path)]) in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {path}: ")
+
+
+def test_more_threads_than_processors_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "processors", lambda: 2)
+    flags = ["--quick", "--no-train", "--out-dir", str(tmp_path), "--threads", "1024"]
+    assert runner.main(EXPERIMENTS, "", flags) == 0
+    assert "1024 threads on 2 processors: they wait for each other" in capsys.readouterr().err
+
+
+def test_images_that_do_not_fit_beside_the_processes_are_told(
+    trained: tuple[Path, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "save_mapped", Mock(side_effect=RuntimeError("unexpected pos 1")))
+    context = runner.mapped(lambda name: None, trained[1])
+    message = error_of(lambda: context.__enter__())
+    assert "the images cannot be written there, for several processes (unexpected pos" in message
