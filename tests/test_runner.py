@@ -2,6 +2,8 @@
 
 import csv
 import os
+import resource
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -264,3 +266,66 @@ def test_images_that_do_not_fit_beside_the_processes_are_told(
     context = runner.mapped(lambda name: None, trained[1])
     message = error_of(lambda: context.__enter__())
     assert "the images cannot be written there, for several processes (unexpected pos" in message
+
+
+# --- a disk that is full, files where folders belong and the reverse -----------------------------
+
+
+@pytest.fixture
+def copied(trained: tuple[Path, list[Run]], tmp_path: Path) -> Path:
+    """A folder like the trained one, to be damaged."""
+    return Path(shutil.copytree(trained[0], tmp_path / "copied"))
+
+
+def rendering_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line in which the command ends."""
+    assert runner.main(EXPERIMENTS, "", [*FLAGS[:1], "--no-train", "--out-dir", str(folder)]) in (
+        1,
+        2,
+    )
+    (line,) = (each for each in capsys.readouterr().err.splitlines() if "error: " in each)
+    return line
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "results/quick",
+        "results/quick/kernel_size",
+        "plots/quick/kernel_size",
+        "results/quick/kernel_size/table.csv",
+        "results/quick/claims.csv",
+        "results/quick/runs/cifar10/CNN7x7-seed0.json",
+        "results/quick/runs/cifar10/CNN7x7-seed0.npz",
+        "results/quick/speed/cifar10/CNN7x7.json",
+        "results/quick/kernel_size/cases.json",
+        "plots/quick/kernel_size/curves.png",
+    ],
+)
+def test_a_folder_in_place_of_a_file_or_the_reverse_is_one_line(
+    name: str, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied / name
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.write_text("in the way")
+    else:
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    assert str(path) in rendering_fails(copied, capsys)
+
+
+@pytest.mark.parametrize("most", [0, 3_000])  # bytes of a file: none fits, or the tables alone
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    most: int, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in copied.rglob("*.*") if path.suffix != ".log"}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        line = rendering_fails(copied, capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "File too large" in line
+    after = {path: path.read_bytes() for path in copied.rglob("*.*") if path.suffix != ".log"}
+    assert after == before
