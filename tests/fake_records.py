@@ -71,8 +71,7 @@ def make_record(
     """A run's record; ``fields`` are the receptive fields of its layers, empty for none."""
     names = [name for name in fields if len(name) % 2 == 0] or ["layers.1"]  # no poolings
     layers = [*names, "classifier.1"]
-    matrix = np.full((10, 10), round(100 * (1 - test_accuracy) / 9))
-    np.fill_diagonal(matrix, round(100 * test_accuracy))
+    data = changes.get("data") or make_data()
     given = {
         "network": network,
         "dataset": "cifar10",
@@ -80,7 +79,7 @@ def make_record(
         "seed": seed,
         "precision": "bfloat16",
         "device": "cpu",
-        "data": make_data(),
+        "data": data,
         "parameters": 60_362,
         "forward_flops": 12_345_678,
         "receptive_field": dict(fields),
@@ -91,7 +90,7 @@ def make_record(
             train_accuracy=test_accuracy + 0.05,
             test_loss=0.7,
             test_accuracy=test_accuracy,
-            confusion_matrix=tuple(map(tuple, matrix.tolist())),
+            confusion_matrix=make_matrix(test_accuracy, data.test_images),
         ),
         "epochs": tuple(
             make_epoch(epoch, test_accuracy, layers, seed) for epoch in range(1, recipe.epochs + 1)
@@ -102,11 +101,31 @@ def make_record(
     return Record(**{**given, **changes})
 
 
+def make_matrix(accuracy: float, images: int) -> tuple[tuple[int, ...], ...]:
+    """Rightly classified images and others, spread evenly as far as they go."""
+    right = round(accuracy * images)
+    matrix = np.full((10, 10), (images - right) // 90)
+    np.fill_diagonal(matrix, right // 10)
+    matrix[0, :2] += right % 10, (images - right) % 90
+    return tuple(map(tuple, matrix.tolist()))
+
+
+def make_answers(record: Record) -> dict[str, np.ndarray]:
+    """The arrays that the confusion matrix of a record comes from; its right images come first."""
+    matrix = np.array(record.final.confusion_matrix)
+    right = np.arange(record.data.test_images) < matrix.trace()
+    return {
+        "test_predictions": np.repeat(np.arange(10, dtype=np.uint8), matrix.sum(0)),
+        "test_correct": np.packbits(right),
+    }
+
+
 def make_diverged(network: str, seed: int) -> Record:
     """The record of a run that came to no result."""
     record = make_record(network, seed)
     where = Diverged(epoch=1, step=17, learning_rate=0.4)
-    return record.model_copy(update={"diverged": where, "final": Final(), "epochs": ()})
+    nothing = {"final": Final(), "epochs": (), "timings": Timings(epoch_seconds=())}
+    return record.model_copy(update={"diverged": where, **nothing})
 
 
 def make_data(**changes: object) -> Data:
@@ -165,7 +184,6 @@ def make_arrays(maps: Mapping[str, tuple[int, int]], kernel: int = 3) -> dict[st
     heat = np.exp(-((rows - 17) ** 2 + (columns - 17) ** 2) / 20)
     heat[(abs(rows - 16.5) > 5) | (abs(columns - 16.5) > 5)] = 0  # a field of 10 by 10
     return {
-        "test_predictions": np.zeros(10, np.uint8),
         "filters": rng.normal(size=(channels, 3, kernel, kernel)).astype(np.float32),
         "activations": rng.random((channels, size, size)).astype(np.float16),
         "receptive_field": (heat / heat.max()).astype(np.float32),
@@ -270,7 +288,7 @@ def write_runs(
     timed: bool = False,
     passes: Sequence[float] = (),
 ) -> list[Path]:
-    """Puts each record where the first row of its network has it; all get the same arrays.
+    """Puts each record where the first row of its network has it; all get these arrays too.
 
     ``timed`` writes the speed of one pass, ``passes`` that of several.
     """
@@ -281,8 +299,9 @@ def write_runs(
             run = row.run(record.dataset, record.recipe, record.seed, Compute())
             paths.append(run_path(results, run))
             write_record(paths[-1], record)
-            if arrays:
-                write_arrays(paths[-1].with_suffix(".npz"), arrays)
+            if not record.diverged:
+                found = make_answers(record) | (arrays or {})
+                write_arrays(paths[-1].with_suffix(".npz"), found)
         if (timed or passes) and of_row:
             write_record(speed_path(results, run), make_speed(number + 1, passes or (1.0,)))
     return paths

@@ -3,10 +3,13 @@
 import csv
 import errno
 import os
+import resource
+import shutil
 import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import filelock
 import pytest
@@ -22,13 +25,13 @@ from tests.fake_records import (
     write_runs,
 )
 from tests.fakes import TINY_CIFAR10, error_of, make_tiny
-from utils import runner
+from utils import machine, runner
 from utils.cli import parse
 from utils.experiment import Row, Run
 from utils.recipes import quick
+from utils.records.checks import right_of
 from utils.records.files import write_record
 from utils.records.runs import find_records
-from utils.records.study import right_of
 
 ROWS = (
     Row("CNN7x7"),
@@ -378,3 +381,128 @@ def test_a_network_that_cannot_be_looked_into_is_refused_before_it_is_trained(
 def test_messages_go_to_the_log_file_with_their_time(trained: tuple[Path, list[Run]]) -> None:
     (file,) = (trained[0] / "results" / "quick").glob("*.log")
     assert "INFO cifar10 CNN7x7 seed 0 epoch 1/1: loss" in file.read_text()
+
+
+def test_a_log_that_cannot_be_opened_stops_nothing_and_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.log"
+    path.mkdir()
+    with runner.logs(path):
+        runner.log.info("first")
+        runner.log.info("second")
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    assert f"{path}: cannot be written ([Errno 21] Is a directory" in "".join(told)
+    assert {"first", "second"} < set(told)
+
+
+def test_a_log_on_a_full_disk_stops_nothing_and_is_told_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with runner.logs(Path("/dev/full")):
+        runner.log.info("first")
+        runner.log.info("second")
+    told = capsys.readouterr().err.splitlines()
+    assert sorted(told) == [
+        "/dev/full: cannot be written ([Errno 28] No space left on device); going on without",
+        "first",
+        "second",
+    ]
+
+
+def test_a_log_takes_names_that_are_no_text(tmp_path: Path) -> None:
+    with runner.logs(tmp_path / "a.log"):
+        runner.log.info("%s", tmp_path / os.fsdecode(b"\xff"))
+    assert "\\udcff" in (tmp_path / "a.log").read_text(encoding="utf-8")
+
+
+def test_a_lock_that_is_none_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "results" / "quick" / ".lock"
+    path.mkdir(parents=True)
+    assert runner.main(EXPERIMENTS, "", [*FLAGS, str(tmp_path)]) in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {path}: ")
+
+
+def test_more_threads_than_processors_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "processors", lambda: 2)
+    flags = ["--quick", "--no-train", "--out-dir", str(tmp_path), "--threads", "1024"]
+    assert runner.main(EXPERIMENTS, "", flags) == 0
+    assert "1024 threads on 2 processors: they wait for each other" in capsys.readouterr().err
+
+
+def test_images_that_do_not_fit_beside_the_processes_are_told(
+    trained: tuple[Path, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "save_mapped", Mock(side_effect=RuntimeError("unexpected pos 1")))
+    context = runner.mapped(lambda name: None, trained[1])
+    message = error_of(lambda: context.__enter__())
+    assert "the images cannot be written there, for several processes (unexpected pos" in message
+
+
+# --- a disk that is full, files where folders belong and the reverse -----------------------------
+
+
+@pytest.fixture
+def copied(trained: tuple[Path, list[Run]], tmp_path: Path) -> Path:
+    """A folder like the trained one, to be damaged."""
+    return Path(shutil.copytree(trained[0], tmp_path / "copied"))
+
+
+def rendering_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line in which the command ends."""
+    assert runner.main(EXPERIMENTS, "", [*FLAGS[:1], "--no-train", "--out-dir", str(folder)]) in (
+        1,
+        2,
+    )
+    (line,) = (each for each in capsys.readouterr().err.splitlines() if "error: " in each)
+    return line
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "results/quick",
+        "results/quick/kernel_size",
+        "plots/quick/kernel_size",
+        "results/quick/kernel_size/table.csv",
+        "results/quick/claims.csv",
+        "results/quick/runs/cifar10/CNN7x7-seed0.json",
+        "results/quick/runs/cifar10/CNN7x7-seed0.npz",
+        "results/quick/speed/cifar10/CNN7x7.json",
+        "results/quick/kernel_size/cases.json",
+        "plots/quick/kernel_size/curves.png",
+    ],
+)
+def test_a_folder_in_place_of_a_file_or_the_reverse_is_one_line(
+    name: str, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied / name
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.write_text("in the way")
+    else:
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    assert str(path) in rendering_fails(copied, capsys)
+
+
+@pytest.mark.parametrize("most", [0, 3_000])  # bytes of a file: none fits, or the tables alone
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    most: int, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in copied.rglob("*.*") if path.suffix != ".log"}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        line = rendering_fails(copied, capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "File too large" in line
+    after = {path: path.read_bytes() for path in copied.rglob("*.*") if path.suffix != ".log"}
+    assert after == before

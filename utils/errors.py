@@ -15,6 +15,10 @@ class UserError(Exception):
     of ours and keeps its traceback.
     """
 
+    def __str__(self) -> str:
+        """One line, whatever the message was made of."""
+        return " ".join(super().__str__().splitlines())
+
 
 class SomeFailed(Exception):
     """Some runs of a command failed, which has told of each; the others are finished."""
@@ -52,8 +56,8 @@ def exit_code(command: Callable[[], object], if_interrupted: str) -> int:
 
 
 def tell(error: object) -> None:
-    """One line on stderr, whatever the message was made of."""
-    print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+    """One line on stderr."""
+    print(f"error: {UserError(error)}", file=sys.stderr)
 
 
 def make_streams_usable() -> None:

@@ -66,6 +66,13 @@ def check_threads(number: int) -> int:
     return number
 
 
+def warn_if_crowded(threads: int) -> str | None:
+    """A sentence where there are more threads than this process may use processors."""
+    if threads <= processors():
+        return None
+    return f"{threads} threads on {processors()} processors: they wait for each other"
+
+
 def automatic_device() -> torch.device:
     """CUDA where there is one, else the CPU. MPS is never chosen by itself: its gradients have
     been silently wrong (pytorch#107214).

@@ -37,7 +37,7 @@ from utils.data.dataset import (
 )
 from utils.errors import SomeFailed, UserError, exit_code
 from utils.experiment import Compute, Experiment, Row, Run, declared_runs
-from utils.machine import keep_freed_memory, warn_if_slower
+from utils.machine import keep_freed_memory, warn_if_crowded, warn_if_slower
 from utils.measuring import layers, speed
 from utils.measuring.evaluation import WEIGHTS, check_weights
 from utils.measuring.passes import in_passes, joined
@@ -107,6 +107,8 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
         return evaluate_weights(options)
     if options.predict:
         return predict_pictures(options)
+    if warning := warn_if_crowded(options.threads * options.jobs):
+        log.warning(warning)
     failures: Mapping[str, BaseException] = {}
     runs: Sequence[Run] = ()
     if options.train or options.measure:
@@ -215,7 +217,7 @@ def logs(path: Path) -> Iterator[None]:
     """Messages go to stderr, above the progress bar, and with their time into a file."""
     root = logging.getLogger()
     root.setLevel(logging.INFO)
-    terminal, file = logging.StreamHandler(), logging.FileHandler(path, encoding="utf-8")
+    terminal, file = logging.StreamHandler(), LogFile(path)
     terminal.setFormatter(MessageAlone())
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for handler in (terminal, file):
@@ -226,7 +228,30 @@ def logs(path: Path) -> Iterator[None]:
     finally:
         for handler in (terminal, file):
             root.removeHandler(handler)
-            handler.close()
+            with contextlib.suppress(OSError):  # which has been told
+                handler.close()
+
+
+class LogFile(logging.FileHandler):
+    """A log file; once it cannot be written, that is said, and the rest goes on without it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", errors="backslashreplace", delay=True)
+        self.is_broken = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a message; the first one opens the file."""
+        try:
+            if not self.is_broken:
+                super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Is called where a message cannot be written."""
+        self.is_broken = True
+        error = sys.exc_info()[1]
+        log.warning("%s: cannot be written (%s); going on without", self.baseFilename, error)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.fake_records import RECIPE, make_data, make_experiment, make_record, write_runs
+from tests.fake_records import (
+    RECIPE,
+    make_data,
+    make_experiment,
+    make_record,
+    write_runs,
+)
 from tests.fakes import error_of
 from utils.errors import UserError
 from utils.experiment import Compute, Recipe, Row, Run
@@ -87,7 +93,7 @@ def write_record_of(results: Path, run: Run) -> None:
     made = make_record(seed=run.seed)
     final = made.final.model_copy(update={"validation_accuracy": 0.5})
     changes = {"network": run.network, "part": run.part, "recipe": run.recipe, "final": final}
-    changes |= {"precision": run.compute.precision, "epochs": ()}
+    changes |= {"precision": run.compute.precision, "epochs": (), "timings": None}
     write_record(run_path(results, run), made.model_copy(update=changes))
 
 

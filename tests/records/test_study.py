@@ -17,7 +17,7 @@ from tests.fake_records import (
 )
 from tests.fakes import error_of
 from utils.experiment import Compute, Row
-from utils.records.files import write_arrays, write_record
+from utils.records.files import write_record
 from utils.records.runs import speed_path
 from utils.records.study import (
     REMEDY,
@@ -64,12 +64,13 @@ def test_speeds_of_two_precisions_share_no_table(tmp_path: Path) -> None:
 def test_arrays_are_those_of_the_first_seed_that_was_looked_into(tmp_path: Path) -> None:
     experiment = make_experiment(["CNN3x3"])
     elsewhere = make_record(seed=0, probe=None, receptive_field=None)
-    paths = write_runs(tmp_path, experiment, [elsewhere, make_record(seed=1), make_record(seed=2)])
-    for seed, path in enumerate(paths):
-        write_arrays(path.with_suffix(".npz"), {"filters": np.full(1, seed)})
+    records = [elsewhere, make_record(seed=1), make_record(seed=2)]
+    for record in records:
+        filters = np.full((1, 1, 1, 1), record.seed, np.float32)
+        write_runs(tmp_path, experiment, [record], {"filters": filters})
     evidence = gather(experiment, tmp_path, NETWORKS)
     assert evidence.inside["CNN3x3"].seed == 1
-    assert evidence.arrays["CNN3x3"]["filters"].tolist() == [1]
+    assert evidence.arrays["CNN3x3"]["filters"].item() == 1
 
 
 def test_a_record_that_is_not_as_it_should_be_is_named(tmp_path: Path) -> None:

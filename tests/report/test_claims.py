@@ -14,7 +14,9 @@ from scipy import stats
 from experiments import STUDY
 from models.registry import Network
 from tests.fake_records import (
+    LAYER_LIST,
     NETWORKS,
+    make_answers,
     make_diverged,
     make_experiment,
     make_record,
@@ -24,7 +26,7 @@ from tests.fake_records import (
 )
 from utils.claim import Claim
 from utils.experiment import Compute, Experiment, LayerCase, Row
-from utils.records.files import write_record
+from utils.records.files import write_arrays, write_record
 from utils.records.runs import run_path
 from utils.records.schema import Record
 from utils.records.study import gather
@@ -244,7 +246,7 @@ def test_layers_are_compared_forward_and_with_backward(tmp_path: Path) -> None:
         "exact", pairs=(("Swish", "ReLU"),), metric="mean_absolute_gradient_input",
         than=1, margin=0.1,
     )  # fmt: skip
-    cases = tuple(LayerCase(name, object, (1,)) for name in ("Swish", "ReLU"))
+    cases = tuple(LayerCase(name, object, (1,)) for name, *_ in LAYER_LIST)
     write_cases(tmp_path, "kernel_size")
     found = findings(tmp_path, [slower, similar], [], rows=(), cases=cases, dataset=None)
     assert [row["metric"] for each in found for row in csv_rows(each)] == [
@@ -268,7 +270,7 @@ def test_the_front_is_what_no_other_beats_in_both(tmp_path: Path) -> None:
 def test_a_claim_without_its_record_is_not_tested_and_says_so(tmp_path: Path) -> None:
     experiment = make_experiment(claims=(claim(), claim("time")))
     write_runs(tmp_path, experiment, seeds("CNN3x3", HIGH), timed=True)
-    write_record(tmp_path / "speed" / "cifar10" / "CNN5x5.json", make_speed())  # its speed has one
+    write_record(tmp_path / "speed" / "cifar10" / "CNN5x5.json", make_speed(2))  # its speed has one
     for found in find(gather(experiment, tmp_path, STYLES)):
         assert found.verdict == "not tested yet: no record of CNN5x5"
 
@@ -296,7 +298,9 @@ def test_what_rows_vary_of_the_recipe_is_a_confound_too(tmp_path: Path) -> None:
     experiment = make_experiment(rows, claims=(claim(pairs=(("CNN3x3", "short"),)),))
     short = rows[1].run("cifar10", experiment.recipe, 0, Compute())
     write_runs(tmp_path, make_experiment(["CNN3x3"]), seeds("CNN3x3", HIGH))
-    write_record(run_path(tmp_path, short), make_record(recipe=short.recipe))
+    record, path = make_record(recipe=short.recipe), run_path(tmp_path, short)
+    write_record(path, record)
+    write_arrays(path.with_suffix(".npz"), make_answers(record))
     (found,) = find(gather(experiment, tmp_path, STYLES))
     assert csv_rows(found)[0]["confounds"] == "epochs 3 to 1"
 

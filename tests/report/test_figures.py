@@ -167,8 +167,7 @@ def test_without_records_no_figure_is_drawn(name: str, tmp_path: Path) -> None:
 
 def test_a_network_without_convolution_has_no_filters(tmp_path: Path) -> None:
     experiment = make_experiment(["FCNet"])
-    arrays = {"test_predictions": np.zeros(3, np.uint8)}
-    write_runs(tmp_path, experiment, [make_record("FCNet", fields={})], arrays)
+    write_runs(tmp_path, experiment, [make_record("FCNet", fields={})])
     evidence = read(experiment, tmp_path)
     for name in ("filters", "activations", "feature_maps", "receptive_field"):
         assert draw(name, evidence, tmp_path / "plots") == []

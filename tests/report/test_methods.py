@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.fake_records import NETWORKS, make_experiment, make_record, write_runs
+from tests.fake_records import NETWORKS, make_data, make_experiment, make_record, write_runs
 from utils.claim import Claim
 from utils.records.study import gather
 from utils.report.mcnemar import mcnemar_rows
@@ -25,9 +25,7 @@ def predicted(folder: Path, first: list[int], second: list[int]) -> None:
     """Ten test images, whose labels are 0 to 9, seen by both networks."""
     for name, numbers in (("CNN3x3", first), ("CNN5x5", second)):
         accuracy = float(np.mean(np.array(numbers) == np.arange(10)))
-        record = make_record(name, test_accuracy=accuracy)
-        data = record.data.model_copy(update={"test_images": 10})
-        record = record.model_copy(update={"data": data})
+        record = make_record(name, 0, accuracy, data=make_data(test_images=10))
         arrays = {"test_correct": np.packbits(np.array(numbers) == np.arange(10))}
         write_runs(folder, EXPERIMENT, [record], arrays)
 
@@ -41,8 +39,8 @@ def test_images_that_one_alone_has_right_are_counted_once_a_pair(tmp_path: Path)
     assert row["p"] == pytest.approx(2 * (1 + 6) / 2**6)
 
 
-def test_without_predictions_or_seeds_the_page_still_stands(tmp_path: Path) -> None:
-    write_runs(tmp_path, EXPERIMENT, [make_record("CNN3x3"), make_record("CNN5x5")])
+def test_without_a_common_seed_the_page_still_stands(tmp_path: Path) -> None:
+    write_runs(tmp_path, EXPERIMENT, [make_record("CNN3x3", 0), make_record("CNN5x5", 1)])
     blocks = methods_blocks([EXPERIMENT], tmp_path, NETWORKS)
     assert blocks["methods.mcnemar"] == "No predictions yet."
     assert blocks["methods.correlation"] == "There are too few seeds to tell."

@@ -15,9 +15,9 @@ from utils import REPOSITORY
 from utils.data.dataset import SHIPPED_FINGERPRINTS
 from utils.errors import SomeFailed
 from utils.experiment import Compute, Experiment, declared_runs
+from utils.records.checks import right_of
 from utils.records.files import write_text
 from utils.records.runs import SUFFIXES, find_records, run_path
-from utils.records.study import right_of
 from utils.report.claim_text import claims_csv
 from utils.report.figures import canvas
 from utils.report.methods import methods_blocks

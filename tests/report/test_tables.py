@@ -216,7 +216,7 @@ def test_what_was_trained_with_blocks_stands_apart_with_its_stability(tmp_path: 
         ["BasicBlockNet"],
         name="residual_blocks",
         figures=(),
-        cases=(LayerCase("BasicResidualBlock", nn.Identity, (1, 1, 1, 1)),),
+        cases=tuple(LayerCase(name, nn.Identity, (1, 1, 1, 1)) for name, *_ in BLOCK_LIST),
         cases_are="block",
         columns=("stability",),
     )

@@ -100,7 +100,8 @@ def load_weights(path: Path, network: nn.Module) -> None:
     Raises: UserError for a file that cannot be read, or that is another network's.
     """
     try:
-        tensors = safetensors.torch.load_file(path)
+        # load_file takes no path that is not UTF-8
+        tensors = safetensors.torch.load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"{path}: not readable as safetensors ({error}); restore it from the repository"

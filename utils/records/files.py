@@ -6,9 +6,7 @@ Whatever is wrong with a record costs one line that names the file and the field
 import json
 import os
 import shutil
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +109,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _text_of(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("not a file")  # opening a pipe would wait for whoever writes into it
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable record ({error}); {AGAIN}") from error
@@ -135,15 +135,17 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_atomically(path, write)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads the arrays beside a record.
+def read_arrays(path: Path, names: Container[str] | None = None) -> dict[str, np.ndarray]:
+    """Reads the arrays beside a record, or those of them that are named.
 
     Raises: UserError naming the file.
     """
     try:
+        if not path.is_file():
+            raise ValueError("not a file" if path.exists() else "missing")
         with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            return {name: arrays[name] for name in arrays if names is None or name in names}
+    except Exception as error:  # flipped bits make NumPy and zipfile raise nearly everything
         raise UserError(
             f"{path}: not a readable array file ({error}); delete it and the .json of the same "
             "name and run the script again"

@@ -67,8 +67,16 @@ def find_records(experiment: Experiment, results: Path) -> list[Found]:
     found = []
     for row in experiment.rows:
         for path in find_files(row, str(experiment.dataset), results, ".json"):
-            found.append(Found(path, row, read_record(path, Record)))
+            record = read_record(path, Record)
+            found.append(Found(path, row, record))
             check_name(found[-1], str(experiment.dataset))
+            arrays = path.with_suffix(".npz")
+            # a condensed record, which has no epochs, has none either
+            if record.epochs and not record.diverged and not arrays.exists():
+                raise UserError(
+                    f"{arrays}: missing beside the record; restore it, or delete the .json of the "
+                    "same name and run the script again"
+                )
     return found
 
 
@@ -134,7 +142,13 @@ def check_together(found: Sequence[Found], remedy: str, recipe: Recipe | None = 
     """
     seen: dict[str, Any] = asdict(recipe) if recipe else {}
     for each in found:
-        conditions = asdict(each.record.recipe) | {"images": each.record.data.fingerprint}
+        data = each.record.data
+        conditions = asdict(each.record.recipe) | {
+            "images": data.fingerprint,
+            "classes": data.classes,
+            "train_images": data.train_images + data.validation_images,
+            "test_images": data.test_images,
+        }
         held = {key: value for key, value in conditions.items() if key not in each.row.recipe}
         if text := differences(held, seen):
             raise UserError(f"{each.path}: made with {text}; {remedy}")

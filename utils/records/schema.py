@@ -6,7 +6,7 @@ may lack is None as well; what it must have, and its range, is checked on writin
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
@@ -151,25 +151,57 @@ class Record(Fields):
     @model_validator(mode="after")
     def _is_whole(self) -> "Record":
         """What a table or figure divides by or counts on is there, and fits together."""
+        faults = (*self._of_recipe(), *self._of_epochs(), *self._of_final())
+        if faults:
+            raise ValueError(faults[0])
+        return self
+
+    def _of_recipe(self) -> Iterator[str]:
+        numbers = [each for each in vars(self.recipe).values() if not isinstance(each, str)]
+        if not all(math.isfinite(number) and number >= 0 for number in numbers):
+            yield "recipe: a number that is negative or not finite"
+        if min(self.recipe.epochs, self.recipe.batch_size) < 1:
+            yield "recipe: less than one epoch, or than one image in a batch"
+
+    def _of_epochs(self) -> Iterator[str]:
+        last = self.recipe.epochs
+        expected = self.diverged.epoch - 1 if self.diverged else last
+        if self.diverged and self.diverged.epoch > last:
+            yield f"diverged.epoch: after the last of {last}"
+        found = [each.epoch for each in self.epochs]
+        if (found or self.diverged) and found != [*range(1, expected + 1)]:
+            yield f"epochs: {len(found)} of {expected}, or not in order"
+        if self.timings and len(self.timings.epoch_seconds) != expected:
+            yield f"timings.epoch_seconds: of {len(self.timings.epoch_seconds)}, not {expected}"
+        norms = [each.gradient_norm for each in self.epochs]
+        firsts = [each.gradient_norm_first for each in self.epochs if each.gradient_norm_first]
+        if len({tuple(each) for each in (*norms, *firsts)}) > 1:
+            yield "epochs.gradient_norm: the layers differ between epochs"
+        if norms and not norms[0]:
+            yield "epochs.gradient_norm: no layer"
+
+    def _of_final(self) -> Iterator[str]:
         if self.diverged:
-            return self
+            if self.final != Final():
+                yield "final: there is none of a run that diverged"
+            return
         name = "test_accuracy" if self.part == "train" else "validation_accuracy"
         if getattr(self.final, name) is None:
-            raise ValueError(f"final.{name}: missing in a run on {self.part}")
-        if self.epochs and [each.epoch for each in self.epochs] != [
-            *range(1, self.recipe.epochs + 1)
-        ]:
-            raise ValueError(f"epochs: {len(self.epochs)} of {self.recipe.epochs}, or not in order")
-        if len({tuple(each.gradient_norm) for each in self.epochs}) > 1:
-            raise ValueError("epochs.gradient_norm: the layers differ between epochs")
-        if self.epochs and not self.epochs[0].gradient_norm:
-            raise ValueError("epochs.gradient_norm: no layer")
-        if min(self.recipe.epochs, self.recipe.batch_size) < 1:
-            raise ValueError("recipe: less than one epoch, or than one image in a batch")
+            yield f"final.{name}: missing in a run on {self.part}"
+        if self.probe and self.probe.image_class not in self.data.classes:
+            yield f"probe.image_class: {self.probe.image_class!r} is none of data.classes"
         matrix, classes = self.final.confusion_matrix, len(self.data.classes)
-        if matrix and {len(matrix), *map(len, matrix)} != {classes}:
-            raise ValueError(f"final.confusion_matrix: not {classes} by {classes}")
-        return self
+        if matrix is None:
+            return
+        if {len(matrix), *map(len, matrix)} != {classes}:
+            yield f"final.confusion_matrix: not {classes} by {classes}"
+            return
+        images, accuracy = self.data.test_images, self.final.test_accuracy
+        if (total := sum(map(sum, matrix))) != images:
+            yield f"final.confusion_matrix: of {total} images, not {images} (data.test_images)"
+        right = sum(row[place] for place, row in enumerate(matrix))
+        if accuracy is not None and right != round(accuracy * images):
+            yield f"final.confusion_matrix: {right} right, not {accuracy:.2%} (final.test_accuracy)"
 
 
 class Quartiles(Fields):
@@ -178,6 +210,12 @@ class Quartiles(Fields):
     median: Finite
     q1: Finite
     q3: Finite
+
+    @model_validator(mode="after")
+    def _are_in_order(self) -> "Quartiles":
+        if not self.q1 <= self.median <= self.q3:
+            raise ValueError("q1, median and q3 are not in order")
+        return self
 
 
 # one for each pass: a process of its own in which all had their turn, round by round
@@ -250,6 +288,14 @@ class Case(Fields):
     gradient: Gradient
     forward_seconds_100: Passes  # of 100 iterations
     forward_backward_seconds_100: Passes
+
+    @model_validator(mode="after")
+    def _took_time(self) -> "Case":
+        """Tables divide by it."""
+        for name in ("forward_seconds_100", "forward_backward_seconds_100"):
+            if any(each.median <= 0 for each in getattr(self, name)):
+                raise ValueError(f"{name}.median: not above 0")
+        return self
 
 
 class Cases(Fields):

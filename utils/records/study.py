@@ -14,9 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from utils.errors import UserError
 from utils.experiment import Experiment, Styled
-from utils.records.environment import machine_name
+from utils.records.checks import (
+    Arrays,
+    check_arrays,
+    check_cases,
+    check_complete,
+    check_pictures,
+    check_seeds,
+    check_speed,
+)
 from utils.records.files import read_arrays, read_record
 from utils.records.runs import Found, check_together, find_records
 from utils.records.schema import Cases, Record, Speed
@@ -25,8 +32,6 @@ FACTOR = 100  # between the first and the last layer's gradient: beyond it gradi
 REMEDY = (
     "one table must share it: run the script again with --fresh, or with an --out-dir of its own"
 )
-
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)  # == on arrays is no single truth
@@ -84,15 +89,19 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
     """
     every = find_records(experiment, results)
     check_together(every, REMEDY)
+    for each in every:
+        check_complete(each)
     found = [each for each in every if not each.record.diverged]
     for each in found:
-        check_complete(each)
+        check_arrays(each)
     gone: dict[str, list[Record]] = {}
     for each in every:
         if each.record.diverged:
             gone.setdefault(each.row.label, []).append(each.record)
     by_row = {row.label: [each for each in found if each.row is row] for row in experiment.rows}
     by_row = {label: records for label, records in by_row.items() if records}
+    for records in by_row.values():
+        check_seeds(records)
     inside = {label: looked_into(each) for label, each in by_row.items()}
     arrays = {label: each.path.with_suffix(".npz") for label, each in inside.items()}
     folder = results / experiment.name
@@ -101,15 +110,9 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
         runs={label: [each.record for each in found] for label, found in by_row.items()},
         diverged=gone,
         inside={label: each.record for label, each in inside.items()},
-        arrays={
-            label: read_arrays(path) if path.exists() else {} for label, path in arrays.items()
-        },
+        arrays={label: read_arrays(path) for label, path in arrays.items()},
         correct={
-            label: {
-                each.record.seed: path
-                for each in records
-                if (path := each.path.with_suffix(".npz")).exists()
-            }
+            label: {each.record.seed: each.path.with_suffix(".npz") for each in records}
             for label, records in by_row.items()
         },
         speed={
@@ -123,7 +126,10 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
         cases=read_record(path, Cases) if (path := folder / "cases.json").exists() else None,
         case_arrays=read_arrays(path) if (path := folder / "cases.npz").exists() else None,
     )
-    check_speed(evidence, folder)
+    check_speed(evidence.speed, {row.label: row.run_name for row in experiment.rows}, folder)
+    check_cases(evidence.cases, evidence.case_arrays, experiment, folder)
+    for label, each in inside.items():
+        check_pictures(each, evidence.arrays[label])
     return evidence
 
 
@@ -133,54 +139,6 @@ def looked_into(found: Sequence[Found]) -> Found:
     A record from elsewhere may lack the probe image, receptive fields and arrays for figures.
     """
     return next((each for each in found if each.record.probe), found[0])
-
-
-def right_of(path: Path, images: int) -> np.ndarray:
-    """Which test images the run classified rightly, ``[images]`` in their canonical order.
-
-    ``path`` is that of the arrays beside the run's record.
-    Raises: UserError where it cannot be read, or holds something else.
-    """
-    found = read_arrays(path).get("test_correct")
-    if found is None or len(found) != -(-images // 8):
-        raise UserError(f"{path}: not which of {images} images are classified rightly; delete it")
-    return np.unpackbits(found, count=images).astype(bool)
-
-
-def check_complete(found: Found) -> None:
-    """A table has what only a condensed record may lack.
-
-    Raises: UserError naming the file and the field.
-    """
-    record = found.record
-    needed = {
-        "parameters": record.parameters,
-        "forward_flops": record.forward_flops,
-        "epochs": record.epochs or None,
-        "final.train_accuracy": record.final.train_accuracy,
-        "final.confusion_matrix": record.final.confusion_matrix,
-    }
-    for name, value in needed.items():
-        if value is None:
-            raise UserError(f"{found.path}: {name}: missing; delete it and run the script again")
-
-
-def check_speed(evidence: Evidence, folder: Path) -> None:
-    """A table's speeds are of one machine and precision.
-
-    Raises: UserError naming the first row that is of another.
-    """
-    how = {
-        label: f"{speed.precision} on {machine_name(speed.environment)}"
-        for label, speed in evidence.speed.items()
-    }
-    for label, text in how.items():
-        first = next(iter(how))
-        if text != how[first]:
-            raise UserError(
-                f"{folder}: the speed of {label} was measured in {text}, that of {first} in "
-                f"{how[first]}; run the script again with --measure"
-            )
 
 
 def first_known(records: Sequence[Record], name: str) -> Any:  # noqa: ANN401 (of any field)

@@ -6,8 +6,9 @@ which images were classified rightly by one seed --> results/mcnemar.csv, a tabl
 from collections.abc import Sequence
 from pathlib import Path
 
+from utils.records.checks import right_of
 from utils.records.files import write_text
-from utils.records.study import Evidence, right_of
+from utils.records.study import Evidence
 from utils.report.markdown import Column, count, digits, markdown_table
 from utils.report.rows import Row, to_csv
 from utils.report.statistics import mcnemar
