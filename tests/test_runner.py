@@ -329,20 +329,6 @@ def test_no_room_for_the_images_of_other_processes_is_a_line(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_that_cannot_be_looked_into_is_refused_before_it_is_trained(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Decides(runner.models.CNN7x7):
-        def forward(self, x: object) -> object:
-            return super().forward(x) if x.sum() > 0 else x
-
-    monkeypatch.setitem(
-        runner.models.MODELS, "CNN7x7", runner.models.MODELS["CNN7x7"]._replace(build=Decides)
-    )
-    assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path)]) == 2
-    assert "CNN7x7: torch.fx cannot trace its forward" in capsys.readouterr().err
-
-
 def test_messages_go_to_the_log_file_with_their_time(trained: tuple[Path, list[Run]]) -> None:
     (file,) = (trained[0] / "results" / "quick").glob("*.log")
     assert "INFO cifar10 CNN7x7 seed 0 epoch 1/1: loss" in file.read_text()
