@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,8 @@ from utils.experiment import Row
 from utils.measuring import probes
 from utils.measuring.probes import probe
 from utils.measuring.trial import try_out
-from utils.records.runs import find_records
+from utils.records.files import read_arrays
+from utils.records.runs import find_records, identity
 from utils.records.schema import Record
 from utils.report.figures import canvas
 
@@ -92,9 +94,10 @@ OWN: dict[str, Callable[[], nn.Module]] = {
     "tied": tied,
     "parts": of_torchvisions_parts,
     "decides": Decides,
+    "one layer": lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)),
 }
 FIGURES = (
-    "gradient_flow",
+    *("gradient_flow", "gradient_norms"),
     *("receptive_field", "filters", "activations", "feature_maps"),
 )
 EXPERIMENT = make_experiment(
@@ -137,9 +140,14 @@ def test_all_of_them_stand_in_the_table_and_in_the_figures(folder: Path) -> None
     assert [row["model"] for row in rows] == ["CNN7x7", *OWN]
     assert all(float(row["latency_ms"]) > 0 and int(row["parameters"]) for row in rows)
     drawn = {path.stem for path in (folder / "plots" / "quick" / EXPERIMENT.name).iterdir()}
-    assert {name for name in FIGURES if name != "feature_maps"} <= drawn
-    maps = {name.removeprefix("feature_maps_") for name in drawn if "feature_maps" in name}
-    assert maps == {"CNN7x7", *OWN} - {"decides"}
+    assert set(FIGURES) <= drawn
+    seen = {
+        each.row.label
+        for each in find_records(EXPERIMENT, folder / "results" / "quick")
+        if {"filters", "activations", "receptive_field"}
+        <= set(read_arrays(each.path.with_suffix(".npz")))
+    }
+    assert seen == {"CNN7x7", *OWN} - {"decides", "one layer"}
 
 
 def test_their_weights_come_back(folder: Path) -> None:
@@ -262,3 +270,13 @@ def test_it_is_refused_before_anything_is_trained_or_forgotten(
     assert runner.main([experiment], "", [*FLAGS[:-1], "--fresh", "--out-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: MyNet: cannot be trained")
     assert kept.read_bytes() == b"kept"
+
+
+def test_overrides_are_numbers_of_any_type_and_nothing_that_cannot_be_recorded(
+    cifar10: Dataset,
+) -> None:
+    numpys = replace(RUN, overrides={"widths": (np.int64(4), np.int64(6))})
+    try_out(numpys, cifar10)
+    assert identity(numpys)["overrides"] == {"widths": [4, 6]}
+    text = error_of(lambda: try_out(replace(RUN, overrides={"widths": {4, 6}}), cifar10))
+    assert text.startswith("CNN7x7: cannot be trained on tiny (TypeError: ")

@@ -340,7 +340,7 @@ def test_labels_of_line_ends_keep_apart_and_are_joined_to_them() -> None:
     assert {to_hex(text.arrow_patch.get_edgecolor()) for text in ax.texts} == {"#0072b2"}
 
 
-@pytest.mark.parametrize("name", ["cost", "filters", "accuracies"])
+@pytest.mark.parametrize("name", ["filters", "accuracies"])
 def test_a_users_matplotlibrc_changes_no_figure(name: str, tmp_path: Path) -> None:
     evidence = evidence_for(name, tmp_path)
     plain = [each.file.read_bytes() for each in draw(name, evidence, tmp_path / "plain")]

@@ -11,6 +11,7 @@ from utils.errors import UserError, in_one_line
 from utils.experiment import Run
 from utils.machine import product_type
 from utils.measuring.probes import probe
+from utils.records.runs import identity
 from utils.training.loop import build_network, train_step, weight_layers
 from utils.training.optimizers import build_optimizers
 
@@ -25,6 +26,7 @@ def try_out(run: Run, dataset: Dataset) -> None:
     """
     few = replace(dataset, **{name: getattr(dataset, name)[:IMAGES] for name in TENSORS})
     try:
+        identity(run)  # its overrides can be recorded
         network = build_network(run)
         check_outputs(network, run.network, few)
         probe(network, few)
