@@ -9,7 +9,6 @@ import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 
 import filelock
 import pytest
@@ -364,20 +363,6 @@ def test_no_room_for_the_images_of_other_processes_is_a_line(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_that_cannot_be_looked_into_is_refused_before_it_is_trained(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Decides(runner.models.CNN7x7):
-        def forward(self, x: object) -> object:
-            return super().forward(x) if x.sum() > 0 else x
-
-    monkeypatch.setitem(
-        runner.models.MODELS, "CNN7x7", runner.models.MODELS["CNN7x7"]._replace(build=Decides)
-    )
-    assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path)]) == 2
-    assert "CNN7x7: torch.fx cannot trace its forward" in capsys.readouterr().err
-
-
 def test_messages_go_to_the_log_file_with_their_time(trained: tuple[Path, list[Run]]) -> None:
     (file,) = (trained[0] / "results" / "quick").glob("*.log")
     assert "INFO cifar10 CNN7x7 seed 0 epoch 1/1: loss" in file.read_text()
@@ -434,15 +419,6 @@ def test_more_threads_than_processors_are_told(
     flags = ["--quick", "--no-train", "--out-dir", str(tmp_path), "--threads", "1024"]
     assert runner.main(EXPERIMENTS, "", flags) == 0
     assert "1024 threads on 2 processors: they wait for each other" in capsys.readouterr().err
-
-
-def test_images_that_do_not_fit_beside_the_processes_are_told(
-    trained: tuple[Path, list[Run]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner, "save_mapped", Mock(side_effect=RuntimeError("unexpected pos 1")))
-    context = runner.mapped(lambda name: None, trained[1])
-    message = error_of(lambda: context.__enter__())
-    assert "the images cannot be written there, for several processes (unexpected pos" in message
 
 
 # --- a disk that is full, files where folders belong and the reverse -----------------------------

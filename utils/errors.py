@@ -71,3 +71,8 @@ def make_streams_usable() -> None:
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
         if hasattr(getattr(sys, name), "reconfigure"):  # not in a notebook
             getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def in_one_line(error: BaseException) -> str:
+    """Its kind and the first line of what it says, as in "TypeError: 'int' object is …"."""
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])

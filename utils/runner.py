@@ -19,7 +19,6 @@ from pathlib import Path
 import filelock
 import numpy as np
 import torch
-from torch import fx
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import models
@@ -43,8 +42,8 @@ from utils.measuring.evaluation import WEIGHTS, check_weights
 from utils.measuring.passes import in_passes, joined
 from utils.measuring.prediction import predict
 from utils.measuring.probes import forward_flops, probe, sizes
-from utils.measuring.receptive_field import trace
 from utils.measuring.shift import shifted_test_accuracy
+from utils.measuring.trial import try_out
 from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
 from utils.records.environment import machine_name
 from utils.records.files import read_record, sweep, write_arrays, write_record, write_text
@@ -115,6 +114,8 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
         compute = compute_of(options)
         load = DatasetLoader(options, torch.device(compute.device))
         runs = runs_to_train(options, compute)
+        for run in {(run.dataset, run.network, str(run.overrides)): run for run in runs}.values():
+            try_out(run, load(run.dataset))
         costs = {run.title: cost(run, load(run.dataset)) for run in runs}
         check_images(options, compute, runs, load)
         # all that the user can get wrong has been looked at: from here on files are changed
@@ -336,17 +337,8 @@ def cost(run: Run, dataset: Dataset) -> float:
 
     A training step costs about three forward passes; the constant stands for what every image
     costs in any network (batch making, optimiser, bookkeeping).
-    Raises: UserError for a network that could be trained but not looked into afterwards.
     """
-    network = models.build(run.network, **run.overrides)
-    try:
-        trace(network)
-    except fx.proxy.TraceError as error:
-        raise UserError(
-            f"{run.network}: torch.fx cannot trace its forward ({error}); decide on the arguments "
-            "of the constructor there, not on the values or shapes of tensors"
-        ) from error
-    flops = forward_flops(network, dataset.x_train.shape[1:])
+    flops = forward_flops(models.build(run.network, **run.overrides), dataset.x_train.shape[1:])
     return run.recipe.epochs * len(dataset.x_train) * (3 * flops + 5e6)
 
 

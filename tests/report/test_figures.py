@@ -1,8 +1,12 @@
 """Every figure renders from made-up records, without a warning, and says what it shows."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -34,6 +38,22 @@ from utils.report.figures.images import plot_confusion, square_start
 from utils.report.figures.plotting import plot_models_by_epoch
 from utils.report.markdown import picture_markdown
 from utils.report.rows import training_rows
+
+RC = {  # what people have in their matplotlibrc
+    "text.usetex": True,
+    "font.size": 30,
+    "font.family": "serif",
+    "figure.dpi": 300,
+    "savefig.dpi": 30,
+    "savefig.bbox": "tight",
+    "savefig.transparent": True,
+    "axes.facecolor": "black",
+    "axes.titlelocation": "left",
+    "lines.linewidth": 9,
+    "image.cmap": "gray",
+    "xtick.direction": "in",
+    "legend.fontsize": 20,
+}
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -317,3 +337,33 @@ def test_labels_of_line_ends_keep_apart_and_are_joined_to_them() -> None:
     boxes = [Text.get_window_extent(text) for text in ax.texts]  # without the line to its point
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert {to_hex(text.arrow_patch.get_edgecolor()) for text in ax.texts} == {"#0072b2"}
+
+
+@pytest.mark.parametrize("name", ["filters", "accuracies"])
+def test_a_users_matplotlibrc_changes_no_figure(name: str, tmp_path: Path) -> None:
+    evidence = evidence_for(name, tmp_path)
+    plain = [each.file.read_bytes() for each in draw(name, evidence, tmp_path / "plain")]
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update(RC)
+        users = [each.file.read_bytes() for each in draw(name, evidence, tmp_path / "users")]
+    assert users == plain
+
+
+def test_a_matplotlibrc_on_disk_and_a_backend_change_no_figure(tmp_path: Path) -> None:
+    code = (
+        "from utils.report.figures.canvas import new_figure, save; import sys, pathlib\n"
+        "figure, axes = new_figure(title='a title')\n"
+        "axes[0, 0].plot([1, 10], [3, 4], label='a'); axes[0, 0].legend()\n"
+        "save(figure, pathlib.Path(sys.argv[1]))\n"
+    )
+    (tmp_path / "matplotlibrc").write_text(
+        "backend: TkAgg\n" + "".join(f"{k}: {v}\n" for k, v in RC.items())
+    )
+    for folder, backend in ((tmp_path / "plain", ""), (tmp_path, "nonsense")):
+        folder.mkdir(exist_ok=True)
+        environment = {**os.environ, "MATPLOTLIBRC": str(folder), "MPLBACKEND": backend}
+        environment["PYTHONPATH"] = str(REPOSITORY)
+        command = [sys.executable, "-c", code, str(folder / "figure.png")]
+        subprocess.run(command, env=environment, cwd=folder, check=True, capture_output=True)
+    plain, users = (each / "figure.png" for each in (tmp_path / "plain", tmp_path))
+    assert plain.read_bytes() == users.read_bytes()

@@ -286,3 +286,12 @@ def test_weights_come_back_to_the_last_bit(cifar10: Dataset, tmp_path: Path) -> 
     other.load_state_dict(found)
     expected, *_ = evaluate(trained, cifar10.x_test, cifar10.y_test, cifar10)
     assert evaluate(other, cifar10.x_test, cifar10.y_test, cifar10)[0] == expected
+
+
+def test_tied_weights_are_kept_under_both_names(tmp_path: Path) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    network[1].weight = network[0].weight
+    save_weights(tmp_path / "a.safetensors", network)
+    kept = safetensors.torch.load_file(tmp_path / "a.safetensors")
+    assert list(kept) == ["0.bias", "0.weight", "1.bias", "1.weight"]
+    assert torch.equal(kept["0.weight"], kept["1.weight"])

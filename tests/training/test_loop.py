@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -24,9 +25,11 @@ from utils.training.loop import (
     evaluate,
     gradient_norms,
     initial_state,
+    layer_norms,
     summarise_epoch,
     train_epoch,
     train_step,
+    weight_layers,
 )
 
 ONE_EPOCH = replace(RUN, recipe=replace(RECIPE, epochs=1))
@@ -311,3 +314,54 @@ def test_the_untrained_gradient_is_on_record(cifar10: Dataset, tmp_path: Path) -
     assert whole.gradient_norm_first == whole.gradient_norm
     assert epoch.gradient_norm_first.keys() == epoch.gradient_norm.keys()
     assert epoch.gradient_norm_first != epoch.gradient_norm
+
+
+def test_constant_images_are_trained_on_and_end_in_chance_not_in_nan(tmp_path: Path) -> None:
+    arrays = make_arrays(replace(TINY_CIFAR10, train_images=64, test_images=32))
+    arrays |= {name: np.full_like(arrays[name], 128) for name in ("x_train", "x_test")}
+    data = make_dataset(arrays, "cifar10", "constant", TINY_CIFAR10.classes)
+    found = train_in(tmp_path, ONE_EPOCH, data)
+    assert found["diverged"] is None
+    assert found["final"].test_loss < 10
+    assert all(norm < 100 for norm in found["epochs"][0].gradient_norm.values())
+
+
+@pytest.mark.parametrize("what", ["weight", "variance"])
+def test_a_network_whose_evaluation_overflows_has_diverged_though_its_weights_are_finite(
+    what: str, cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_epoch = loop.train_epoch
+
+    def last_step_overflows(state: loop.TrainingState, *rest: object) -> dict[str, object]:
+        found = train_epoch(state, *rest)
+        with torch.no_grad():
+            if what == "weight":
+                next(state.network.parameters()).fill_(1e38)
+            else:
+                next(state.network.buffers()).fill_(float("nan"))
+        return found
+
+    monkeypatch.setattr(loop, "train_epoch", last_step_overflows)
+    run = replace(RUN, network="BasicBlockNet")
+    found = train_in(tmp_path, run, cifar10)
+    assert (found["diverged"].epoch, found["diverged"].step) == (1, 4)  # 64 images, 16 at a time
+    assert found["epochs"] == ()
+    assert found["final"].test_accuracy is None
+    assert not (tmp_path / "run.checkpoint.pt").exists()
+
+
+def test_the_norm_of_a_computed_weight_is_that_of_all_it_is_made_of() -> None:
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(2, 3))
+    network = nn.Sequential(nn.Linear(2, 2), normed, nn.Linear(3, 3), nn.Linear(3, 3))
+    network[3].weight = network[2].weight
+    layers = weight_layers(network)
+    names = [name for name, _ in network.named_parameters()]
+    assert {layer: [names[part] for part in parts] for layer, parts in layers.items()} == {
+        "0": ["0.weight"],
+        "1": ["1.parametrizations.weight.original0", "1.parametrizations.weight.original1"],
+        "2": ["2.weight"],
+        "3": ["2.weight"],
+    }
+    norms = torch.arange(2.0 * len(names)).view(2, -1).double()
+    by_hand = [norms[:, parts].square().sum(1).sqrt().mean().item() for parts in layers.values()]
+    assert list(layer_norms(norms, layers).values()) == pytest.approx(by_hand)

@@ -229,8 +229,9 @@ def set_aside(path: Path, reason: object) -> None:
 def save_weights(path: Path, network: nn.Module) -> None:
     """Writes all parameters and buffers as safetensors, under their names in the state dict."""
     tensors = {
-        # in the usual order of dimensions, whatever it is in memory while training
-        name: tensor.detach().cpu().contiguous()
+        # in the usual order of dimensions, whatever it is in memory while training; each by
+        # itself, as safetensors will have no two that are tied
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in network.state_dict().items()
     }
     content = safetensors.torch.save(tensors)  # save_file would let nobody else read the file

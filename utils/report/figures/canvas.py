@@ -88,6 +88,7 @@ def new_figure(
     share_y: bool | str = False,
 ) -> tuple[Figure, np.ndarray]:
     """A figure as wide as the README, and its axes ``[rows, columns]``; ``height`` in inches."""
+    matplotlib.rcdefaults()  # a user's matplotlibrc is for the user's own figures
     matplotlib.rcParams.update(STYLE)  # read when a figure is made
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1)

@@ -97,9 +97,8 @@ def draw_gradient_norms(evidence: Evidence, folder: Path) -> list[Picture]:
     for ax, (model, look) in zip(panels, looks(evidence.runs, evidence).items(), strict=True):
         records = evidence.runs[model]
         norms = norms_by_layer(records)
-        first, *between, last = (
-            values for layer, values in norms.items() if "shortcut" not in layer
-        )
+        path = [values for layer, values in norms.items() if "shortcut" not in layer]
+        first, *between, last = path if path[1:] else 2 * list(norms.values())
         epochs = np.arange(1, len(first) + 1)
         if between:
             low, high = np.min(between, 0), np.max(between, 0)
