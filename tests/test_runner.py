@@ -375,6 +375,24 @@ def test_a_network_that_cannot_be_looked_into_is_refused_before_it_is_trained(
     assert "CNN7x7: torch.fx cannot trace its forward" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("obstacle", ["a folder", "a full disk"])
+def test_a_log_that_cannot_be_written_is_told_of_once_and_stops_nothing(
+    obstacle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "some.log"
+    if obstacle == "a folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/full")
+    with runner.logs(path):
+        for message in ("first", "second"):
+            runner.log.info(message)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "cannot be written" not in line] == ["first", "second"]
+    (told,) = (line for line in lines if "cannot be written" in line)
+    assert told.startswith(f"{path}: cannot be written (")
+
+
 def test_messages_go_to_the_log_file_with_their_time(trained: tuple[Path, list[Run]]) -> None:
     (file,) = (trained[0] / "results" / "quick").glob("*.log")
     assert "INFO cifar10 CNN7x7 seed 0 epoch 1/1: loss" in file.read_text()

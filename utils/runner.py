@@ -210,12 +210,30 @@ class MessageAlone(logging.Formatter):
         return record.getMessage()
 
 
+class LogFile(logging.FileHandler):
+    """A file of messages; one that cannot be written is told of once, and the work goes on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Opens the file with the first message, and writes."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: D102 (logging's own)
+        self.setLevel(logging.CRITICAL + 1)
+        self.stream = None  # or what is left in it would be written, and fail, once more
+        log.warning(
+            "%s: cannot be written (%s); no log is kept", self.baseFilename, sys.exc_info()[1]
+        )
+
+
 @contextlib.contextmanager
 def logs(path: Path) -> Iterator[None]:
     """Messages go to stderr, above the progress bar, and with their time into a file."""
     root = logging.getLogger()
     root.setLevel(logging.INFO)
-    terminal, file = logging.StreamHandler(), logging.FileHandler(path, encoding="utf-8")
+    terminal, file = logging.StreamHandler(), LogFile(path, encoding="utf-8", delay=True)
     terminal.setFormatter(MessageAlone())
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for handler in (terminal, file):
