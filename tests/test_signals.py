@@ -79,6 +79,16 @@ finally:
     assert seconds < 1
 
 
+def test_a_closed_stderr_changes_no_exit_code() -> None:
+    process = subprocess.run(
+        f"{sys.executable} -c 'import os, utils.signals as s; s.end_at_once(str()); "
+        "os.kill(os.getpid(), 15)' 2>&-",
+        shell=True,
+        cwd=REPOSITORY,
+    )
+    assert process.returncode == 143
+
+
 HANGS = """
 def command():
     try:

@@ -213,26 +213,6 @@ class MessageAlone(logging.Formatter):
         return record.getMessage()
 
 
-@contextlib.contextmanager
-def logs(path: Path) -> Iterator[None]:
-    """Messages go to stderr, above the progress bar, and with their time into a file."""
-    root = logging.getLogger()
-    root.setLevel(logging.INFO)
-    terminal, file = logging.StreamHandler(), LogFile(path)
-    terminal.setFormatter(MessageAlone())
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for handler in (terminal, file):
-        root.addHandler(handler)
-    try:
-        with logging_redirect_tqdm():
-            yield
-    finally:
-        for handler in (terminal, file):
-            root.removeHandler(handler)
-            with contextlib.suppress(OSError):  # which has been told
-                handler.close()
-
-
 class LogFile(logging.FileHandler):
     """A log file; once it cannot be written, that is said, and the rest goes on without it."""
 
@@ -253,6 +233,26 @@ class LogFile(logging.FileHandler):
         self.is_broken = True
         error = sys.exc_info()[1]
         log.warning("%s: cannot be written (%s); going on without", self.baseFilename, error)
+
+
+@contextlib.contextmanager
+def logs(path: Path) -> Iterator[None]:
+    """Messages go to stderr, above the progress bar, and with their time into a file."""
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    terminal, file = logging.StreamHandler(), LogFile(path)
+    terminal.setFormatter(MessageAlone())
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for handler in (terminal, file):
+        root.addHandler(handler)
+    try:
+        with logging_redirect_tqdm():
+            yield
+    finally:
+        for handler in (terminal, file):
+            root.removeHandler(handler)
+            with contextlib.suppress(OSError):  # which has been told
+                handler.close()
 
 
 @contextlib.contextmanager

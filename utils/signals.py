@@ -11,6 +11,7 @@ import _thread
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,7 +65,9 @@ def _handle(handler: Handler) -> None:
 
 
 def _end(advice: str, number: int, frame: FrameType | None = None) -> None:
-    os.write(2, f"interrupted; {advice}\n".encode())  # print may be what was interrupted
+    if sys.stderr is not None:  # closed, its number may be another file's
+        with contextlib.suppress(OSError):
+            os.write(2, f"interrupted; {advice}\n".encode())  # print may be what was interrupted
     os._exit(128 + number)
 
 
