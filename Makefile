@@ -66,8 +66,8 @@ lint: .venv/dev ## repair what the linter can repair
 	$(bin)/ruff format .
 
 clean: ## remove the environment, quick output, unfinished runs, logs and locks
-	rm -rf .venv results/quick plots/quick
-	find results plots \( -name '*.checkpoint.pt' -o -name '*.log' -o -name '*.lock' -o -name '*.tmp' \) -delete
+	rm -rf .venv results/quick plots/quick README*.tmp
+	find results plots docs \( -name '*.checkpoint.*' -o -name '*.log' -o -name '*.lock' -o -name '*.tmp' \) -prune -exec rm -rf {} +
 
 .venv/run: requirements.txt
 	"$$PYTHON" -m venv .venv

@@ -37,13 +37,20 @@ from utils.experiment import Experiment, Row, Run, declared_runs
 from utils.machine import environment
 from utils.measuring.timing import Effort, Staged, in_turn
 from utils.plan import compute_of, recipe_of
-from utils.records.files import read_json, write_atomically, write_json
+from utils.records.files import read_json, write_json
 from utils.records.runs import differences, find_record, find_records
 from utils.records.schema import SCHEMA
 from utils.report.markdown import picture_markdown
 from utils.report.rows import reported_results
 from utils.runner import DatasetLoader, lock, logs, run_script
-from utils.training.checkpoint import UNREADABLE, seed_everything
+from utils.training.checkpoint import (
+    UNREADABLE,
+    DamagedError,
+    read_state,
+    seed_everything,
+    set_aside,
+    write_state,
+)
 from utils.training.loop import evaluate
 
 log = logging.getLogger(__name__)
@@ -227,20 +234,20 @@ def save(loop: UsualLoop, checkpoint: Path, epochs: int) -> None:
         "optimizer": loop.optimizer.state_dict(),
         "random": torch.get_rng_state(),
     }
-    write_atomically(checkpoint, lambda temporary: torch.save(content, temporary))
+    write_state(checkpoint, content)
 
 
 def resume(loop: UsualLoop, checkpoint: Path, epochs: int) -> bool:
     """Puts the loop behind this many epochs; returns whether that could be done."""
     try:
-        content = torch.load(checkpoint, map_location=loop.device, weights_only=True)
-        if content["epochs"] != epochs:
+        content = read_state(checkpoint)
+        if content is None or content["epochs"] != epochs:
             return False
         loop.network.load_state_dict(content["network"])
         loop.optimizer.load_state_dict(content["optimizer"])
-        torch.set_rng_state(content["random"].cpu())
-    except UNREADABLE as error:
-        log.warning("%s cannot be read (%s): starting anew", checkpoint, type(error).__name__)
+        torch.set_rng_state(content["random"])
+    except (DamagedError, *UNREADABLE) as error:
+        set_aside(checkpoint, error)
         return False
     return True
 

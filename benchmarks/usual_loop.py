@@ -17,7 +17,6 @@ import contextlib
 import itertools
 import multiprocessing
 import pickle
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
@@ -28,6 +27,7 @@ from torchvision import transforms
 from torchvision.datasets import CIFAR10, MNIST, VisionDataset
 
 import models
+from utils import signals
 from utils.data.dataset import Dataset
 from utils.experiment import Recipe, Run
 from utils.training.checkpoint import seed_everything
@@ -153,7 +153,7 @@ _loops: list[UsualLoop] = []  # the one that was taken last
 
 
 def _prepare(start_method: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that gives the work
+    signals.in_child()
     # a spawned process would spawn the DataLoader's workers too, which takes seconds
     multiprocessing.set_start_method(start_method, force=True)
 

@@ -12,7 +12,7 @@ NO_DIFFERENCE = "no difference that matters"
 ANSWERS: tuple[Answer, ...] = (
     Answer(
         "Do convolutional networks win on images?",
-        "Выигрывают ли свёрточные сети на картинках?",
+        "Лучше ли свёрточные сети?",
         "Yes: a little on digits, by far on photographs",
         "Да: немного на цифрах, намного на фотографиях",
         "cnn_vs_fc.md",
@@ -42,19 +42,19 @@ ANSWERS: tuple[Answer, ...] = (
             Shown(
                 "1.2-permuted-cnn",
                 "CNN3x3: pixels in order against shuffled",
-                "CNN3x3: пиксели по порядку против перемешанных",
+                "CNN3x3: порядок против перемешанных",
                 SUPPORTED,
             ),
             Shown(
                 "1.2-permuted-fc",
                 "DeepFCNet: pixels shuffled against in order",
-                "DeepFCNet: перемешанные пиксели против порядка",
+                "DeepFCNet: перемешанные против порядка",
                 SUPPORTED,
             ),
             Shown(
                 "1.2-locality",
-                "Pixels shuffled: DeepFCNet against CNN3x3",
-                "Пиксели перемешаны: DeepFCNet против CNN3x3",
+                "Shuffled pixels: DeepFCNet against CNN3x3",
+                "Перемешанные: DeepFCNet против CNN3x3",
                 SUPPORTED,
             ),
         ),
@@ -143,8 +143,8 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "What do shortcuts do?",
         "Что дают shortcut?",
-        "Nothing in a network of seven convolutions, 4 points at 20 layers, 11 at 44",
-        "Ничего в сети из семи свёрток, 4 пункта при 20 слоях, 11 при 44",
+        "Nothing in a network of seven convolutions, 4 points at 20 layers, 12 at 44",
+        "Ничего в сети из семи свёрток, 4 пункта при 20 слоях, 12 при 44",
         "depth.md",
         (
             Shown(
@@ -170,9 +170,9 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "What do custom layers and blocks bring?",
         "Что дают свои слои и блоки?",
-        "L2Pooling 0.9 points at twice max-pooling's time, ChannelAttention nothing that matters; "
+        "L2Pooling 1 point at twice max-pooling's time, ChannelAttention nothing that matters; "
         "at equal size the bottleneck beats the basic block",
-        "L2Pooling 0,9 пункта ценой удвоенного времени max-pooling, ChannelAttention ничего "
+        "L2Pooling 1 пункт ценой удвоенного времени max-pooling, ChannelAttention ничего "
         "существенного; при равном размере bottleneck лучше базового блока",
         "custom_layers.md",
         (
@@ -191,7 +191,7 @@ ANSWERS: tuple[Answer, ...] = (
             Shown(
                 "3.2-equal-size",
                 "Bottleneck against basic block, equal size",
-                "Bottleneck против базового блока, равный размер",
+                "Bottleneck против базового, равный размер",
                 SUPPORTED,
                 pair=2,
             ),

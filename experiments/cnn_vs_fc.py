@@ -129,6 +129,7 @@ CIFAR_CLAIMS = (
 
 MNIST_COMPARISON = Experiment(
     name="mnist_comparison",
+    subject="Fully connected or convolutional",
     question="Does a convolutional network beat a fully connected one where that is good already?",
     dataset="mnist",
     rows=(Row("FCNet"), Row("SimpleCNN"), Row("CNNWithResidual")),
@@ -137,13 +138,14 @@ MNIST_COMPARISON = Experiment(
     held=("optimiser and schedule", "epochs", "augmentation", "data order"),
     not_tuned=("learning rate per network", "number of parameters"),
     asks="latency",
-    figures=("curves", "cost"),
+    figures=("curves",),
     reported_table="1.1 MNIST",
     claims=MNIST_CLAIMS,
 )
 
 CIFAR_COMPARISON = Experiment(
     name="cifar_comparison",
+    subject="Fully connected or convolutional",
     question="How far do fully connected networks fall behind on photographs? Does dropout help?",
     dataset="cifar10",
     rows=(
@@ -156,7 +158,7 @@ CIFAR_COMPARISON = Experiment(
     held=("optimiser and schedule", "epochs", "augmentation", "data order"),
     not_tuned=("learning rate per network", "dropout rates", "number of parameters"),
     asks="gap",
-    figures=("curves", "cost", "confusion", "gradient_flow", "overfitting"),
+    figures=("curves", "confusion", "gradient_flow", "overfitting"),
     reported_table="1.2 CIFAR-10",
     claims=CIFAR_CLAIMS,
 )

@@ -80,6 +80,7 @@ CLAIMS = (
 
 CUSTOM_LAYERS = Experiment(
     name="custom_layers",
+    subject="Layers with hand-written gradients",
     question="What do four layers with hand-written gradients compute, and what do they cost?",
     cases=(
         LayerCase("Swish", Swish, IMAGES),
@@ -147,6 +148,7 @@ IN_TRAINING = (
 
 LAYERS_IN_TRAINING = Experiment(
     name="layers_in_training",
+    subject="CNN3x3 with one layer swapped",
     question="What does CNN3x3 gain or lose when one of its layers is swapped for another?",
     dataset="cifar10",
     rows=(

@@ -95,6 +95,7 @@ CLAIMS = (
 
 DEPTH = Experiment(
     name="depth",
+    subject="Depth in the report's networks",
     question="What do more convolutions bring, and what do residual connections change?",
     dataset="cifar10",
     rows=(
@@ -108,7 +109,7 @@ DEPTH = Experiment(
     held=HELD,
     not_tuned=("learning rate per network",),
     asks="gap",
-    figures=("curves", "cost", "gradient_norms", "feature_maps"),
+    figures=("curves", "gradient_norms", "feature_maps"),
     columns=("receptive_field",),
     reported_table="2.2 depth (CIFAR-10)",
     claims=CLAIMS,
@@ -218,6 +219,7 @@ LADDER_CLAIMS = (
 
 DEPTH_LADDER = Experiment(
     name="depth_ladder",
+    subject="Depth with and without shortcuts",
     question="At which depth do plain networks stop learning, and do residual ones go on?",
     dataset="cifar10",
     rows=(*ladder(SHALLOWEST), *ladder(20), *ladder(44)),
@@ -236,6 +238,7 @@ DEPTH_LADDER = Experiment(
 
 SHORTCUT = Experiment(
     name="shortcut",
+    subject="ResNetLikeCNN with and without shortcuts",
     question="What do the shortcuts of ResNetLikeCNN bring by themselves?",
     dataset="cifar10",
     rows=(Row("ResNetLikeCNN"), Row("ResNetLikeCNN, no shortcut", "ResNetLikeCNN", PLAIN)),

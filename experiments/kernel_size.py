@@ -142,6 +142,7 @@ MATCHED_CLAIMS = (
 
 KERNEL_SIZE = Experiment(
     name="kernel_size",
+    subject="Kernel size in the report's networks",
     question="Which kernel size classifies best, where wider kernels come with fewer channels?",
     dataset="cifar10",
     rows=(Row("CNN3x3"), Row("CNN5x5"), Row("CNN7x7"), Row("CNN1x1+3x3")),
@@ -150,7 +151,7 @@ KERNEL_SIZE = Experiment(
     held=HELD,
     not_tuned=("learning rate per network",),
     asks="receptive_field",
-    figures=("curves", "cost", "receptive_field", "filters", "activations"),
+    figures=("curves", "receptive_field", "filters", "activations"),
     columns=("receptive_field",),
     reported_table="2.1 kernel size (CIFAR-10)",
     claims=KERNEL_SIZE_CLAIMS,
@@ -158,6 +159,7 @@ KERNEL_SIZE = Experiment(
 
 KERNEL_SIZE_MATCHED = Experiment(
     name="kernel_size_matched",
+    subject="Kernel size at equal parameters",
     question="Which kernel size classifies best when each network has 60,362 parameters ± 1 %?",
     dataset="cifar10",
     rows=(
@@ -170,14 +172,14 @@ KERNEL_SIZE_MATCHED = Experiment(
     varied=("kernel size", "channels, so that the parameters stay"),
     held=("number of parameters", *HELD),
     not_tuned=("learning rate per network", "FLOPs, which grow with the kernel"),
-    asks="receptive_field",
-    figures=("curves", "cost", "receptive_field", "filters", "activations"),
+    figures=("curves", "receptive_field", "filters", "activations"),
     columns=("receptive_field",),
     claims=MATCHED_CLAIMS,
 )
 
 KERNEL_SIZE_EQUAL_FLOPS = Experiment(
     name="kernel_size_equal_flops",
+    subject="Kernel size at equal FLOPs",
     question="Which kernel size classifies best at 11.3 MFLOPs an image, give or take 2 %?",
     dataset="cifar10",
     rows=(

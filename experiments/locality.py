@@ -89,6 +89,7 @@ ABOUT_LOCALITY: dict[str, Any] = {
 }
 LOCALITY_MNIST = Experiment(
     name="locality_mnist",
+    subject="Pixels in random order",
     question="What is left of a convolutional network's lead when no pixel has its neighbours?",
     dataset="mnist",
     rows=rows("FCNet", "SimpleCNN", PLAIN_MNIST, MORE_SEEDS),
@@ -98,6 +99,7 @@ LOCALITY_MNIST = Experiment(
 )
 LOCALITY_CIFAR = Experiment(
     name="locality_cifar",
+    subject="Pixels in random order",
     question="The same on photographs, where neighbouring pixels say more",
     dataset="cifar10",
     rows=rows("DeepFCNet", "CNN3x3", PLAIN_CIFAR, CONTROL_SEEDS),
@@ -108,6 +110,7 @@ LOCALITY_CIFAR = Experiment(
 
 SHIFT_MNIST = Experiment(
     name="shift_mnist",
+    subject="Moved images",
     question="How much accuracy is left when the test digits are moved by 0 to 6 pixels?",
     dataset="mnist",
     rows=(Row("FCNet"), Row("SimpleCNN")),
@@ -135,6 +138,7 @@ SHIFT_MNIST = Experiment(
 
 SHIFT_CIFAR = Experiment(
     name="shift_cifar",
+    subject="Moved images",
     question="How much is left when test photographs are moved: with and without global pooling?",
     dataset="cifar10",
     rows=(

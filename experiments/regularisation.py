@@ -127,6 +127,7 @@ CLAIMS = (
 
 REGULARISATION = Experiment(
     name="regularisation",
+    subject="Regularisers of CNN3x3 and CNNWithResidualReg",
     question="What does each regulariser bring by itself, in 10 epochs and in 40?",
     dataset="cifar10",
     rows=(

@@ -54,6 +54,7 @@ CLAIMS = (
 
 RESIDUAL_BLOCKS = Experiment(
     name="residual_blocks",
+    subject="Residual blocks in a small network",
     question="What do width and a bottleneck cost, and what do they bring inside a network?",
     dataset="cifar10",
     rows=(Row("BasicBlockNet"), Row("BottleneckBlockNet"), Row("WideBlockNet")),
@@ -68,7 +69,7 @@ RESIDUAL_BLOCKS = Experiment(
     held=("stem", "pooling", "classifier", "optimiser and schedule", "epochs", "data order"),
     not_tuned=("learning rate per network", "number of parameters"),
     asks="latency",
-    figures=("curves", "stability", "block_timings"),
+    figures=("curves", "stability"),
     columns=("stability",),
     claims=CLAIMS,
 )
@@ -89,6 +90,7 @@ def rates(scale: float) -> dict[str, float]:
 
 BLOCK_LEARNING_RATE = Experiment(
     name="block_learning_rate",
+    subject="Residual blocks by learning rate",
     question="Is a block's lead one at its best learning rate, or at one learning rate?",
     dataset="cifar10",
     rows=(

@@ -61,6 +61,7 @@ ABOUT: dict[str, Any] = {
 }
 SAMPLE_SIZE_MNIST = Experiment(
     name="sample_size_mnist",
+    subject="Fewer train images",
     question="How far do 1,000 and 10,000 of the 60,000 digits get each network?",
     dataset="mnist",
     rows=rows(60_000, "FCNet", "SimpleCNN"),
@@ -70,6 +71,7 @@ SAMPLE_SIZE_MNIST = Experiment(
 )
 SAMPLE_SIZE_CIFAR = Experiment(
     name="sample_size_cifar",
+    subject="Fewer train images",
     question="How far do 1,000 and 10,000 of the 50,000 photographs get each network?",
     dataset="cifar10",
     rows=rows(50_000, "DeepFCNet", "CNN3x3"),

@@ -10,7 +10,7 @@ from models.convolutional import (
     ShallowCNN,
     SimpleCNN,
 )
-from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
+from models.custom_layers import ChannelAttention, Convolution, CustomConv, L2Pooling, Swish
 from models.fully_connected import DeepFCNet, FCNet
 from models.registry import MODELS, UnknownModelError, build, unknown_message
 from models.residual import (
@@ -37,6 +37,7 @@ __all__ = [
     "CNNWithResidual",
     "CNNWithResidualReg",
     "ChannelAttention",
+    "Convolution",
     "CustomConv",
     "DeepCNN",
     "DeepFCNet",

@@ -11,6 +11,9 @@ Forward-mode derivatives (``torch.func.jvp``) PyTorch refuses with a message.
 """
 
 import math
+import operator
+from contextlib import AbstractContextManager, nullcontext
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -101,10 +104,10 @@ class Swish(nn.Module):
 
     def __init__(self, beta: float = 1.0, trainable: bool = False) -> None:
         super().__init__()
-        is_number = isinstance(beta, int | float) and not isinstance(beta, bool)
-        if not is_number or not math.isfinite(beta):
-            raise ValueError(f"Swish: beta must be a finite number, got {beta!r}")
-        self.beta = nn.Parameter(torch.tensor(float(beta))) if trainable else float(beta)
+        number = _as_float(beta)
+        if not math.isfinite(number):
+            raise _refusal("Swish", "beta", "a finite number", beta)
+        self.beta = nn.Parameter(torch.tensor(number)) if trainable else number
 
     def forward(self, x: Tensor) -> Tensor:
         """``[...]`` to ``[...]``."""
@@ -112,8 +115,10 @@ class Swish(nn.Module):
 
     def extra_repr(self) -> str:
         """What ``print(layer)`` shows between the brackets."""
-        trainable = isinstance(self.beta, nn.Parameter)
-        return f"beta={self.beta.item() if trainable else self.beta:g}, trainable={trainable}"
+        trainable = isinstance(self.beta, Tensor)
+        has_value = not (trainable and self.beta.is_meta)
+        value = f"{self.beta.item() if trainable else self.beta:g}" if has_value else "unknown"
+        return f"beta={value}, trainable={trainable}"
 
 
 class L2PoolingFunction(Function):
@@ -177,7 +182,7 @@ class L2Pooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, channels, height, width]`` to ``[batch, channels, height', width']``."""
         # on CUDA autocast would square in float32; backward runs outside it, in the dtype of x
-        with torch.autocast(x.device.type, enabled=False):
+        with _without_autocast(x):
             y = L2PoolingFunction.apply(_as_batch(self, x), self.kernel_size, self.stride)
         return y if x.dim() == 4 else y.squeeze(0)
 
@@ -238,14 +243,15 @@ def _add_mean(filters: Tensor) -> Tensor:
     return filters + filters.mean(dim=0, keepdim=True)
 
 
-class CustomConv(nn.Conv2d):
+class CustomConv(nn.Module):
     """A convolution plus, at every position, the mean of its output over the channels.
 
         y_o = z_o + 1/O Σ_p z_p,    z = conv(x; weight) + bias
 
     Input ``[batch, in_channels, height, width]`` (or without batch), output
     ``[batch, out_channels, height', width']``. Sizes, parameters, their names and their initial
-    values are those of ``nn.Conv2d``.
+    values are those of ``nn.Conv2d``. It is none, for what folds a batch-norm into a convolution
+    or quantises one would leave out the mean; look for ``Convolution``, which is either.
 
     Analogue: ``nn.Conv2d``.
     Raises: ValueError where an argument is not an int, or a pair, in its range.
@@ -260,28 +266,38 @@ class CustomConv(nn.Conv2d):
         padding: int | Pair = 0,
         bias: bool = True,
     ) -> None:
-        super().__init__(
-            _count("CustomConv", "in_channels", in_channels),
-            _count("CustomConv", "out_channels", out_channels),
-            _pair("CustomConv", "kernel_size", kernel_size, least=1),
-            _pair("CustomConv", "stride", stride, least=1),
-            _pair("CustomConv", "padding", padding, least=0),
-            bias=bias,
-        )
+        super().__init__()
+        self.in_channels = _count("CustomConv", "in_channels", in_channels)
+        self.out_channels = _count("CustomConv", "out_channels", out_channels)
+        self.kernel_size = _pair("CustomConv", "kernel_size", kernel_size, least=1)
+        self.stride = _pair("CustomConv", "stride", stride, least=1)
+        self.padding = _pair("CustomConv", "padding", padding, least=0)
+        analogue = nn.Conv2d(self.in_channels, self.out_channels, self.kernel_size, bias=bias)
+        self.weight = analogue.weight
+        self.register_parameter("bias", analogue.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, in_channels, height, width]`` to ``[batch, out_channels, height', width']``."""
         weight, bias = self.weight, self.bias
-        device = x.device.type
-        if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+        if _in_autocast(x) and x.dtype != torch.float64:
             # cast here, not within the Function: backward runs outside autocast, and so meets
             # saved tensors of one dtype
-            dtype = torch.get_autocast_dtype(device)
+            dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
             bias = None if bias is None else bias.to(dtype)
         batch = _as_batch(self, x, self.in_channels)
         y = CustomConvFunction.apply(batch, weight, bias, self.stride, self.padding)
         return y if x.dim() == 4 else y.squeeze(0)
+
+    def extra_repr(self) -> str:
+        """What ``print(layer)`` shows between the brackets."""
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
+            f"stride={self.stride}, padding={self.padding}, bias={self.bias is not None}"
+        )
+
+
+Convolution = nn.Conv2d | CustomConv  # for isinstance
 
 
 class ChannelAttentionFunction(Function):
@@ -370,21 +386,22 @@ class ChannelAttention(nn.Module):
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
         self.channels = _count("ChannelAttention", "channels", channels)
-        if not _is_int(reduction) or not 1 <= reduction <= channels:
-            allowed = f"an int from 1 to channels ({channels}), or no hidden unit is left"
-            raise ValueError(f"ChannelAttention: reduction must be {allowed}, got {reduction!r}")
-        self.squeeze = nn.Linear(channels, channels // reduction, bias=False)
-        self.expand = nn.Linear(channels // reduction, channels, bias=False)
+        divisor = _as_int(reduction)
+        if divisor is None or not 1 <= divisor <= self.channels:
+            allowed = f"an int from 1 to channels ({self.channels}), or no hidden unit is left"
+            raise _refusal("ChannelAttention", "reduction", allowed, reduction)
+        hidden = self.channels // divisor
+        self.squeeze = nn.Linear(self.channels, hidden, bias=False)
+        self.expand = nn.Linear(hidden, self.channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, channels, height, width]`` to the same."""
         w0, w1 = self.squeeze.weight, self.expand.weight
-        device = x.device.type
-        if torch.is_autocast_enabled(device):
+        if _in_autocast(x):
             w0, w1 = w0.to(x.dtype), w1.to(x.dtype)
         # The products are tiny, autocast has nothing to win; and backward, which runs outside it,
         # must compute the same gate again.
-        with torch.autocast(device, enabled=False):
+        with _without_autocast(x):
             y, *_ = ChannelAttentionFunction.apply(_as_batch(self, x, self.channels), w0, w1)
         return y if x.dim() == 4 else y.squeeze(0)
 
@@ -398,22 +415,51 @@ def _as_batch(layer: nn.Module, x: Tensor, channels: int | None = None) -> Tenso
     return x if x.dim() == 4 else x.unsqueeze(0)
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _in_autocast(x: Tensor) -> bool:
+    """Whether autocast is on where ``x`` is; the meta device has none."""
+    return not x.is_meta and torch.is_autocast_enabled(x.device.type)
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager:
+    """The context in which it is off."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
+def _as_int(value: object) -> int | None:
+    """A whole number of any type, NumPy's too; None for all else, True and False among it."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def _as_float(value: object) -> float:
+    """A real number of any type; NaN for everything else."""
+    try:  # the sum, since NumPy calls a timedelta64 a number
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        return float(value + 0.0) if is_number else math.nan
+    except (TypeError, OverflowError):
+        return math.nan
 
 
 def _count(layer: str, name: str, value: object) -> int:
     """``value`` where it is an int of at least 1."""
-    if not _is_int(value) or value < 1:
-        raise ValueError(f"{layer}: {name} must be an int of at least 1, got {value!r}")
-    return value
+    number = _as_int(value)
+    if number is None or number < 1:
+        raise _refusal(layer, name, "an int of at least 1", value)
+    return number
 
 
 def _pair(layer: str, name: str, value: object, least: int) -> Pair:
     """``value`` for height and width: an int stands for both."""
-    pair = (value, value) if _is_int(value) else value
-    is_pair = isinstance(pair, tuple | list) and len(pair) == 2
-    if not is_pair or not all(_is_int(side) and side >= least for side in pair):
+    pair = value if isinstance(value, tuple | list) else (value, value)
+    sides = [_as_int(side) for side in pair]
+    if len(sides) != 2 or any(side is None or side < least for side in sides):
         allowed = f"an int of at least {least} or a pair of them"
-        raise ValueError(f"{layer}: {name} must be {allowed}, got {value!r}")
-    return tuple(pair)
+        raise _refusal(layer, name, allowed, value)
+    return sides[0], sides[1]
+
+
+def _refusal(layer: str, name: str, allowed: str, value: object) -> ValueError:
+    """One line, whatever it takes to print the value."""
+    return ValueError(f"{layer}: {name} must be {allowed}, got {' '.join(repr(value).split())}")

@@ -53,36 +53,47 @@ class Network(NamedTuple):
     family: str
     colour: str  # in every figure; networks that share a figure differ in it
     traits: tuple[str, ...] = ()  # what it is made of: named where two networks differ in it
+    marker: str = "o"  # in every figure, as matplotlib calls it; with the colour its own
 
 
 MODELS = {
-    "FCNet": Network(FCNet, CONNECTED, BLACK),
-    "SimpleCNN": Network(SimpleCNN, PLAIN, BLUE, POOLED),
-    "CNNWithResidual": Network(CNNWithResidual, RESIDUAL, VERMILLION, STRIDED),
-    "DeepFCNet": Network(DeepFCNet, CONNECTED, BLACK),
-    "CNNWithResidualReg": Network(CNNWithResidualReg, RESIDUAL, PURPLE, (*STRIDED, "dropout")),
+    "FCNet": Network(FCNet, CONNECTED, BLACK, marker="s"),
+    "SimpleCNN": Network(SimpleCNN, PLAIN, BLUE, POOLED, marker="D"),
+    "CNNWithResidual": Network(CNNWithResidual, RESIDUAL, VERMILLION, STRIDED, marker="^"),
+    "DeepFCNet": Network(DeepFCNet, CONNECTED, BLACK, marker="D"),
+    "CNNWithResidualReg": Network(
+        CNNWithResidualReg, RESIDUAL, PURPLE, (*STRIDED, "dropout"), marker="v"
+    ),
     "CNN3x3": Network(CNN3x3, PLAIN, BLUE, POOLED),
-    "CNN5x5": Network(CNN5x5, PLAIN, ORANGE, POOLED),
-    "CNN7x7": Network(CNN7x7, PLAIN, GREEN, POOLED),
-    "CNN1x1+3x3": Network(CNN1x1_3x3, PLAIN, PURPLE, POOLED),
+    "CNN5x5": Network(CNN5x5, PLAIN, ORANGE, POOLED, marker="s"),
+    "CNN7x7": Network(CNN7x7, PLAIN, GREEN, POOLED, marker="D"),
+    "CNN1x1+3x3": Network(CNN1x1_3x3, PLAIN, PURPLE, POOLED, marker="^"),
     # three of these shapes at CNN3x3's 60,362 parameters, give or take 1 %
-    "CNN5x5-60k": Network(partial(CNN5x5, widths=(24, 47)), PLAIN, ORANGE, POOLED),
-    "CNN7x7-60k": Network(partial(CNN7x7, widths=(21, 34)), PLAIN, GREEN, POOLED),
-    "CNN1x1+3x3-60k": Network(partial(CNN1x1_3x3, widths=(16, 32, 32, 59)), PLAIN, PURPLE, POOLED),
-    "MediumCNN": Network(MediumCNN, PLAIN, GREEN, POOLED),
-    "DeepCNN": Network(DeepCNN, PLAIN, ORANGE, POOLED),
-    "ResNetLikeCNN": Network(ResNetLikeCNN, RESIDUAL, VERMILLION, GLOBAL),
+    "CNN5x5-60k": Network(partial(CNN5x5, widths=(24, 47)), PLAIN, ORANGE, POOLED, marker="s"),
+    "CNN7x7-60k": Network(partial(CNN7x7, widths=(21, 34)), PLAIN, GREEN, POOLED, marker="D"),
+    "CNN1x1+3x3-60k": Network(
+        partial(CNN1x1_3x3, widths=(16, 32, 32, 59)), PLAIN, PURPLE, POOLED, marker="^"
+    ),
+    "MediumCNN": Network(MediumCNN, PLAIN, GREEN, POOLED, marker="s"),
+    "DeepCNN": Network(DeepCNN, PLAIN, ORANGE, POOLED, marker="D"),
+    "ResNetLikeCNN": Network(ResNetLikeCNN, RESIDUAL, VERMILLION, GLOBAL, marker="v"),
     # each residual block inside the same small network
-    "BasicBlockNet": Network(partial(BlockNet, block=BasicResidualBlock), RESIDUAL, BLUE, BLOCK),
+    "BasicBlockNet": Network(
+        partial(BlockNet, block=BasicResidualBlock), RESIDUAL, BLUE, BLOCK, marker="^"
+    ),
     "BottleneckBlockNet": Network(
-        partial(BlockNet, block=BottleneckBlock), RESIDUAL, ORANGE, BLOCK
+        partial(BlockNet, block=BottleneckBlock), RESIDUAL, ORANGE, BLOCK, marker="v"
     ),
     "WideBlockNet": Network(
-        partial(BlockNet, block=WideResidualBlock, out_channels=128), RESIDUAL, PURPLE, BLOCK
+        partial(BlockNet, block=WideResidualBlock, out_channels=128),
+        RESIDUAL,
+        PURPLE,
+        BLOCK,
+        marker="s",
     ),
     # for controls: what their arguments change is all that differs
-    "LadderNet": Network(LadderNet, RESIDUAL, VERMILLION, GLOBAL),
-    "SwappedCNN": Network(SwappedCNN, PLAIN, BLUE, POOLED),
+    "LadderNet": Network(LadderNet, RESIDUAL, VERMILLION, GLOBAL, marker="D"),
+    "SwappedCNN": Network(SwappedCNN, PLAIN, BLUE, POOLED, marker="s"),
 }
 
 

@@ -55,7 +55,7 @@ def make_experiment(
         "varied": ("kernel size",),
         "held": ("epochs",),
         "not_tuned": ("learning rate",),
-        "figures": ("curves", "cost"),
+        "figures": ("curves",),
     }
     return Experiment(**{**declared, **changes})
 

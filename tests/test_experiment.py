@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fake_records import RECIPE, make_experiment
+from tests.fakes import error_of
 from utils.experiment import Compute, Row, declared_runs
 
 
@@ -58,3 +59,52 @@ def test_all_rows_are_trained_with_the_recipe_and_the_compute_that_are_given() -
     runs = declared_runs(make_experiment(), recipe=recipe, compute=compute).values()
     assert {(run.recipe, run.compute) for run in runs} == {(recipe, compute)}
     assert {run.recipe for run in declared_runs(make_experiment()).values()} == {RECIPE}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("CNN3x3", "Swish, trained β", "¼ of the images", "3×3, без сдвига", "44 layers, plain"),
+        *("a – b", "±5 %", "a=b", "x" * 120, "ы" * 100),
+    ],
+)
+def test_names_have_letters_of_any_script_and_spaces(name: str) -> None:
+    assert Row(name).run_name == name
+    assert make_experiment([], name=name).name == name
+
+
+@pytest.mark.parametrize(
+    "name, wrong",
+    [
+        ("a/b", "has '/'"),
+        ("a\\b", r"has '\\'"),
+        ("a|b", "has '|'"),
+        ("a\nb", r"has '\n'"),
+        ("a\u2028b", r"has '\u2028'"),
+        ("a\0", r"has '\x00'"),
+        ("<b>", "has '<'"),
+        ("$x$", "has '$'"),
+        ("[x]", "has '['"),
+        ("\ud800", r"has '\ud800'"),
+        ("x" * 200, "is too long"),
+        ("字" * 100, "is too long"),
+        ("", "has no letter"),
+        ("..", "has no letter"),
+        ("  ", "has no letter"),
+    ],
+)
+def test_other_names_are_refused_where_they_are_declared(name: str, wrong: str) -> None:
+    allowed = (
+        "; allowed are letters and digits of any script, spaces and , . + - – _ = × ± ° % & ( ), "
+        "120 of them (200 bytes) at most"
+    )
+    assert error_of(lambda: Row(name)) == f"row {name!r}: its name {wrong}{allowed}"
+    text = error_of(lambda: make_experiment([], name=name))
+    assert text == f"experiment or case {name!r}: its name {wrong}{allowed}"
+    if name:
+        assert wrong in error_of(lambda: Row("fine", network=name))
+
+
+def test_what_a_row_varies_must_make_a_name_too() -> None:
+    text = error_of(lambda: Row("A", "CNN7x7", overrides={"path": "a/b"}))
+    assert text.startswith("the record 'CNN7x7-path=a/b': its name has '/'; allowed are")

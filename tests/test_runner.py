@@ -1,25 +1,35 @@
 """A declaration and nothing else: rows of any kind are trained, recorded, measured and rendered."""
 
 import csv
+import errno
 import os
 import resource
 import shutil
+import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 
 import filelock
 import pytest
 import torch
 
-from tests.fake_records import make_experiment
+from tests.fake_records import (
+    ENVIRONMENT,
+    make_arrays,
+    make_data,
+    make_experiment,
+    make_record,
+    make_speed,
+    write_runs,
+)
 from tests.fakes import TINY_CIFAR10, error_of, make_tiny
 from utils import machine, runner
 from utils.cli import parse
 from utils.experiment import Row, Run
 from utils.recipes import quick
 from utils.records.checks import right_of
+from utils.records.files import write_record
 from utils.records.runs import find_records
 
 ROWS = (
@@ -185,20 +195,172 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr(runner, "train_runs", interrupted)
     assert runner.main(EXPERIMENTS, "", [*FLAGS, str(tmp_path)]) == 130
     assert "the same command goes on after the last finished epoch" in capsys.readouterr().err
+    assert runner.main(EXPERIMENTS, "", [*FLAGS, str(tmp_path), "--fresh"]) == 130
+    assert "the same command without --fresh goes on after the" in capsys.readouterr().err
 
 
-def test_a_network_that_cannot_be_looked_into_is_refused_before_it_is_trained(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains on few images; nothing is measured, drawn or made a table of."""
+    data = make_tiny(replace(TINY_CIFAR10, train_images=64, test_images=32))
+    monkeypatch.setattr(runner, "load_quick_dataset", lambda _: data)
+    monkeypatch.setattr(runner, "measure_networks", lambda *_: None)
+    monkeypatch.setattr(runner, "render_study", lambda *_: None)
+
+
+@pytest.fixture
+def killed(few: None, tmp_path: Path) -> Path:
+    """The checkpoint of a run in bfloat16 that was killed when all of it was trained."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(runner, "write_arrays", lambda *_: signal.raise_signal(signal.SIGTERM))
+        flags = [*FLAGS, str(tmp_path), "--precision", "bfloat16"]
+        assert runner.main(EXPERIMENTS[1:], "", flags) == 143
+    return tmp_path / "results" / "quick" / "runs" / "cifar10" / "CNN7x7-seed0.checkpoint.pt"
+
+
+@pytest.mark.parametrize(
+    "flags, way_on",
+    [
+        ([], "--precision bfloat16; --fresh"),
+        (["--epochs", "2"], "--precision bfloat16 and --epochs 1; --fresh"),
+        (["--epochs", "2", "--precision", "bfloat16"], "--epochs 1; --fresh"),
+    ],
+)
+def test_a_forgotten_flag_is_named_and_loses_nothing(
+    flags: list[str],
+    way_on: str,
+    killed: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Decides(runner.models.CNN7x7):
-        def forward(self, x: object) -> object:
-            return super().forward(x) if x.sum() > 0 else x
+    kept = killed.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "train", None)  # it would raise
+        assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path), *flags]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {killed}: an unfinished run with ")
+    assert f"it goes on with {way_on}" in error
+    assert killed.read_bytes() == kept
+    assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path), *flags, "--fresh"]) == 0
+    assert not killed.exists()
 
-    monkeypatch.setitem(
-        runner.models.MODELS, "CNN7x7", runner.models.MODELS["CNN7x7"]._replace(build=Decides)
-    )
+
+def test_with_the_flags_it_was_begun_with_it_goes_on(
+    killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flags = [*FLAGS, str(tmp_path), "--precision", "bfloat16"]
+    assert runner.main(EXPERIMENTS[1:], "", flags) == 0
+    assert "continuing after epoch 1" in caplog.text
+
+
+def test_a_checkpoint_that_may_not_be_read_is_refused(
+    few: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "results" / "quick" / "runs" / "cifar10" / "CNN7x7-seed0.checkpoint.pt"
+    path.mkdir(parents=True)  # to root, as a test may be, no file is forbidden
     assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path)]) == 2
-    assert "CNN7x7: torch.fx cannot trace its forward" in capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {path}: cannot be read (Is a directory); mend that to go on")
+
+
+def test_other_images_than_those_of_the_records_are_refused_before_a_step(
+    few: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    experiment = make_experiment([Row("CNN7x7"), Row("CNN5x5")], recipe=RECIPE)
+    record = make_record("CNN5x5", recipe=replace(RECIPE, epochs=1))
+    write_runs(tmp_path / "results" / "quick", experiment, [record])
+    flags = [*FLAGS, str(tmp_path)]
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "train", None)  # it would raise
+        assert runner.main([experiment], "", flags) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "CNN5x5-seed0.json: made with other images (fingerprint ffffffff) than" in error
+    assert runner.main([experiment], "", [*flags, "--fresh"]) == 0
+
+
+def test_records_from_a_gpu_go_on_and_render_on_a_machine_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_tiny(replace(TINY_CIFAR10, train_images=64, test_images=32))
+    monkeypatch.setattr(runner, "load_quick_dataset", lambda _: data)
+    experiment = make_experiment([Row("CNN7x7"), Row("CNN5x5")], recipe=RECIPE)
+    gpu = ENVIRONMENT.model_copy(update={"device": "NVIDIA H100 80GB HBM3"})
+    record = make_record(
+        "CNN5x5",
+        recipe=replace(RECIPE, epochs=1),
+        device="cuda",
+        environment=gpu,
+        data=make_data(fingerprint=data.fingerprint),
+    )
+    results = tmp_path / "results" / "quick"
+    (path,) = write_runs(results, experiment, [record], make_arrays({"features.0": (4, 8)}))
+    write_record(
+        results / "speed" / "cifar10" / "CNN5x5.json", make_speed(device="cuda", environment=gpu)
+    )
+    before = path.read_bytes()
+    assert runner.main([experiment], "", [*FLAGS, str(tmp_path), "--device", "cpu"]) == 0
+    assert path.read_bytes() == before
+    found = {each.row.label: each.record for each in find_records(experiment, results)}
+    assert (found["CNN5x5"].device, found["CNN7x7"].device) == ("cuda", "cpu")
+    table = (results / "kernel_size" / "table.md").read_text(encoding="utf-8")
+    assert "NVIDIA H100 80GB HBM3" in table
+
+
+@pytest.mark.parametrize("suffix", [".checkpoint.pt", ".npz", ".safetensors", ".json"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_a_file_that_cannot_be_written_is_a_line_and_the_same_command_goes_on(
+    number: int,
+    suffix: str,
+    few: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(path: Path, target: Path) -> None:
+        if target.name.endswith(suffix):
+            raise OSError(number, os.strerror(number))
+        replace_file(path, target)
+
+    replace_file = os.replace
+    flags = [*FLAGS, str(tmp_path), "--weights"]
+    path = tmp_path / "results" / "quick" / "runs" / "cifar10" / f"CNN7x7-seed0{suffix}"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", fails)
+        assert runner.main(EXPERIMENTS[1:], "", flags) == 1
+    error = capsys.readouterr().err
+    assert f"failed: {path}: cannot be written ({os.strerror(number)}); what was saved" in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert runner.main(EXPERIMENTS[1:], "", flags) == 0
+    goes_on = "continuing after epoch 1" in capsys.readouterr().err
+    assert goes_on == path.exists() == (suffix != ".checkpoint.pt")
+
+
+def test_what_killed_writes_left_is_gone_with_the_next_command(few: None, tmp_path: Path) -> None:
+    results = tmp_path / "results" / "quick"
+    left = [results / "runs" / "CNN7x7-seed0.npz.12.tmp", results / "images.12.tmp" / "cifar10.pt"]
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path), "--no-train"]) == 0
+    assert not list(results.rglob("*.tmp"))
+
+
+def test_no_room_for_the_images_of_other_processes_is_a_line(tmp_path: Path) -> None:
+    data, run = make_tiny(TINY_CIFAR10), Run("CNN7x7", "cifar10", RECIPE, seed=0)
+    resource = pytest.importorskip("resource")  # not on Windows
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        message = error_of(lambda: runner.mapped(lambda _: data, [run], tmp_path).__enter__())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "the images cannot be written there (" in message
+    assert not list(tmp_path.iterdir())
 
 
 def test_messages_go_to_the_log_file_with_their_time(trained: tuple[Path, list[Run]]) -> None:
@@ -257,15 +419,6 @@ def test_more_threads_than_processors_are_told(
     flags = ["--quick", "--no-train", "--out-dir", str(tmp_path), "--threads", "1024"]
     assert runner.main(EXPERIMENTS, "", flags) == 0
     assert "1024 threads on 2 processors: they wait for each other" in capsys.readouterr().err
-
-
-def test_images_that_do_not_fit_beside_the_processes_are_told(
-    trained: tuple[Path, list[Run]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner, "save_mapped", Mock(side_effect=RuntimeError("unexpected pos 1")))
-    context = runner.mapped(lambda name: None, trained[1])
-    message = error_of(lambda: context.__enter__())
-    assert "the images cannot be written there, for several processes (unexpected pos" in message
 
 
 # --- a disk that is full, files where folders belong and the reverse -----------------------------

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 
 import models
 from experiments import STUDY, TASK_2
-from utils import REPOSITORY, runner
+from utils import REPOSITORY, runner, signals
 from utils.data.dataset import TENSORS, Dataset, load_quick_dataset
 from utils.experiment import Experiment, declared_runs
 from utils.measuring import speed
@@ -46,6 +47,7 @@ def run(script: str, *flags: str, few_images: bool = False, code: int = 0) -> No
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(sys, "argv", [f"{script}.py", *flags, "--threads", "1"])
         monkeypatch.setattr(canvas, "DPI", 20)
+        monkeypatch.setattr(signals, "end_at_once", lambda advice: None)  # of the tests, that is
         if few_images:  # and measured once
             monkeypatch.setattr(runner, "load_quick_dataset", few)
             monkeypatch.setattr(speed, "QUICK", Effort(rounds=1))
@@ -89,10 +91,7 @@ def test_quick_renders_every_table_and_figure(experiment: Experiment, quick: Pat
         assert [row[0] for row in rows] == names
         assert (folder / file).with_suffix(".md").exists()
     drawn = {path.name for path in (quick / "plots" / "quick" / experiment.name).glob("*.png")}
-    for figure in experiment.figures:
-        assert any(name.startswith(figure) for name in drawn), figure
-    if "curves" in experiment.figures:
-        assert {f"curves_{label}.png" for label in experiment.labels} <= drawn
+    assert drawn == {f"{figure}.png" for figure in experiment.figures}
 
 
 def test_what_stands_for_cifar_is_called_a_synthetic_stand_in(quick: Path) -> None:
@@ -162,6 +161,40 @@ def test_fresh_trains_again_in_another_precision_and_keeps_the_weights(
     told = capsys.readouterr()
     assert "CNN7x7: no weights; --models 'CNN7x7' --seeds N --weights trains and" in told.out
     assert "there are no weights of CNN7x7" in told.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_imports_is_a_line(number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", str(REPOSITORY / f"{TASK2}.py"), "--quick"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background job, as the tests may be, ignores SIGINT, and its children do too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    next(line for line in process.stderr if "torch." in line)  # one of its parts has been read
+    start = time.monotonic()
+    process.send_signal(number)
+    *_, last = process.stderr
+    assert process.wait(10) == 128 + number
+    assert time.monotonic() - start < 2
+    assert last == "interrupted; nothing was changed yet\n"
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make here")
+def test_clean_leaves_nothing_half_done(tmp_path: Path) -> None:
+    names = ("a-seed0.json", "a-seed0.npz", "table.md", "notes.txt")
+    for name in (*names, "a-seed1.checkpoint.pt", "a-seed2.checkpoint.damaged", "b.json.7.tmp"):
+        for folder in ("results/runs", "plots", "docs"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / name).touch()
+    (tmp_path / "README.md.7.tmp").touch()
+    (tmp_path / "results" / "images.7.tmp").mkdir()
+    (tmp_path / "results" / "images.7.tmp" / "mnist.pt").touch()
+    makefile = REPOSITORY / "Makefile"
+    subprocess.run(["make", "-s", "-C", tmp_path, "-f", makefile, "clean"], check=True)
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == set(names)
 
 
 @pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)

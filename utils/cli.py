@@ -107,7 +107,8 @@ def flags(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
                 "type": Path,
                 "metavar": "IMAGE",
                 "help": "show each network whose weights are on record these pictures (PNG or "
-                "JPEG), and print its three likeliest classes; trains and renders nothing",
+                "JPEG), and print its three likeliest classes; trains and renders nothing "
+                "(default: train and render)",
             },
             "--weights": switch(
                 "keep the final weights of each network that is trained now, as float32 "

@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from utils.signals import Interrupted, raised
+
 
 class UserError(Exception):
     """Something the user can mend: one line that says what is wrong, where, and what to do.
@@ -23,15 +25,16 @@ class SomeFailed(Exception):
 
 
 def exit_code(command: Callable[[], object], if_interrupted: str) -> int:
-    """Runs a command; returns 0, 1 where a run or the system failed, 2 for a user's mistake, 130
-    for Ctrl-C.
+    """Runs a command; returns 0, 1 where a run or the system failed, 2 for a user's mistake.
 
-    ``if_interrupted`` says what the same command does next time.
+    130 after Ctrl-C and 143 after SIGTERM: ``if_interrupted`` says what the same command does next
+    time.
     """
     make_streams_usable()
     try:
-        command()
-        sys.stdout.flush()
+        with raised(if_interrupted):
+            command()
+            sys.stdout.flush()
     except UserError as error:
         tell(error)
         return 2
@@ -45,10 +48,10 @@ def exit_code(command: Callable[[], object], if_interrupted: str) -> int:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (or its flush fails once more)
         tell(f"{error.filename or 'writing'}: {error.strerror}; what is finished is on disk")
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"interrupted; {if_interrupted}", file=sys.stderr)
         gc.freeze()  # or the interpreter looks through all that torch has before it ends: seconds
-        return 130
+        return error.args[0] if isinstance(error, Interrupted) else 130
     return 0
 
 
@@ -68,3 +71,8 @@ def make_streams_usable() -> None:
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
         if hasattr(getattr(sys, name), "reconfigure"):  # not in a notebook
             getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def in_one_line(error: BaseException) -> str:
+    """Its kind and the first line of what it says, as in "TypeError: 'int' object is …"."""
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])

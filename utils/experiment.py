@@ -13,9 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from utils.claim import Claim
+from utils.errors import UserError
 
 Precision = Literal["float32", "bfloat16"]
 Part = Literal["train", "train minus validation"]
+
+# A name becomes part of files' names, of tables and titles: it has letters and digits, and these.
+PUNCTUATION = " ,.+-–_=×±°%&()"
+MOST_LETTERS, MOST_BYTES = 120, 200  # a system takes 255, of which suffixes have their share
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Styled(Protocol):
 
     family: str  # fully connected, plain convolutional or residual
     colour: str  # as in "#0072B2"
+    marker: str  # as matplotlib calls it: "o", "s", "^"
     traits: tuple[str, ...]  # what it is made of, for what differs between two
 
 
@@ -93,6 +99,10 @@ class Row:
     images: int | None = None  # train on so many, drawn with the seed and repeated; None: on all
     permuted: bool = False  # the pixels of every image in one fixed random order
     at: tuple[str, float] | None = None  # its series, and its place on the experiment's axis
+
+    def __post_init__(self) -> None:
+        check_name("row", self.label)
+        check_name("the record", self.run_name)
 
     @property
     def run_name(self) -> str:
@@ -123,6 +133,22 @@ class Row:
         )
 
 
+def check_name(kind: str, name: str) -> None:
+    """A name with which files can be called and tables filled.
+
+    Raises: UserError saying what is allowed.
+    """
+    strange = [letter for letter in name if not (letter.isalnum() or letter in PUNCTUATION)]
+    is_long = len(name) > MOST_LETTERS or len(name.encode(errors="replace")) > MOST_BYTES
+    if strange or is_long or not any(map(str.isalnum, name)):
+        wrong = f"has {strange[0]!r}" if strange else "is too long" if is_long else "has no letter"
+        raise UserError(
+            f"{kind} {name!r}: its name {wrong}; allowed are letters and digits of any script, "
+            f"spaces and {' '.join(PUNCTUATION[1:])}, "
+            f"{MOST_LETTERS} of them ({MOST_BYTES} bytes) at most"
+        )
+
+
 def _plain(value: object) -> str:
     """A value as it stands in a file's name."""
     return "x".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
@@ -148,6 +174,7 @@ class Experiment:
     varied: tuple[str, ...]  # what differs between the rows on purpose
     held: tuple[str, ...]  # what is equal for all of them
     not_tuned: tuple[str, ...]  # what may favour one of them by chance: a caveat on the conclusion
+    subject: str = ""  # what titles of figures call it; empty: its name
     figures: tuple[str, ...] = ()  # names of utils.report.figures, in the order of the README
     # what is trained
     rows: tuple[Row, ...] = ()
@@ -167,6 +194,10 @@ class Experiment:
     control: bool = False  # not one of the report's: named to be in --quick, not in the overview
     reported_table: str | None = None  # the "table" in data/reported/results.csv
     claims: tuple[Claim, ...] = ()  # what its records are to decide
+
+    def __post_init__(self) -> None:
+        for name in (self.name, *(case.name for case in self.cases)):
+            check_name("experiment or case", name)
 
     @property
     def labels(self) -> tuple[str, ...]:

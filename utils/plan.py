@@ -4,18 +4,29 @@ A run is done once it has a record, whatever machine and precision that is from.
 here but by ``forget``, which is called once everything else is in order.
 """
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from utils.cli import Options
+from utils.data.dataset import Dataset
+from utils.errors import UserError
 from utils.experiment import Compute, Experiment, Recipe, Run, declared_runs
 from utils.machine import automatic_device
 from utils.recipes import quick
 from utils.records.environment import machine
-from utils.records.runs import SUFFIXES, check_together, find_record, find_records, run_path
+from utils.records.runs import (
+    SUFFIXES,
+    check_together,
+    find_record,
+    find_records,
+    identity,
+    run_path,
+)
 from utils.records.schema import Record
+from utils.training.checkpoint import CHECKPOINT, DAMAGED, DamagedError, find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +91,34 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
     return list(missing.values()) if options.train else []
 
 
+def check_images(
+    options: Options, compute: Compute, missing: Sequence[Run], load: Callable[[str], Dataset]
+) -> None:
+    """What is trained now is of the images of what is there: records that stay, and checkpoints.
+
+    Raises: UserError naming the first that is not, or a checkpoint that these runs do not go on
+    from (``training.checkpoint.find_checkpoint``).
+    """
+    for run in [] if options.fresh else missing:
+        wanted = identity(run) | {"fingerprint": load(run.dataset).fingerprint}
+        with contextlib.suppress(DamagedError):  # it is set aside when the run is begun
+            find_checkpoint(run_path(options.results, run).with_suffix(CHECKPOINT), wanted)
+    paths = {run_path(options.results, run) for run in missing}
+    for experiment in options.experiments:
+        selected = selected_runs(experiment, options, compute).values()
+        if paths.isdisjoint(run_path(options.results, run) for run in selected):
+            continue
+        data = load(str(experiment.dataset))
+        for each in find_records(experiment, options.results):
+            found = each.record.data.fingerprint
+            if each.path not in paths and found != data.fingerprint:
+                raise UserError(
+                    f"{each.path}: made with other images (fingerprint {found[:12]}) than those "
+                    f"of {data.description} here ({data.fingerprint[:12]}); name their "
+                    "--data-dir, another --out-dir, or --fresh for all models of the experiment"
+                )
+
+
 def counting(at_hand: Mapping[str, Record]) -> str:
     """That records from another device or precision than asked for count, and whose they are."""
     names = [
@@ -93,5 +132,5 @@ def forget(runs: Sequence[Run], results: Path) -> None:
     """Deletes the records, arrays, weights and checkpoints of these runs."""
     for run in runs:
         path = run_path(results, run)
-        for suffix in SUFFIXES:
+        for suffix in (*SUFFIXES, DAMAGED):
             path.with_suffix(suffix).unlink(missing_ok=True)

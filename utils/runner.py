@@ -8,8 +8,9 @@ finished is on disk at once, and the same command goes on where an earlier one s
 
 import contextlib
 import logging
+import os
+import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +19,6 @@ from pathlib import Path
 import filelock
 import numpy as np
 import torch
-from torch import fx
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import models
@@ -42,11 +42,11 @@ from utils.measuring.evaluation import WEIGHTS, check_weights
 from utils.measuring.passes import in_passes, joined
 from utils.measuring.prediction import predict
 from utils.measuring.probes import forward_flops, probe, sizes
-from utils.measuring.receptive_field import trace
 from utils.measuring.shift import shifted_test_accuracy
-from utils.plan import compute_of, forget, recipe_of, runs_to_train
+from utils.measuring.trial import try_out
+from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
 from utils.records.environment import machine_name
-from utils.records.files import read_record, write_arrays, write_record, write_text
+from utils.records.files import read_record, sweep, write_arrays, write_record, write_text
 from utils.records.runs import find_files, run_path, seed_of, speed_path
 from utils.records.schema import Diverged, Record, Speed
 from utils.report.claim_text import claims_csv
@@ -55,7 +55,7 @@ from utils.report.overview import render_overview
 from utils.report.pages import render_pages
 from utils.report.render import render_experiment
 from utils.report.rows import speed_columns
-from utils.training.checkpoint import save_weights
+from utils.training.checkpoint import CHECKPOINT, save_weights
 from utils.training.jobs import one_after_another, side_by_side
 from utils.training.loop import train
 from utils.training.progress import Event, Progress, Tell
@@ -76,10 +76,10 @@ def main(
 ) -> int:
     """Runs a script; returns its exit code.
 
-    That is 0, 1 where a run failed, 2 for a mistake of the user's, 130 for Ctrl-C. ``study`` are
-    the experiments of all scripts, and ``answers`` what they answer. ``render`` makes tables and
-    figures of the records, and ``folder`` is where below results/ and plots/ all of it stands: both
-    for what is not the study itself.
+    That is 0, 1 where a run failed, 2 for a mistake of the user's, 130 for Ctrl-C, 143 for SIGTERM.
+    ``study`` are the experiments of all scripts, and ``answers`` what they answer. ``render`` makes
+    tables and figures of the records, and ``folder`` is where below results/ and plots/ all of it
+    stands: both for what is not the study itself.
     """
     render = render or partial(render_study, study or experiments, answers)
 
@@ -88,7 +88,9 @@ def main(
         with logs(options.results / f"{Path(sys.argv[0]).stem}.log"), lock(options.results):
             run_script(options, render)
 
-    return exit_code(command, "the same command goes on after the last finished epoch")
+    is_fresh = "--fresh" in (sys.argv if argv is None else argv)
+    again = "the same command without --fresh" if is_fresh else "the same command"
+    return exit_code(command, f"{again} goes on after the last finished epoch")
 
 
 def run_script(options: Options, render: Callable[[Options], None]) -> None:
@@ -97,6 +99,9 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     Raises: SomeFailed at the end where a run did.
     """
     keep_freed_memory()
+    pages = [REPOSITORY / "docs"] if options.is_study else []
+    for folder in (options.results, options.plots, *pages):
+        sweep(folder, options.results)
     if options.evaluate:
         return evaluate_weights(options)
     if options.predict:
@@ -109,7 +114,10 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
         compute = compute_of(options)
         load = DatasetLoader(options, torch.device(compute.device))
         runs = runs_to_train(options, compute)
+        for run in {(run.dataset, run.network, str(run.overrides)): run for run in runs}.values():
+            try_out(run, load(run.dataset))
         costs = {run.title: cost(run, load(run.dataset)) for run in runs}
+        check_images(options, compute, runs, load)
         # all that the user can get wrong has been looked at: from here on files are changed
         for precision in dict.fromkeys(run.compute.precision for run in runs):
             if warning := warn_if_slower(torch.device(compute.device), precision):
@@ -169,12 +177,12 @@ def predict_pictures(options: Options) -> None:
 
     Raises: UserError where there are no weights.
     """
-    by_dataset: dict[str, list[tuple[Run, Path]]] = {}
+    by_dataset: dict[str, list[tuple[str, Run, Path]]] = {}
     for experiment, row in rows_once(options):
         dataset = str(experiment.dataset)
         for path in find_files(row, dataset, options.results, WEIGHTS)[:1]:
             run = row.run(dataset, experiment.recipe, seed_of(path), Compute())
-            by_dataset.setdefault(dataset, []).append((run, path))
+            by_dataset.setdefault(dataset, []).append((row.label, run, path))
     if not by_dataset:
         raise UserError(f"--predict: no weights below {options.results}; --weights keeps them")
     for picture in options.predict:
@@ -301,19 +309,27 @@ class MappedLoader:
 
 
 @contextlib.contextmanager
-def mapped(load: Load, runs: Iterable[Run]) -> Iterator[MappedLoader]:
-    """The datasets of these runs in files, for other processes, as long as the context lasts."""
+def mapped(load: Load, runs: Iterable[Run], results: Path) -> Iterator[MappedLoader]:
+    """The datasets of these runs in files, for other processes, as long as the context lasts.
+
+    What a killed command left of them below ``results`` the next one sweeps.
+    Raises: UserError where there is no room for them.
+    """
     datasets = {run.dataset: run.compute.device for run in runs}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    folder = results / f"images.{os.getpid()}.tmp"
+    try:
         try:
+            folder.mkdir(exist_ok=True)
             for name in datasets:
-                save_mapped(load(name), Path(folder) / f"{name}.pt")
-        except RuntimeError as error:  # torch's word for a full disk
+                save_mapped(load(name), folder / f"{name}.pt")
+        except (OSError, RuntimeError) as error:  # what torch.save says of a full disk
             raise UserError(
-                f"{folder}: the images cannot be written there, for several processes ({error}); "
-                "set TMPDIR to a folder with room, or leave out --jobs"
+                f"{folder}: the images cannot be written there ({error}); make room, what was "
+                "saved before is kept"
             ) from error
-        yield MappedLoader(Path(folder), next(iter(datasets.values())))
+        yield MappedLoader(folder, next(iter(datasets.values())))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def cost(run: Run, dataset: Dataset) -> float:
@@ -321,17 +337,8 @@ def cost(run: Run, dataset: Dataset) -> float:
 
     A training step costs about three forward passes; the constant stands for what every image
     costs in any network (batch making, optimiser, bookkeeping).
-    Raises: UserError for a network that could be trained but not looked into afterwards.
     """
-    network = models.build(run.network, **run.overrides)
-    try:
-        trace(network)
-    except fx.proxy.TraceError as error:
-        raise UserError(
-            f"{run.network}: torch.fx cannot trace its forward ({error}); decide on the arguments "
-            "of the constructor there, not on the values or shapes of tensors"
-        ) from error
-    flops = forward_flops(network, dataset.x_train.shape[1:])
+    flops = forward_flops(models.build(run.network, **run.overrides), dataset.x_train.shape[1:])
     return run.recipe.epochs * len(dataset.x_train) * (3 * flops + 5e6)
 
 
@@ -344,7 +351,7 @@ def train_runs(
     try:
         if options.jobs == 1 or len(runs) < 2:
             return one_after_another(runs, partial(work, load=load), progress)
-        with mapped(load, runs) as loader:
+        with mapped(load, runs, options.results) as loader:
             longest_first = sorted(runs, key=lambda run: -costs[run.title])
             work = partial(work, load=loader)
             return side_by_side(longest_first, work, options.jobs, progress)
@@ -355,7 +362,7 @@ def train_runs(
 def run_one(run: Run, tell: Tell, results: Path, weights: bool, load: Load) -> None:
     """Trains a run, looks into its network, and writes all that is kept of it."""
     dataset, path = dataset_of(run, load(run.dataset)), run_path(results, run)
-    checkpoint = path.with_suffix(".checkpoint.pt")
+    checkpoint = path.with_suffix(CHECKPOINT)
     outcome = train(run, dataset, checkpoint, tell)
     if diverged := outcome.record["diverged"]:
         log.warning("%s diverged: %s", run.title, where(diverged))
@@ -422,7 +429,7 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> None:
         log.info("measuring the speed of %d networks", len(runs))
         named = {str(path): run for path, run in runs.items()}
         effort = speed.QUICK if options.quick else speed.FULL
-        with mapped(load, runs.values()) as loader:
+        with mapped(load, runs.values(), options.results) as loader:
             measure = partial(speed.measure_speed, named, loader, effort)
             found = in_passes(measure, 1 if options.quick else PASSES)
         for path in named:

@@ -239,7 +239,7 @@ def test_a_mistake_costs_one_line(
 def test_a_record_that_cannot_be_rendered_is_named(
     change: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "results" / "benchmarks" / "layers.json"
+    path = tmp_path / "results" / "benchmarks" / "steps.json"
     write_json(path, read_json(REPOSITORY / "results" / "benchmarks" / path.name) | change)
     assert bench.main(["--render", "--out-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(f"error: {path}: cannot be rendered (")

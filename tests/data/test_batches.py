@@ -14,7 +14,7 @@ from utils.data.batches import (
     steps_per_epoch,
     training_batches,
 )
-from utils.data.dataset import Dataset
+from utils.data.dataset import Dataset, make_dataset
 from utils.experiment import Recipe
 
 RECIPE = Recipe(
@@ -120,3 +120,20 @@ def test_evaluation_keeps_the_order_and_augments_nothing(cifar10: Dataset) -> No
     batches = list(evaluation_batches(cifar10.x_test, cifar10, batch_size=12))
     assert [len(batch) for batch in batches] == [12, 12, 8]
     assert torch.equal(torch.cat(batches), normalise(cifar10.x_test, cifar10))
+
+
+def test_a_constant_channel_is_centred_and_not_divided(cifar10: Dataset) -> None:
+    images = cifar10.x_train.clone()
+    images[:, 1] = 7
+    arrays = {"x_train": images, "x_test": images[:32]}
+    arrays = {name: each.permute(0, 2, 3, 1).numpy() for name, each in arrays.items()}
+    labels = {"y_train": cifar10.y_train.numpy(), "y_test": cifar10.y_test.numpy()}
+    data = make_dataset({**arrays, **labels}, "cifar10", "one constant", cifar10.classes)
+    assert data.std[1] == 0
+    normalised, usual = normalise(data.x_train, data), normalise(cifar10.x_train, cifar10)
+    assert normalised.isfinite().all()
+    assert normalised[:, 1].abs().max() < 1e-5
+    assert torch.equal(normalised[:, ::2].sort(0).values, usual[:, ::2].sort(0).values)
+    views = augmented_views(data.x_train, RECIPE)
+    images, _ = next(iter(training_batches(data, views, RECIPE, torch.Generator())))
+    assert images[:, 1].abs().max() < 1e-5

@@ -51,6 +51,18 @@ def test_cifar10_is_the_same_from_npz_and_from_torchvisions_files(tmp_path: Path
     assert from_npz.x_train.shape == (20, 3, 32, 32)
 
 
+def test_labels_in_a_column_are_labels(tmp_path: Path) -> None:
+    """As Keras has those of CIFAR-10."""
+    arrays = fakes.make_arrays(fakes.TINY_CIFAR10)
+    column = {key: y[:, np.newaxis] if key[0] == "y" else y for key, y in arrays.items()}
+    plain, columns = (tmp_path / name for name in ("plain", "columns"))
+    for folder, written in ((plain, arrays), (columns, column)):
+        folder.mkdir()
+        fakes.write_npz(folder, fakes.TINY_CIFAR10, written)
+    loaded = load_dataset("cifar10", columns, fakes.TINY_CIFAR10)
+    assert_same(loaded, load_dataset("cifar10", plain, fakes.TINY_CIFAR10))
+
+
 def test_the_npz_comes_before_torchvisions_files(tmp_path: Path) -> None:
     official = fakes.TINY_MNIST
     fakes.write_npz(tmp_path, official, fakes.make_arrays(official, seed=1))
@@ -141,8 +153,13 @@ def with_label(label: int) -> Callable[[np.ndarray], np.ndarray]:
         ),
         (
             "cifar10",
-            change("y_test", lambda y: y[:, np.newaxis]),
-            f"y_test has shape (10, 1), expected (10,): {REMEDY}",
+            change("y_test", lambda y: y[:, np.newaxis, np.newaxis]),
+            f"y_test has shape (10, 1, 1), expected (10,): {REMEDY}",
+        ),
+        (
+            "mnist",
+            change("y_train", lambda y: y.astype("timedelta64[s]")),
+            f"y_train has type timedelta64[s], expected whole numbers: {REMEDY}",
         ),
         (
             "mnist",

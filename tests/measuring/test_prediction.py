@@ -65,7 +65,9 @@ def test_each_network_with_weights_names_its_three_likeliest(tmp_path: Path) -> 
     experiment, lines = make_experiment(["CNN7x7"]), []
     run = experiment.rows[0].run("cifar10", experiment.recipe, 3, Compute())
     picture = drawn(tmp_path / "a.png", "black", "white")
-    predict(picture, "cifar10", [(run, folder / "CNN7x7-seed3.safetensors")], lines.append)
+    predict(
+        picture, "cifar10", [("CNN7x7", run, folder / "CNN7x7-seed3.safetensors")], lines.append
+    )
     assert lines[0] == f"{picture}, as CIFAR-10 has its images: the middle square, " + (
         "resized to 32 × 32 pixels"
     )

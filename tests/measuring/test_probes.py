@@ -12,7 +12,6 @@ from utils.data.dataset import Dataset
 from utils.measuring.probes import (
     feature_layers,
     forward_flops,
-    late_activations,
     probe,
     step_flops,
 )
@@ -93,16 +92,17 @@ def test_a_residual_block_is_one_layer_read_at_its_output(mnist: Dataset) -> Non
 
 
 def test_activations_are_read_behind_batch_norm_and_relu_that_follow_directly() -> None:
-    assert feature_layers(models.build("CNNWithResidual")) == {
+    def read_at(network: nn.Module) -> dict[str, str]:
+        return {name: str(layer.read_at.target) for name, layer in feature_layers(network).items()}
+
+    assert read_at(models.build("CNNWithResidual")) == {
         "stem.0": "stem.2",
-        "blocks.0": "blocks.0",
-        "blocks.1": "blocks.1",
-        "blocks.2": "blocks.2",
+        **{f"blocks.{block}": f"blocks.{block}.relu2" for block in range(3)},
     }
-    assert feature_layers(models.build("ResNetLikeCNN"))["stem"] == "stem"  # nothing follows
+    assert read_at(models.build("ResNetLikeCNN"))["stem"] == "stem"  # nothing follows
     pooled_first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.ReLU())
-    assert feature_layers(pooled_first) == {"0": "0"}
-    assert late_activations(pooled_first) == {"0": pooled_first[2]}
+    assert read_at(pooled_first) == {"0": "0"}
+    assert feature_layers(pooled_first)["0"].late is pooled_first[2]
 
 
 def test_plain_feature_layers_are_named_as_in_the_gradient_norms() -> None:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models import mobilenet_v3_small
 
 import models
 from models import BasicResidualBlock
@@ -293,3 +294,89 @@ def test_gradient_field_of_a_dead_network_is_zero_not_nan() -> None:
 def test_a_network_without_feature_map_has_no_gradient_field() -> None:
     with pytest.raises(ValueError, match=r"^FCNet has no feature map: no receptive field$"):
         gradient_receptive_field(models.build("FCNet"), torch.randn(1, 1, 28, 28))
+
+
+class Calls(nn.Module):
+    """Layers by any name, called in any order."""
+
+    def __init__(self, order: list[str], **layers: nn.Module) -> None:
+        super().__init__()
+        self.order = order
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name in self.order:
+            x = getattr(self, name)(x)
+        return x
+
+
+def conv(kernel: int) -> nn.Module:
+    return nn.Conv2d(2, 2, kernel, padding=kernel // 2)
+
+
+@pytest.mark.parametrize(
+    "order, expected",
+    [
+        (["conv_1", "conv", "conv_2"], {"conv_1": 3, "conv": 5, "conv_2": 13}),
+        (["conv", "conv_1", "conv_2"], {"conv": 3, "conv_1": 5, "conv_2": 13}),
+        (["conv_in", "conv"], {"conv_in": 3, "conv": 5}),
+        (
+            ["conv", "conv_1", "conv", "conv_1", "conv"],
+            {"conv": 3, "conv_1": 5, "conv_2": 7, "conv_1_1": 9, "conv_3": 11},
+        ),
+        (["conv", "conv", "conv_2"], {"conv": 3, "conv_1": 5, "conv_2": 13}),
+    ],
+    ids=" ".join,
+)
+def test_no_two_layers_share_a_name(order: list[str], expected: dict[str, int]) -> None:
+    kernels = {name: 9 if name == "conv_2" and order.count(name) else 3 for name in order}
+    network = Calls(order, **{name: conv(kernel) for name, kernel in kernels.items()})
+    assert sizes(network) == expected
+
+
+def test_names_cannot_collide_with_those_of_joins() -> None:
+    class Joins(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add, self.add_1, self.block = conv(3), conv(5), Forks(conv(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x + self.add(x)
+            x = self.block(self.block(x))
+            return x + self.add_1(x)
+
+    found = sizes(Joins())
+    assert list(found.values()) == [3, 3, 5, 5, 5, 7, 7, 7, 11, 11]
+    named = ["add", "block.conv", "block.other", "block", "add_1"]
+    assert [name for name in found if name in named] == named
+    assert len(found) == 10
+
+
+def test_of_two_joins_in_a_block_the_later_one_counts() -> None:
+    class Dense(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(4, 2, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.cat([x, self.first(x)], 1)
+            return torch.cat([x, self.second(x)], 1)
+
+    fields = receptive_fields(nn.Sequential(Dense(), nn.AvgPool2d(2)))
+    assert {name: field.size for name, field in fields.items()} == {
+        "0.first": 3,
+        "0.second": 5,
+        "0": 5,
+        "1": 6,
+    }
+    assert list(fields) == ["0.first", "0.second", "0", "1"]
+
+
+def test_parts_of_torchvision_are_seen_through_but_for_a_gate() -> None:
+    network = mobilenet_v3_small(num_classes=10).eval()
+    fields = receptive_fields(network)
+    assert fields["features.0.0"].size == 3
+    assert list(fields)[-1] == "features.1.block.0.0"  # SqueezeExcitation sees the whole image
+    heat = gradient_receptive_field(network, torch.randn(2, 3, 32, 32))
+    assert heat.max() == 1

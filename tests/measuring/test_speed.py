@@ -10,7 +10,7 @@ import models
 from utils.data.batches import augmented_views, normalise
 from utils.data.dataset import Dataset
 from utils.experiment import Compute, Recipe, Run
-from utils.measuring.speed import inference_action, measure_speed, training_action
+from utils.measuring.speed import all_actions, inference_action, measure_speed, training_action
 from utils.measuring.timing import Effort
 from utils.records.schema import BatchSizes
 from utils.training import optimizers
@@ -41,16 +41,19 @@ def test_a_speed_record_says_how_each_network_was_measured(
             assert 0 < values.q1 <= values.median <= values.q3
 
 
-def test_measuring_leaves_a_network_as_it_is(cifar10: Dataset) -> None:
-    network = models.build("BottleneckBlockNet")  # with batch-norm, whose statistics move
-    before = {name: value.clone() for name, value in network.state_dict().items()}
+def test_images_that_fill_no_batch_are_measured_in_a_smaller_one(cifar10: Dataset) -> None:
+    run = replace(RUN, recipe=replace(RECIPE, batch_size=1000))
+    found = measure_speed({"a": run}, {"cifar10": cifar10}.__getitem__, EFFORT)
+    assert found["a"].batch_sizes.training == len(cifar10.x_train)
+
+
+def test_each_action_has_a_network_of_its_own(cifar10: Dataset) -> None:
+    """One is in train mode, and its batch-norm moves."""
     run = replace(RUN, network="BottleneckBlockNet")
-    views = augmented_views(cifar10.x_train, RECIPE)
-    training_action(network, run, cifar10, views).action()
-    inference_action(network, cifar10, 2).action()
-    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-    assert network.training
-    assert all(parameter.grad is None for parameter in network.parameters())
+    actions = all_actions({"a": (run, cifar10)})
+    logits = actions["latency", "a"].action()
+    actions["training", "a"].action()
+    assert torch.equal(actions["latency", "a"].action(), logits)
 
 
 def test_inference_is_one_float32_pass_in_eval_and_inference_mode(cifar10: Dataset) -> None:

@@ -8,17 +8,22 @@ import copy
 import math
 import re
 from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, jvp, vmap
+from torch.fx.experimental import optimization
+from torch.fx.proxy import TraceError
 from torchvision.ops import SqueezeExcitation
 
-from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
+from models.custom_layers import ChannelAttention, Convolution, CustomConv, L2Pooling, Swish
 
 Pair = tuple[int, int]
 SHAPE = (2, 4, 6, 7)  # batch, channels, height, width
@@ -621,7 +626,9 @@ def test_printed_form() -> None:
     assert repr(Swish(2)) == "Swish(beta=2, trainable=False)"
     assert repr(Swish(0.5, trainable=True)) == "Swish(beta=0.5, trainable=True)"
     assert repr(L2Pooling(2)) == "L2Pooling(kernel_size=(2, 2), stride=(2, 2))"
-    assert repr(CustomConv(3, 16, 3)) == "CustomConv(3, 16, kernel_size=(3, 3), stride=(1, 1))"
+    assert repr(CustomConv(3, 16, 3, padding=1, bias=False)) == (
+        "CustomConv(3, 16, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)"
+    )
 
 
 def test_shapes_of_the_report() -> None:
@@ -646,6 +653,7 @@ DIVISOR = "an int from 1 to channels (8), or no hidden unit is left"
         (Swish, (math.nan,), "beta", NUMBER),
         (Swish, (-math.inf,), "beta", NUMBER),
         (Swish, (True,), "beta", NUMBER),
+        (Swish, (10**400,), "beta", NUMBER),
         (L2Pooling, (0,), "kernel_size", FROM_1),
         (L2Pooling, (2.0,), "kernel_size", FROM_1),
         (L2Pooling, ((2,),), "kernel_size", FROM_1),
@@ -688,3 +696,93 @@ def test_bad_input_shapes(layer: nn.Module, shape: tuple[int, ...], expected: st
     message = f"{type(layer).__name__}: input has shape {list(shape)}, expected {expected}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         layer(torch.zeros(shape))
+
+
+# Tools, devices, arguments of any type
+
+
+def test_a_custom_conv_is_no_convolution_to_what_rewrites_convolutions() -> None:
+    """Folding a batch-norm into its weight would leave out the mean over the channels."""
+    network = nn.Sequential(CustomConv(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    assert not isinstance(network[0], nn.modules.conv._ConvNd)
+    assert isinstance(network[0], Convolution)
+    with pytest.raises(AssertionError, match="did not find fuser method"):
+        torch.ao.quantization.fuse_modules(network, ["0", "1"])
+    with pytest.raises(TraceError):
+        optimization.fuse(network)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_custom_conv_starts_as_its_analogue_and_leaves_the_generator_as_it_does(
+    bias: bool,
+) -> None:
+    torch.manual_seed(5)
+    theirs = nn.Conv2d(4, 6, (3, 2), bias=bias)
+    after = torch.rand(1)
+    torch.manual_seed(5)
+    ours = CustomConv(4, 6, (3, 2), stride=2, padding=1, bias=bias)
+    assert torch.equal(torch.rand(1), after)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert [n for n, _ in ours.named_parameters()] == [n for n, _ in theirs.named_parameters()]
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_meta_device(name: str) -> None:
+    """Where a network has shapes and no numbers."""
+    with torch.device("meta"):
+        layer, x = CASES[name].make(), torch.empty(SHAPE)
+    real = build(name, torch.float32)(random_tensor(*SHAPE).float())
+    x.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    y.sum().backward()
+    assert (y.shape, y.dtype, y.device.type) == (real.shape, torch.float32, "meta")
+    assert x.grad.shape == SHAPE
+    assert repr(layer).startswith(type(layer).__name__)
+
+
+def test_whole_numbers_of_any_type_are_taken_as_ints() -> None:
+    two, four = np.int64(2), np.uint8(4)
+    conv = CustomConv(four, np.int32(3), two, (two, 1), [np.int16(1), 0])
+    assert (conv.in_channels, conv.out_channels) == (4, 3)
+    assert (conv.kernel_size, conv.stride, conv.padding) == ((2, 2), (2, 1), (1, 0))
+    pooling, attention = L2Pooling(two, torch.tensor(1)), ChannelAttention(four, two)
+    assert (pooling.kernel_size, pooling.stride) == ((2, 2), (1, 1))
+    assert attention.squeeze.weight.shape == (2, 4)
+    assert Swish(np.float32(0.5)).beta == 0.5
+    sizes = [conv.in_channels, *conv.kernel_size, *pooling.stride, attention.channels]
+    assert {type(size) for size in sizes} == {int}
+    assert type(Swish(two).beta) is float
+
+
+ODD = [
+    np.timedelta64(2, "s"),
+    timedelta(seconds=2),
+    np.array([[2, 2], [2, 2]]),
+    Decimal(2),
+    2j,
+    None,
+    np.True_,
+    "a\nb",
+]
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "make",
+    [
+        Swish,
+        L2Pooling,
+        lambda value: CustomConv(value, 1, 1),
+        lambda value: CustomConv(1, 1, (1, value)),
+        lambda value: ChannelAttention(8, value),
+    ],
+    ids=["beta", "kernel_size", "in_channels", "side", "reduction"],
+)
+def test_odd_types_are_refused_in_a_line(
+    make: Callable[[object], nn.Module], value: object
+) -> None:
+    with pytest.raises(ValueError, match=r"^\w+: \w+ must be an? [^\n]+$"):
+        make(value)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from utils.records.files import (
     read_arrays,
     read_json,
     read_record,
+    sweep,
     write_arrays,
     write_atomically,
     write_json,
@@ -207,11 +209,55 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
         assert path.read_text() == "old"
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, write)
+    assert error_of(lambda: write_atomically(path, write)) == (
+        f"{path}: cannot be written (disk full); what was saved before is kept and the same "
+        "command goes on from it"
+    )
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [
         ("record.json", "old")
     ]
+
+
+@pytest.mark.parametrize("obstacle", ["a folder", "a file above"])
+def test_what_stands_in_the_way_of_a_file_is_named(obstacle: str, tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "record.json"
+    if obstacle == "a folder":
+        path.mkdir(parents=True)
+    else:
+        path.parent.write_text("")
+    message = error_of(lambda: write_record(path, make_record()))
+    assert message.startswith(f"{path}: cannot be written (")
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *given, name=name, real=real: calls.append(name) or real(*given)
+        )
+    write_record(path, make_record())
+    assert calls == ["fsync", "replace"]
+
+
+def test_what_killed_writes_left_is_swept_but_not_another_command_s(tmp_path: Path) -> None:
+    results, plots = tmp_path / "results", tmp_path / "plots"
+    names = ("table.md.7.tmp", "runs/mnist/a-seed0.npz.1234.tmp", "quick/runs/b.json.5.tmp")
+    files = [folder / name for folder in (results, plots) for name in (*names, "own.tmp")]
+    for each in files:
+        each.parent.mkdir(parents=True, exist_ok=True)
+        each.write_text("half")
+    (results / "quick" / ".lock").touch()
+    for folder in (results, plots):
+        sweep(folder, results)
+    left = [each.relative_to(tmp_path).as_posix() for each in files if each.exists()]
+    assert left == [
+        "results/quick/runs/b.json.5.tmp", "results/own.tmp",
+        "plots/quick/runs/b.json.5.tmp", "plots/own.tmp",
+    ]  # fmt: skip
 
 
 def test_a_diverged_record_is_still_a_record(path: Path) -> None:

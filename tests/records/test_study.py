@@ -38,7 +38,7 @@ def test_rows_stand_in_the_order_of_the_experiment_with_the_style_of_their_netwo
     write_runs(tmp_path, experiment, records)
     evidence = gather(experiment, tmp_path, NETWORKS)
     assert list(evidence.runs) == ["CNN7x7", "ShallowCNN", "CNN5x5"]
-    assert evidence.colours["ShallowCNN"] == NETWORKS["CNN3x3"].colour
+    assert evidence.styles["ShallowCNN"] == NETWORKS["CNN3x3"]
 
 
 def test_records_of_other_images_share_no_table(tmp_path: Path) -> None:

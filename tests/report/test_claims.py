@@ -334,7 +334,7 @@ def test_no_two_claims_share_their_name() -> None:
 
 def test_a_lead_is_a_difference_of_differences(tmp_path: Path) -> None:
     names = ("CNN3x3", "CNN5x5", "CNN7x7", "MediumCNN")
-    third, fourth = (0.91, 0.90, 0.92, 0.91, 0.90), (0.89, 0.90, 0.89, 0.90)
+    third, fourth = (0.91, 0.90, 0.92, 0.91, 0.90), (0.89, 0.90, 0.89, 0.90, 0.89, 0.91)
     accuracies = dict(zip(names, (HIGH, LOW, third, fourth), strict=True))
     records = [record for name, each in accuracies.items() for record in seeds(name, each)]
     pairs = (("CNN3x3", "CNN5x5"), ("CNN7x7", "MediumCNN"))
@@ -348,9 +348,22 @@ def test_a_lead_is_a_difference_of_differences(tmp_path: Path) -> None:
     assert (row["a"], row["b"]) == ("CNN3x3 less CNN5x5", "CNN7x7 less MediumCNN")
     assert [row["difference"], row["ci_low"]] == pytest.approx([value, value - half])
     assert found.verdict == "supported"
-    assert "CNN3x3 less CNN5x5 10.00 points, CNN7x7 less MediumCNN 1.30 points" in claims_markdown(
-        [found]
-    )
+    assert "CNN3x3 less CNN5x5 10.00 points, CNN7x7 less MediumCNN 1.1" in claims_markdown([found])
+
+
+def test_a_lead_of_few_seeds_has_the_deviation_of_all_networks(tmp_path: Path) -> None:
+    names = ("CNN3x3", "CNN5x5", "CNN7x7", "MediumCNN")
+    accuracies = dict(zip(names, (HIGH, LOW, HIGH, LOW[:2]), strict=True))
+    records = [record for name, each in accuracies.items() for record in seeds(name, each)]
+    pairs = (("CNN3x3", "CNN5x5"), ("CNN7x7", "MediumCNN"))
+    (found,) = findings(tmp_path, [claim("lead", pairs=pairs)], records, rows=names)
+    groups = [100 * np.array(values) for values in accuracies.values()]
+    freedom = sum(map(len, groups)) - 4
+    deviation = np.sqrt(sum(((each - each.mean()) ** 2).sum() for each in groups) / freedom)
+    half = stats.t.ppf(0.975, freedom) * deviation * np.sqrt(sum(1 / len(each) for each in groups))
+    (row,) = csv_rows(found)
+    assert row["difference"] - row["ci_low"] == pytest.approx(half)
+    assert found.comparisons[0].levene is not None
 
 
 def test_many_against_one_base_are_adjusted_as_dunnett_does(tmp_path: Path) -> None:

@@ -1,15 +1,21 @@
 """Every figure renders from made-up records, without a warning, and says what it shows."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.text import Text
 
+from experiments import STUDY
 from tests.fake_records import (
-    BLOCK_LIST,
     NETWORKS,
     RECIPE,
     make_arrays,
@@ -21,20 +27,40 @@ from tests.fake_records import (
     write_runs,
 )
 from tests.fakes import error_of
+from utils import REPOSITORY
 from utils.experiment import Experiment, Row
+from utils.records.files import read_arrays
+from utils.records.schema import Record
 from utils.records.study import Evidence, gather
 from utils.report.figures import FIGURES, canvas, draw
-from utils.report.figures.canvas import label_points, moved_apart, new_figure
-from utils.report.figures.images import square_start
-from utils.report.figures.plotting import Point, plot_cost, plot_epochs
+from utils.report.figures.canvas import label_line_ends, looks, moved_apart, new_figure
+from utils.report.figures.images import plot_confusion, square_start
+from utils.report.figures.plotting import plot_models_by_epoch
 from utils.report.markdown import picture_markdown
+from utils.report.rows import training_rows
+
+RC = {  # what people have in their matplotlibrc
+    "text.usetex": True,
+    "font.size": 30,
+    "font.family": "serif",
+    "figure.dpi": 300,
+    "savefig.dpi": 30,
+    "savefig.bbox": "tight",
+    "savefig.transparent": True,
+    "axes.facecolor": "black",
+    "axes.titlelocation": "left",
+    "lines.linewidth": 9,
+    "image.cmap": "gray",
+    "xtick.direction": "in",
+    "legend.fontsize": 20,
+}
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 MODELS = ("CNN3x3", "CNN5x5", "MyNet")
 MAPS = {"features.0.0": (4, 8), "features.1.0": (6, 4)}
 OF_LAYERS = ("activation_functions", "pooling", "layer_timings")
-OF_MODELS = [f"{name}_{model}" for name in ("curves", "feature_maps") for model in MODELS]
+LINE = {"color": "#0072B2", "marker": "o"}
 
 
 @pytest.fixture(autouse=True)
@@ -67,59 +93,52 @@ def evidence_for(name: str, results: Path, seeds: int = 1, synthetic: bool = Fal
     rows = [Row(name, at=("blocks", place)) for place, name in enumerate(MODELS, 1)]
     experiment = make_experiment(rows, name="residual_blocks", axis="size")
     records = [
-        make_record(
-            network,
-            seed,
-            0.7 + number / 30,
-            parameters=10 ** (4 + number),
-            data=make_data(synthetic=synthetic),
-        )
+        make_record(network, seed, 0.7 + number / 30, data=make_data(synthetic=synthetic))
         for number, network in enumerate(MODELS)
         for seed in range(seeds)
     ]
-    write_cases(results, "residual_blocks", BLOCK_LIST)
-    write_runs(results, experiment, records, make_arrays(MAPS), timed=True)
+    write_runs(results, experiment, records, make_arrays(MAPS))
+    return read(experiment, results)
+
+
+def evidence_of(record: Record, results: Path) -> Evidence:
+    """A table of one network that was trained once."""
+    experiment = make_experiment([record.network])
+    write_runs(results, experiment, [record])
     return read(experiment, results)
 
 
 def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+    return [text.get_text() for text in figure.findobj(Text)]
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_drawn_with_title_and_caption(
     name: str, tmp_path: Path, drawn: list[Figure]
 ) -> None:
-    pictures = draw(name, evidence_for(name, tmp_path), tmp_path / "plots")
-    files = {picture.file.stem for picture in pictures}
-    assert name in files or files <= set(OF_MODELS)
-    assert len(drawn) == len(pictures) >= 1
-    for picture, figure in zip(pictures, drawn, strict=True):
-        assert figure.get_suptitle()
-        assert picture.caption.endswith(".")
-        assert "[" not in picture.caption  # it would end the alternative text of an image link
-        pixels = imread(picture.file)[..., :3]
-        assert (pixels[0, 0] == 1).all()  # opaque white, in dark mode too
-        assert pixels.min() < 0.5  # something is drawn
-        for ax in figure.axes:
-            assert ax.has_data() or not ax.axison
+    (picture,) = draw(name, evidence_for(name, tmp_path), tmp_path / "plots")
+    (figure,) = drawn
+    assert name == picture.file.stem
+    assert figure.get_suptitle()
+    assert picture.caption.endswith(".")
+    assert "[" not in picture.caption  # it would end the alternative text of an image link
+    pixels = imread(picture.file)[..., :3]
+    assert (pixels[0, 0] == 1).all()  # opaque white, in dark mode too
+    assert pixels.min() < 0.5  # something is drawn
+    for ax in figure.axes:
+        assert ax.has_data() or not ax.axison
+    paints = {to_hex(text.get_color()) for text in figure.findobj(Text)}
+    assert paints - {"#ffffff"} == {"#000000"}  # white on the dark squares of a matrix
 
 
-@pytest.mark.parametrize("name", ["curves", "overfitting", "stability"])
-def test_lines_are_labelled_at_their_ends(name: str, tmp_path: Path, drawn: list[Figure]) -> None:
-    draw(name, evidence_for(name, tmp_path), tmp_path / "plots")
-    assert set(MODELS) <= set(texts(drawn[0]))
-    assert "epoch" in texts(drawn[0])
-
-
-@pytest.mark.parametrize("name", ["cost", "confusion", "receptive_field", "filters", "activations"])
+@pytest.mark.parametrize("name", sorted(set(FIGURES) - {*OF_LAYERS, "along", "gradient_depth"}))
 def test_every_model_is_named(name: str, tmp_path: Path, drawn: list[Figure]) -> None:
     draw(name, evidence_for(name, tmp_path), tmp_path / "plots")
     for model in MODELS:
         assert any(text.startswith(model) for text in texts(drawn[0]))
 
 
-@pytest.mark.parametrize("name", sorted(set(FIGURES) - {*OF_LAYERS, "block_timings"}))
+@pytest.mark.parametrize("name", sorted(set(FIGURES) - set(OF_LAYERS)))
 def test_a_synthetic_dataset_is_called_one_in_title_and_caption(
     name: str, tmp_path: Path, drawn: list[Figure]
 ) -> None:
@@ -137,24 +156,25 @@ def test_several_seeds_have_a_band(
     assert ("± one sample standard deviation" in picture.caption) == (seeds > 1)
 
 
-def test_each_seed_is_a_dot_and_their_mean_a_stroke() -> None:
-    _, axes = new_figure(1, 2)
-    plot_cost([Point("A", 10, 0.7, seeds=(0.6, 0.7, 0.8))], axes[0, 0], "size")
-    plot_cost([Point("A", 10, 0.7, seeds=(0.7,))], axes[0, 1], "size")
-    heights = [sorted(line.get_ydata()) for line in axes[0, 0].lines]
-    np.testing.assert_allclose(heights[0], [70])
-    np.testing.assert_allclose(heights[1], [60, 70, 80])
-    assert len(axes[0, 1].lines) == 1
-
-
 def test_a_band_is_the_sample_deviation_around_the_mean() -> None:
     _, axes = new_figure()
-    end = plot_epochs(np.array([[1.0, 2.0], [3.0, 6.0]]), axes[0, 0], "black")
+    plot_models_by_epoch({"A": np.array([[1.0, 2.0], [3.0, 6.0]])}, {"A": LINE}, axes[0, 0])
     (band,) = axes[0, 0].collections
-    assert end == (2, 4)
+    (line,) = axes[0, 0].lines
+    np.testing.assert_allclose(line.get_xydata(), [[1, 2], [2, 4]])
     np.testing.assert_allclose(
         band.get_paths()[0].get_extents().intervaly, [2 - 2**0.5, 4 + 8**0.5]
     )
+
+
+def test_the_gap_in_the_figure_is_that_of_the_table(tmp_path: Path, drawn: list[Figure]) -> None:
+    record = make_record()
+    final = record.final.model_copy(update={"train_accuracy": record.final.test_accuracy + 0.123})
+    evidence = evidence_of(record.model_copy(update={"final": final}), tmp_path)
+    (picture,) = draw("overfitting", evidence, tmp_path / "plots")
+    (row,) = training_rows(evidence)
+    assert f"CNN3x3  {100 * row['generalization_gap']:.1f}" in texts(drawn[0])
+    assert "the first 10,000 train images" in picture.caption
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -178,7 +198,7 @@ def test_a_single_epoch_of_a_single_model_is_drawn(tmp_path: Path) -> None:
     record = make_record(recipe=replace(RECIPE, epochs=1))
     write_runs(tmp_path, experiment, [record], make_arrays({"features.0.0": (1, 8)}))
     evidence = read(experiment, tmp_path)
-    for name in set(FIGURES) - {*OF_LAYERS, "block_timings"}:
+    for name in set(FIGURES) - set(OF_LAYERS):
         assert draw(name, evidence, tmp_path / "plots")
 
 
@@ -202,30 +222,87 @@ def test_a_run_that_diverged_is_drawn_all_the_same(tmp_path: Path, drawn: list[F
     assert any("not a positive number" in text for figure in drawn for text in texts(figure))
 
 
+@pytest.mark.parametrize(("name", "panel"), [("gradient_flow", 0), ("gradient_depth", 0)])
+def test_a_shortcut_is_not_on_the_main_path(
+    name: str, panel: int, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    norms = {"stem": 1.0, "block.conv1": 2.0, "block.shortcut.0": 0.1, "classifier": 3.0}
+    epochs = len(make_record().epochs) * [norms]
+    record = with_epochs(make_record(), gradient_norm=epochs, gradient_norm_first=epochs)
+    experiment = make_experiment([Row("CNN3x3", at=("one", 8))])
+    write_runs(tmp_path, experiment, [record])
+    draw(name, read(experiment, tmp_path), tmp_path / "plots")
+    lines = [line.get_xydata().tolist() for line in drawn[0].axes[panel].lines]
+    assert lines[0] == [[1, 1], [2, 2], [3, 3]]
+    assert lines[1:] == ([[[2, 0.1]], lines[0], [[2, 0.1]]] if name == "gradient_flow" else [])
+
+
 def test_smoothed_targets_are_mentioned_where_there_are_any(tmp_path: Path) -> None:
     for share in (0.0, 0.1):
-        recipe, results = replace(RECIPE, label_smoothing=share), tmp_path / str(share)
-        experiment = make_experiment(["CNN3x3"], recipe=recipe)
-        write_runs(results, experiment, [make_record("CNN3x3", recipe=recipe)])
-        together, alone = draw("curves", read(experiment, results), results / "plots")
-        assert ("spreads 10% of each target" in together.caption) == bool(share)
-        assert ("smoothed targets" in alone.caption) == bool(share)
+        record, results = make_record(recipe=replace(RECIPE, label_smoothing=share)), tmp_path
+        (picture,) = draw("curves", evidence_of(record, results / str(share)), results / "plots")
+        assert ("spreads 10% of each target" in picture.caption) == bool(share)
+
+
+def test_what_rounds_to_nothing_is_left_empty() -> None:
+    _, axes = new_figure()
+    matrix = np.array([[199, 1, 0], [6, 194, 0], [0, 3, 197]])  # 0.5 % would be printed as 0
+    plot_confusion(matrix, "abc", axes[0, 0])
+    assert [text.get_text() for text in axes[0, 0].texts] == ["100", "3", "97", "2", "98"]
+
+
+def test_layers_are_timed_against_their_analogues(tmp_path: Path, drawn: list[Figure]) -> None:
+    draw("layer_timings", evidence_for("layer_timings", tmp_path), tmp_path / "plots")
+    (ax,) = drawn[0].axes
+    rows = [label.get_text() for label in ax.get_yticklabels()]
+    assert rows == ["Swish\nto SiLU", "Swish\nto ReLU", "L2Pooling\nto MaxPool2d"]
+    ratios = [text.get_text() for text in ax.texts]
+    assert ratios == 2 * ["1.3", "2", "1.5"]  # forward, and with backward
+
+
+def test_the_pooling_that_is_left_out_is_the_same_picture(tmp_path: Path) -> None:
+    arrays = read_arrays(REPOSITORY / "results" / "custom_layers" / "cases.npz")
+    same = (arrays[f"pooling/{name}"] for name in ("LPPool2d", "L2Pooling"))
+    np.testing.assert_allclose(*same, atol=1e-6)
+
+
+def test_rows_of_one_network_have_its_colour_and_lines_of_their_own(tmp_path: Path) -> None:
+    rows = [Row("CNN3x3"), Row("pooled", "CNN3x3", {"global_pooling": True}), Row("CNN5x5")]
+    evidence = read(make_experiment(rows), tmp_path)
+    first, second, other = looks(evidence.styles, evidence).values()
+    assert (first["color"], first["marker"]) == (second["color"], second["marker"])
+    assert (first["linestyle"], second["linestyle"]) == ("-", "--")
+    assert first["color"] != other["color"]
+
+
+@pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)
+def test_networks_of_one_figure_differ_in_colour_and_marker(experiment: Experiment) -> None:
+    styles = {NETWORKS[row.network or row.label] for row in experiment.rows}
+    assert len(styles) == len({each.colour for each in styles})
+    assert len(styles) == len({each.marker for each in styles})
+
+
+def test_no_two_figures_have_one_title() -> None:
+    titles = [(each.subject, each.dataset, name) for each in STUDY for name in each.figures]
+    assert all(subject for subject, *_ in titles)
+    assert len(set(titles)) == len(titles)
 
 
 def test_an_unknown_figure_is_an_error(tmp_path: Path) -> None:
     message = error_of(lambda: draw("curvs", read(make_experiment(), tmp_path), tmp_path))
-    assert message.startswith("experiment kernel_size: unknown figure 'curvs'; known: curves, cost")
+    assert message.startswith("experiment kernel_size: unknown figure 'curvs'; known: curves, conf")
 
 
 def test_equal_figures_are_equal_files(tmp_path: Path) -> None:
-    evidence = evidence_for("cost", tmp_path)
-    first, second = (draw("cost", evidence, tmp_path / folder)[0].file for folder in ("a", "b"))
+    evidence = evidence_for("shift", tmp_path)
+    first, second = (draw("shift", evidence, tmp_path / folder)[0].file for folder in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_links_are_relative_to_the_repository(tmp_path: Path) -> None:
-    (picture,) = draw("cost", evidence_for("cost", tmp_path), tmp_path / "p" / "residual_blocks")
-    link = f"![{picture.caption}](plots/residual_blocks/cost.png)\n\n*{picture.caption}*"
+    (picture,) = draw("shift", evidence_for("shift", tmp_path), tmp_path / "p" / "residual_blocks")
+    seen = "Test accuracy when the test images are moved by so many pixels, CIFAR-10"
+    link = f"![{seen}](plots/residual_blocks/shift.png)\n\n*{picture.caption}*"
     assert picture_markdown(picture, tmp_path / "p") == link
 
 
@@ -251,13 +328,42 @@ def test_labels_are_moved_by_the_least_that_separates_them() -> None:
     np.testing.assert_allclose(moved_apart([10, 0, 0.5], 1), [10, -0.25, 0.75])
 
 
-def test_labels_of_points_keep_apart() -> None:
+def test_labels_of_line_ends_keep_apart_and_are_joined_to_them() -> None:
     _, axes = new_figure()
     ax = axes[0, 0]
     ax.set(xlim=(0, 1), ylim=(0, 1))
-    on_both_sides = [0.45 + 0.1 * (i % 2) for i in range(6)]
-    points = [(f"label {i}", x, 0.5 + i / 100, "black") for i, x in enumerate(on_both_sides)]
-    label_points(ax, points)
-    boxes = [text.get_window_extent() for text in ax.texts if text.get_text()]
-    assert len(boxes) == 6
+    label_line_ends(ax, [(f"label {i}", 1, 0.5 + i / 100, "#0072B2") for i in range(6)])
+    ax.figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in ax.texts]  # without the line to its point
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert {to_hex(text.arrow_patch.get_edgecolor()) for text in ax.texts} == {"#0072b2"}
+
+
+@pytest.mark.parametrize("name", ["filters", "accuracies"])
+def test_a_users_matplotlibrc_changes_no_figure(name: str, tmp_path: Path) -> None:
+    evidence = evidence_for(name, tmp_path)
+    plain = [each.file.read_bytes() for each in draw(name, evidence, tmp_path / "plain")]
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update(RC)
+        users = [each.file.read_bytes() for each in draw(name, evidence, tmp_path / "users")]
+    assert users == plain
+
+
+def test_a_matplotlibrc_on_disk_and_a_backend_change_no_figure(tmp_path: Path) -> None:
+    code = (
+        "from utils.report.figures.canvas import new_figure, save; import sys, pathlib\n"
+        "figure, axes = new_figure(title='a title')\n"
+        "axes[0, 0].plot([1, 10], [3, 4], label='a'); axes[0, 0].legend()\n"
+        "save(figure, pathlib.Path(sys.argv[1]))\n"
+    )
+    (tmp_path / "matplotlibrc").write_text(
+        "backend: TkAgg\n" + "".join(f"{k}: {v}\n" for k, v in RC.items())
+    )
+    for folder, backend in ((tmp_path / "plain", ""), (tmp_path, "nonsense")):
+        folder.mkdir(exist_ok=True)
+        environment = {**os.environ, "MATPLOTLIBRC": str(folder), "MPLBACKEND": backend}
+        environment["PYTHONPATH"] = str(REPOSITORY)
+        command = [sys.executable, "-c", code, str(folder / "figure.png")]
+        subprocess.run(command, env=environment, cwd=folder, check=True, capture_output=True)
+    plain, users = (each / "figure.png" for each in (tmp_path / "plain", tmp_path))
+    assert plain.read_bytes() == users.read_bytes()

@@ -4,10 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from experiments.custom_layers import CUSTOM_LAYERS
+from models import MODELS
 from tests.fake_records import NETWORKS, make_experiment, make_record, write_runs
+from utils import REPOSITORY
 from utils.claim import Answer, Claim, Shown
+from utils.records.schema import over_passes
+from utils.records.study import gather
 from utils.report.languages import localised, word_of
 from utils.report.overview import render_overview
+from utils.report.short import short_tables
 
 CLAIM = Claim(
     "2.1-5x5", "CNN3x3 is better.", "CNN3x3 лучше.", "ours", pairs=(("CNN3x3", "CNN5x5"),)
@@ -32,11 +38,9 @@ def blocks(tmp_path: Path) -> dict[str, str]:
 
 def test_an_answer_stands_with_its_difference_and_verdict(blocks: dict[str, str]) -> None:
     line = blocks["overview.answers"].splitlines()[-1]
-    assert line.startswith(
-        "| Which? | CNN3x3 | +10.4 [9.4, 11.4] | supported | [kernel_size](docs/"
-    )
+    assert line.startswith("| Which? | CNN3x3 | a: +10.4 [9.2, 11.6] | supported | [kernel_")
     russian = blocks["overview.answers.ru"].splitlines()[-1]
-    assert russian.startswith("| Какая? | CNN3x3 и | +10,4 [9,4; 11,4] | подтверждено | ")
+    assert russian.startswith("| Какая? | CNN3x3 и | б: +10,4 [9,2; 11,6] | подтверждено | ")
 
 
 def test_both_figures_are_drawn(blocks: dict[str, str], tmp_path: Path) -> None:
@@ -78,3 +82,32 @@ def test_numbers_are_written_as_the_language_has_them(text: str, russian: str) -
 )
 def test_a_verdict_has_its_word(verdict: str, word: str) -> None:
     assert word_of(verdict) == word
+
+
+def test_the_short_table_has_what_the_question_asks(tmp_path: Path) -> None:
+    write_runs(tmp_path, EXPERIMENT, [make_record("CNN3x3"), make_record("CNN5x5")])
+    tables = short_tables(gather(EXPERIMENT, tmp_path, NETWORKS))
+    english, russian = (
+        tables[name].splitlines() for name in ("kernel_size.short", "kernel_size.short.ru")
+    )
+    assert english[0] == (
+        "| Network | Parameters | MFLOPs | Test accuracy, % | Train minus test, points |"
+    )
+    assert russian[0].startswith("| Сеть | Параметры | ")
+    assert english[2].endswith("| 75.00 | 5.00 |")
+    assert russian[2].endswith("| 75,00 | 5,00 |")
+
+
+def test_layers_stand_beside_their_analogues() -> None:
+    evidence = gather(CUSTOM_LAYERS, REPOSITORY / "results", MODELS)
+    lines = short_tables(evidence)["custom_layers.short"].splitlines()
+    assert lines[0].startswith("| Layer | Analogue | Parameters | Forward, times ")
+    swish, relu = (
+        next(case for case in evidence.cases.cases if case.name == name)
+        for name in ("Swish", "ReLU")
+    )
+    ratio = (
+        over_passes(swish.forward_seconds_100).median / over_passes(relu.forward_seconds_100).median
+    )
+    (line,) = (line for line in lines if line.startswith("| Swish | ReLU | "))
+    assert f" | {ratio:.2f} | " in line

@@ -1,31 +1,39 @@
-"""Checkpoints: an interrupted run ends as a whole one, a file of no use costs a warning."""
+"""Checkpoints: an interrupted run ends as a whole one, and nothing that is kept is lost."""
 
-import logging
 import random
 from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import models
 from tests.fakes import TINY_CIFAR10, error_of, make_tiny
 from tests.training.runs import RECIPE, RUN, Killed, StopAfter, train_in
 from utils.data.dataset import Dataset
+from utils.experiment import Compute, Run
 from utils.training import loop
 from utils.training.checkpoint import (
+    DamagedError,
     random_states,
+    read_state,
     save_weights,
     seed_everything,
     set_random_states,
+    write_state,
 )
 from utils.training.loop import build_network, evaluate
 
 CHECKPOINT = "run.checkpoint.pt"
+MUON = replace(RUN, recipe=replace(RECIPE, muon_rate=0.01))
+LARGE = replace(RUN, network="CNNWithResidual")
 
 
 @pytest.mark.parametrize(
@@ -55,25 +63,172 @@ def test_a_finished_checkpoint_gives_the_record_without_a_step(
     assert train_in(tmp_path, RUN, cifar10, StopAfter(0)) == whole
 
 
-@pytest.mark.parametrize("damage", ["truncated", "text", "other recipe", "other data"])
-def test_a_checkpoint_of_no_use_is_passed_over_with_a_warning(
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "flipped", "another program's"])
+def test_a_damaged_checkpoint_is_kept_and_the_run_starts_anew(
     damage: str, cifar10: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / CHECKPOINT
     expected = train_in(tmp_path, RUN, cifar10)
-    if damage == "truncated":
-        path.write_bytes(path.read_bytes()[:1000])
-    elif damage == "text":
-        path.write_text("not a checkpoint")
-    elif damage == "other recipe":
-        path.unlink()
-        train_in(tmp_path, replace(RUN, recipe=replace(RECIPE, epochs=1)), cifar10)
+    whole = path.read_bytes()
+    middle = len(whole) // 2  # among the weights: torch.load finds nothing wrong with it
+    if damage == "another program's":
+        write_state(path, {"network": {}})
     else:
-        path.unlink()
-        train_in(tmp_path, RUN, make_tiny(TINY_CIFAR10, seed=1))
-    with caplog.at_level(logging.WARNING):
-        assert train_in(tmp_path, RUN, cifar10) == expected
-    assert "starting anew" in caplog.text
+        path.write_bytes(
+            {
+                "truncated": whole[:1000],
+                "empty": b"",
+                "text": b"not a checkpoint",
+                "flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+            }[damage]
+        )
+    damaged = path.read_bytes()
+    assert train_in(tmp_path, RUN, cifar10) == expected
+    assert f"{path} is damaged (" in caplog.text
+    assert "starting anew, it is kept as run.checkpoint.damaged" in caplog.text
+    assert (tmp_path / "run.checkpoint.damaged").read_bytes() == damaged
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("state") / CHECKPOINT
+    write_state(path, {"weights": torch.randn(50), "epochs": 3})
+    return path
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_any_flipped_bit_is_noticed(written: Path, place: float, bit: int) -> None:
+    content = bytearray(written.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    path = written.with_name("flipped")
+    path.write_bytes(content)
+    with pytest.raises(DamagedError):
+        read_state(path)
+
+
+BFLOAT16, GPU = Compute(precision="bfloat16"), Compute(device="cuda:1")
+
+
+@pytest.mark.parametrize(
+    "begun, text",
+    [
+        (
+            {"recipe": replace(RECIPE, epochs=1)},
+            "an unfinished run with epochs 1 (not 3); it goes on with --epochs 1; ",
+        ),
+        (
+            {"compute": BFLOAT16},
+            "an unfinished run with precision bfloat16 (not float32); it goes on with "
+            "--precision bfloat16; ",
+        ),
+        (
+            {"compute": BFLOAT16, "recipe": replace(RECIPE, epochs=1)},
+            "it goes on with --precision bfloat16 and --epochs 1; ",
+        ),
+        (
+            {"recipe": replace(RECIPE, epochs=1, learning_rate=0.5)},
+            "an unfinished run with epochs 1 (not 3), learning_rate 0.5 (not 0.001); its "
+            "declaration has changed since; ",
+        ),
+    ],
+)
+def test_the_checkpoint_of_another_run_is_refused_with_what_goes_on(
+    begun: dict[str, Any], text: str, cifar10: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / CHECKPOINT
+    train_in(tmp_path, replace(RUN, **begun), cifar10)
+    kept = path.read_bytes()
+    message = error_of(lambda: train_in(tmp_path, RUN, cifar10, StopAfter(0)))
+    assert message.startswith(f"{path}: ")
+    assert text in message
+    assert message.endswith("--fresh trains it anew")
+    assert path.read_bytes() == kept
+
+
+def edited(path: Path, keys: tuple[Any, ...], value: object) -> None:
+    """Puts the value into a checkpoint, whose checksum is right again."""
+    content = found = read_state(path)
+    for key in keys[:-1]:
+        found = found[key]
+    found[keys[-1]] = value
+    write_state(path, content)
+
+
+def test_a_checkpoint_from_a_gpu_is_not_lost_on_a_machine_without(
+    cifar10: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(Killed):
+        train_in(tmp_path, RUN, cifar10, StopAfter(6))
+    edited(tmp_path / CHECKPOINT, ("identity", "device"), "cuda")
+    message = error_of(lambda: train_in(tmp_path, RUN, cifar10))
+    assert "device cuda (not cpu); it goes on with --device cuda; --fresh" in message
+
+
+def test_a_checkpoint_of_other_images_is_refused(cifar10: Dataset, tmp_path: Path) -> None:
+    train_in(tmp_path, RUN, make_tiny(TINY_CIFAR10, seed=1))
+    message = error_of(lambda: train_in(tmp_path, RUN, cifar10))
+    assert f" (not {cifar10.fingerprint[:12]}); it goes on with the --data-dir of its" in message
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_overwritten(
+    cifar10: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / CHECKPOINT
+    path.mkdir()  # to root, as a test may be, no file is forbidden
+    assert error_of(lambda: train_in(tmp_path, RUN, cifar10)) == (
+        f"{path}: cannot be read (Is a directory); mend that to go on, or --fresh trains anew"
+    )
+
+
+@pytest.mark.parametrize(
+    "run, keys, value",
+    [
+        (RUN, ("optimizers", 0, "state", 0, "exp_avg"), torch.zeros(3)),
+        (RUN, ("optimizers", 0, "state", 0, "exp_avg"), None),
+        (RUN, ("optimizers", 0, "state", 0, "step"), torch.zeros(2)),
+        (MUON, ("optimizers", 1, "state", 0, "momentum_buffer"), torch.zeros(16, 147, 1)),
+        (RUN, ("network", "features.0.0.weight"), torch.zeros(1, 3, 7, 7)),
+        (RUN, ("network", "classifier.1.bias"), torch.zeros(10, dtype=torch.int64)),
+        (RUN, ("random", "torch"), torch.zeros(3, dtype=torch.uint8)),
+        (RUN, ("random", "python"), (3, [1, 2], None)),
+        (RUN, ("history",), [{"epoch": 0}]),
+        (RUN, ("optimizers",), []),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_it_is_used(
+    run: Run, keys: tuple[Any, ...], value: object, cifar10: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / CHECKPOINT
+    with pytest.raises(Killed):
+        train_in(tmp_path, run, cifar10, StopAfter(6))
+    edited(path, keys, value)
+    kept = path.read_bytes()
+    message = error_of(lambda: train_in(tmp_path, run, cifar10))
+    assert message.startswith(f"{path}: does not fit the network, which has changed since")
+    assert path.read_bytes() == kept
+
+
+def test_a_full_disk_costs_a_line_and_nothing_that_is_kept(
+    cifar10: Dataset, tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource")  # not on Windows
+    whole, path = train_in(tmp_path / "whole", RUN, cifar10), tmp_path / CHECKPOINT
+    with pytest.raises(Killed):
+        train_in(tmp_path, RUN, cifar10, StopAfter(6))
+    kept, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, limits[1]))
+    try:
+        texts = [
+            error_of(lambda: train_in(tmp_path, RUN, cifar10)),
+            error_of(lambda: save_weights(tmp_path / "weights", build_network(LARGE))),
+        ]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    for text, name in zip(texts, (CHECKPOINT, "weights"), strict=True):
+        assert text.startswith(f"{tmp_path / name}: cannot be written (File too large); what was")
+    assert path.read_bytes() == kept
+    assert {each.name for each in tmp_path.iterdir()} == {CHECKPOINT, "whole"}
+    assert train_in(tmp_path, RUN, cifar10) == whole
 
 
 def test_all_generators_come_back_as_they_were() -> None:
@@ -116,8 +271,8 @@ def test_a_checkpoint_of_a_network_that_has_changed_is_an_error(
     changed = models.MODELS["CNN7x7"]._replace(build=partial(models.CNN7x7, widths=(4, 4)))
     monkeypatch.setitem(models.MODELS, "CNN7x7", changed)
     assert error_of(lambda: train_in(tmp_path, RUN, cifar10)) == (
-        f"{tmp_path / CHECKPOINT}: does not fit the network, which has changed since; delete it to "
-        "start anew"
+        f"{tmp_path / CHECKPOINT}: does not fit the network, which has changed since; --fresh "
+        "trains it anew"
     )
 
 
@@ -131,3 +286,12 @@ def test_weights_come_back_to_the_last_bit(cifar10: Dataset, tmp_path: Path) -> 
     other.load_state_dict(found)
     expected, *_ = evaluate(trained, cifar10.x_test, cifar10.y_test, cifar10)
     assert evaluate(other, cifar10.x_test, cifar10.y_test, cifar10)[0] == expected
+
+
+def test_tied_weights_are_kept_under_both_names(tmp_path: Path) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    network[1].weight = network[0].weight
+    save_weights(tmp_path / "a.safetensors", network)
+    kept = safetensors.torch.load_file(tmp_path / "a.safetensors")
+    assert list(kept) == ["0.bias", "0.weight", "1.bias", "1.weight"]
+    assert torch.equal(kept["0.weight"], kept["1.weight"])

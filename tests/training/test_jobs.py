@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -79,12 +80,14 @@ def test_a_command_of_which_a_run_fails_finishes_the_others_and_says_so(
     rows = [Row("CNN7x7"), Row("fewer", "CNN7x7", {"widths": (4, 4)}), Row("DeepFCNet")]
     experiment = make_experiment(rows, timed=False, figures=())
     runs = tmp_path / "results" / "quick" / "runs" / "cifar10"
-    (runs / "CNN7x7-seed0.checkpoint.pt").mkdir(parents=True)  # in the way of every save
+    (runs / "CNN7x7-seed0.npz").mkdir(parents=True)  # in the way of its arrays
     flags = ["--quick", "--epochs", "1", "--threads", "1", "--out-dir", str(tmp_path)]
     assert runner.main([experiment], "", [*flags, "--jobs", "2"]) == 1
     error = capsys.readouterr().err.splitlines()
     assert error[-1] == "error: 1 of 3 runs failed: cifar10 CNN7x7 seed 0"
-    assert any(line.startswith("cifar10 CNN7x7 seed 0 failed: IsADirectory") for line in error)
+    where = f"{runs / 'CNN7x7-seed0.npz'}: cannot be written (Is a directory); what was saved"
+    assert any(line.startswith(f"cifar10 CNN7x7 seed 0 failed: {where}") for line in error)
+    assert (runs / "CNN7x7-seed0.checkpoint.pt").exists()
     names = {path.name for path in runs.glob("*.json")}
     assert names == {"CNN7x7-widths=4x4-seed0.json", "DeepFCNet-seed0.json"}
 
@@ -125,41 +128,72 @@ def living() -> dict[int, int]:
     return found
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are listed on Linux")
-def test_ctrl_c_ends_all_processes_at_once_and_the_same_command_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    flags = ["--quick", "--threads", "1", "--out-dir", str(tmp_path)]
-    flags += ["--experiments", "mnist_comparison", "--models", "FCNet", "SimpleCNN"]
+FLAGS = ["--quick", "--threads", "1", "--experiments", "mnist_comparison"]
+FLAGS += ["--models", "FCNet", "SimpleCNN", "--out-dir"]
+
+
+def started(folder: Path, *flags: str) -> subprocess.Popen[str]:
+    """The script, as a shell starts it: in a group of processes, which has a terminal's Ctrl-C."""
     script = [sys.executable, str(REPOSITORY / "homework_cnn_vs_fc_comparison.py")]
-    process = subprocess.Popen(
-        [*script, *flags, "--jobs", "2"],
+    return subprocess.Popen(
+        [*script, *FLAGS, str(folder), *flags],
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         # a shell's background job, as the tests may be, ignores SIGINT, and its children do too
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    next(line for line in lines_of(process, 120) if "epoch 1/2" in line)
-    children = {child for child, parent in living().items() if parent == process.pid}
-    assert len(children) >= 2
+
+
+def children_of(process: subprocess.Popen[str]) -> set[int]:
+    return {child for child, parent in living().items() if parent == process.pid}
+
+
+def assert_ends(process: subprocess.Popen[str], number: signal.Signals, children: set[int]) -> None:
+    """Within two seconds, in one line that says how to go on, and nothing is left running."""
     start = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
     error = process.stderr.read()
-    assert process.wait(10) == 130
+    assert process.wait(10) == 128 + number
     assert time.monotonic() - start < 2
     assert error.splitlines()[-1].startswith("interrupted; the same command goes on after")
+    assert "Traceback" not in error
     while children & living().keys() and time.monotonic() - start < 4:
         time.sleep(0.05)
     assert not children & living().keys()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are listed on Linux")
+def test_a_signal_ends_all_processes_at_once_and_the_same_command_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = started(tmp_path, "--jobs", "2")
+    next(line for line in lines_of(process, 120) if "epoch 1/2" in line)
+    children = children_of(process)
+    assert len(children) >= 2
+    assert_ends(process, signal.SIGTERM, children)
     runs = tmp_path / "results" / "quick" / "runs" / "mnist"
     assert list(runs.glob("*.checkpoint.pt"))
     assert len(list(runs.glob("*.json"))) < 2
 
     with caplog.at_level(logging.INFO):
-        assert runner.main(TASK_1, "", flags) == 0
+        assert runner.main(TASK_1, "", [*FLAGS, str(tmp_path)]) == 0
     assert "continuing after epoch" in caplog.text
     assert {path.name for path in runs.glob("*.json")} == {
         "FCNet-seed0.json",
         "SimpleCNN-seed0.json",
     }
     assert not list(runs.glob("*.checkpoint.pt"))
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are listed on Linux")
+def test_ctrl_c_while_the_processes_start_is_a_line_too(tmp_path: Path) -> None:
+    process = started(tmp_path, "--jobs", "2")
+    end = time.monotonic() + 60
+    while len(children := children_of(process)) < 3 and time.monotonic() < end:
+        time.sleep(0.05)  # two of them import for seconds; the third is multiprocessing's own
+    assert_ends(process, signal.SIGINT, children)

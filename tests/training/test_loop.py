@@ -1,12 +1,17 @@
 """Training: the same seed gives the same numbers, and they are what they are called."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.fakes import TINY_CIFAR10, make_arrays
@@ -20,9 +25,11 @@ from utils.training.loop import (
     evaluate,
     gradient_norms,
     initial_state,
+    layer_norms,
     summarise_epoch,
     train_epoch,
     train_step,
+    weight_layers,
 )
 
 ONE_EPOCH = replace(RUN, recipe=replace(RECIPE, epochs=1))
@@ -108,6 +115,49 @@ def test_the_learning_rate_falls_to_nothing(cifar10: Dataset, tmp_path: Path) ->
     rates = [each.learning_rate for each in train_in(tmp_path, RUN, cifar10)["epochs"]]
     assert rates[0] > rates[1] > rates[2] > 0  # falling after the first fifth of the steps
     assert rates[2] < RECIPE.learning_rate / 1000
+
+
+def rates(schedule: torch.optim.lr_scheduler.LRScheduler, steps: int) -> list[float]:
+    """The learning rate of each step."""
+    found = []
+    for _ in range(steps):
+        found.append(schedule.get_last_lr()[0])
+        schedule.optimizer.step()
+        schedule.step()
+    return found
+
+
+def sgd() -> torch.optim.Optimizer:
+    return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+
+
+@given(
+    steps=st.integers(1, 60),
+    warmup=st.one_of(st.floats(0, 0.5), st.integers(2, 20).map(lambda length: 1 / length)),
+)
+def test_any_number_of_steps_has_a_schedule_that_learns(steps: int, warmup: float) -> None:
+    recipe = replace(RECIPE, warmup=warmup)
+    found = rates(loop.build_schedule(sgd(), recipe, steps), steps)
+    assert all(math.isfinite(rate) and 0 <= rate <= 0.1 for rate in found)
+    assert max(found) > 0.1 / 4
+    rise = warmup * steps
+    if steps > 1 and rise != 1:
+        usual = OneCycleLR(
+            sgd(), 0.1, steps, pct_start=warmup, anneal_strategy="linear", cycle_momentum=False
+        )
+        assert found == rates(usual, steps)
+
+
+@pytest.mark.parametrize("batch_size, epochs", [(64, 1), (32, 1), (1000, 2), (64, 5), (13, 1)])
+def test_a_few_steps_train(batch_size: int, epochs: int, cifar10: Dataset, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, batch_size=batch_size, epochs=epochs)
+    before = initial_state(replace(RUN, recipe=recipe), cifar10).network.state_dict()
+    outcome = loop.train(
+        replace(RUN, recipe=recipe), cifar10, tmp_path / "run.checkpoint.pt", nothing
+    )
+    assert len(outcome.record["epochs"]) == epochs
+    after = outcome.network.state_dict()
+    assert not torch.equal(before["classifier.1.weight"], after["classifier.1.weight"])
 
 
 def test_what_is_held_out_is_evaluated_and_not_trained_on(cifar10: Dataset, tmp_path: Path) -> None:
@@ -264,3 +314,54 @@ def test_the_untrained_gradient_is_on_record(cifar10: Dataset, tmp_path: Path) -
     assert whole.gradient_norm_first == whole.gradient_norm
     assert epoch.gradient_norm_first.keys() == epoch.gradient_norm.keys()
     assert epoch.gradient_norm_first != epoch.gradient_norm
+
+
+def test_constant_images_are_trained_on_and_end_in_chance_not_in_nan(tmp_path: Path) -> None:
+    arrays = make_arrays(replace(TINY_CIFAR10, train_images=64, test_images=32))
+    arrays |= {name: np.full_like(arrays[name], 128) for name in ("x_train", "x_test")}
+    data = make_dataset(arrays, "cifar10", "constant", TINY_CIFAR10.classes)
+    found = train_in(tmp_path, ONE_EPOCH, data)
+    assert found["diverged"] is None
+    assert found["final"].test_loss < 10
+    assert all(norm < 100 for norm in found["epochs"][0].gradient_norm.values())
+
+
+@pytest.mark.parametrize("what", ["weight", "variance"])
+def test_a_network_whose_evaluation_overflows_has_diverged_though_its_weights_are_finite(
+    what: str, cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_epoch = loop.train_epoch
+
+    def last_step_overflows(state: loop.TrainingState, *rest: object) -> dict[str, object]:
+        found = train_epoch(state, *rest)
+        with torch.no_grad():
+            if what == "weight":
+                next(state.network.parameters()).fill_(1e38)
+            else:
+                next(state.network.buffers()).fill_(float("nan"))
+        return found
+
+    monkeypatch.setattr(loop, "train_epoch", last_step_overflows)
+    run = replace(RUN, network="BasicBlockNet")
+    found = train_in(tmp_path, run, cifar10)
+    assert (found["diverged"].epoch, found["diverged"].step) == (1, 4)  # 64 images, 16 at a time
+    assert found["epochs"] == ()
+    assert found["final"].test_accuracy is None
+    assert not (tmp_path / "run.checkpoint.pt").exists()
+
+
+def test_the_norm_of_a_computed_weight_is_that_of_all_it_is_made_of() -> None:
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(2, 3))
+    network = nn.Sequential(nn.Linear(2, 2), normed, nn.Linear(3, 3), nn.Linear(3, 3))
+    network[3].weight = network[2].weight
+    layers = weight_layers(network)
+    names = [name for name, _ in network.named_parameters()]
+    assert {layer: [names[part] for part in parts] for layer, parts in layers.items()} == {
+        "0": ["0.weight"],
+        "1": ["1.parametrizations.weight.original0", "1.parametrizations.weight.original1"],
+        "2": ["2.weight"],
+        "3": ["2.weight"],
+    }
+    norms = torch.arange(2.0 * len(names)).view(2, -1).double()
+    by_hand = [norms[:, parts].square().sum(1).sqrt().mean().item() for parts in layers.values()]
+    assert list(layer_norms(norms, layers).values()) == pytest.approx(by_hand)

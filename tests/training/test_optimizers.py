@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import models
+from models import CustomConv
 from utils.experiment import Recipe
 from utils.training.optimizers import (
     MUON_LARGE,
@@ -17,6 +18,7 @@ from utils.training.optimizers import (
     HiddenMuon,
     as_matrix,
     build_optimizers,
+    hidden_weights,
     orthogonal,
 )
 
@@ -237,3 +239,22 @@ def test_muon_goes_on_from_its_state_in_the_middle_of_an_update(tmp_path: Path) 
     resumed.load_state_dict(state)
     steps(second, resumed, gradients[2:])
     assert torch.equal(first, second)
+
+
+def test_muon_takes_a_custom_convolution_and_each_weight_once() -> None:
+    network = nn.Sequential(CustomConv(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
+    network.extend([nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)])
+    network[2].weight = network[1].weight  # tied
+    network[3] = nn.utils.parametrizations.weight_norm(network[3])  # computed from two others
+    network[4].weight = network[5].weight  # tied to the last
+    hidden = hidden_weights(network)
+    assert [id(each) for each in hidden] == [id(network[0].weight), id(network[1].weight)]
+    ordinary, muon = build_optimizers(
+        network.to(memory_format=torch.channels_last), replace(RECIPE, muon_rate=0.1), torch.float32
+    )
+    taken = [p for each in (ordinary, muon) for p in each.param_groups[0]["params"]]
+    assert len(taken) == len({id(p) for p in taken}) == len(list(network.parameters()))
+    network[:3](torch.randn(2, 3, 9, 9)).sum().backward()
+    before = network[1].weight.detach().clone()
+    muon.step()
+    assert not torch.equal(before, network[1].weight)

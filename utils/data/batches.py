@@ -20,12 +20,15 @@ from utils.experiment import Recipe
 
 
 def channel_statistics(dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the train split's bytes, ``[1, channels, 1, 1]`` on its device."""
+    """Mean and deviation of the train split's bytes, ``[1, channels, 1, 1]`` on its device.
+
+    The deviation of a constant channel counts as 1: it is centred and not divided.
+    """
     mean, deviation = (
         255 * torch.tensor(values, device=dataset.x_train.device).view(1, -1, 1, 1)
         for values in (dataset.mean, dataset.std)
     )
-    return mean, deviation
+    return mean, deviation.where(deviation > 0, 1)
 
 
 def normalise(images: Tensor, dataset: Dataset) -> Tensor:

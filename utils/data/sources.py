@@ -161,7 +161,8 @@ def _read_member(
         if member.file_size != start.tell() + math.prod(shape) * kind.itemsize:
             raise ValueError("more or less than its header announces")
         with archive.open(member) as packed:
-            return np.lib.format.read_array(packed, allow_pickle=False)
+            array = np.lib.format.read_array(packed, allow_pickle=False)
+            return array.reshape(expected_shape(key, official))
     except (UserError, OSError):
         raise
     except Exception as error:
@@ -266,7 +267,8 @@ def _check_kind(
     expected = expected_shape(key, official)
     if kind.hasobject:
         raise UserError(f"{path}: {key} holds Python objects, expected numbers: {remedy}")
-    if shape != expected:
+    is_column = key[0] == "y" and shape == (*expected, 1)  # as Keras has the labels of CIFAR-10
+    if shape != expected and not is_column:
         channels_first = len(expected) == 4 and shape == tuple(expected[i] for i in (0, 3, 1, 2))
         way_out = "save channels last, or use --quick" if channels_first else remedy
         raise UserError(f"{path}: {key} has shape {shape}, expected {expected}: {way_out}")

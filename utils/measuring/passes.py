@@ -6,13 +6,13 @@ about times rests on passes, and a claim is decided by their spread.
 """
 
 import multiprocessing
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
 import torch
 
+from utils import signals
 from utils.machine import keep_freed_memory
 from utils.records.schema import Case, Speed
 
@@ -39,7 +39,9 @@ def in_passes(measure: Callable[[], Result], passes: int) -> list[Result]:
     # one task a process: each pass has a fresh one, and they follow one another
     pool = ProcessPoolExecutor(1, context, _prepare, prepared, max_tasks_per_child=1)
     try:
-        return list(pool.map(_call, [measure] * passes))
+        with signals.spawning():
+            results = pool.map(_call, [measure] * passes)
+        return list(results)
     finally:  # Ctrl-C too: nobody waits for the end of a pass
         for process in multiprocessing.active_children():
             process.kill()
@@ -47,7 +49,7 @@ def in_passes(measure: Callable[[], Result], passes: int) -> list[Result]:
 
 
 def _prepare(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that began this one
+    signals.in_child()
     torch.set_num_threads(threads)
     keep_freed_memory()
 

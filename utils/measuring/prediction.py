@@ -28,9 +28,12 @@ class NoDigitError(ValueError):
 
 
 def predict(
-    picture: Path, dataset: str, weights: Sequence[tuple[Run, Path]], tell: Callable[[str], object]
+    picture: Path,
+    dataset: str,
+    weights: Sequence[tuple[str, Run, Path]],
+    tell: Callable[[str], object],
 ) -> None:
-    """Tells what the network of each run takes a picture for.
+    """Tells what the network of each label, run and file of weights takes a picture for.
 
     Raises: UserError for what is no picture, and for weights that cannot be used.
     """
@@ -41,10 +44,10 @@ def predict(
         tell(f"{picture}, not shown to the networks of {OFFICIAL[dataset].title}: {error}")
         return
     tell(f"{picture}, as {OFFICIAL[dataset].title} has its images: {done}")
-    for run, path in weights:
+    for label, run, path in weights:
         network = build_network(run)
         load_weights(path, network)
-        tell(f"  {run.name:<24} {', '.join(top(network, pixels, dataset))}")
+        tell(f"  {label:<20} {', '.join(top(network, pixels, dataset))}")
 
 
 @torch.no_grad()

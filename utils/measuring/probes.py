@@ -3,27 +3,31 @@
     trained network, dataset --probe--> facts for the record, arrays for the .npz beside it
 
 One test image, the first of the canonical order, is behind all activations of all networks, so
-that they can be compared. Networks without a convolution have none of this.
+that they can be compared. Networks without a convolution have none of this, and what a network of
+one's own does not let be seen is left out, with a line.
 """
 
+import functools
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import UnionType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from models import Convolution
 from utils.data.batches import normalise
 from utils.data.dataset import Dataset
+from utils.errors import in_one_line
+from utils.measuring.graph import calls, outputs
 from utils.measuring.receptive_field import (
     ACTIVATIONS,
-    UnknownOperationError,
-    feature_extractor,
     gradient_receptive_field,
     receptive_fields,
-    trace,
+    walk,
 )
 from utils.records.schema import Probe
 
@@ -45,28 +49,32 @@ def probe(network: nn.Module, dataset: Dataset) -> tuple[dict[str, Any], dict[st
     - ``receptive_field`` float32 ``[height, width]``: see ``gradient_receptive_field``.
     """
     network.eval()
-    try:
-        fields = receptive_fields(network)
-    except UnknownOperationError as error:
-        log.warning("no receptive fields and feature maps: %s", error)
-        fields = {}
+    fields = seen("receptive fields and feature maps", network, lambda: receptive_fields(network))
     facts = {
         **sizes(network, dataset),
         "receptive_field": {name: field.size for name, field in fields.items()},
         "probe": Probe(image_class=dataset.classes[int(dataset.y_test[PROBE_IMAGE])]),
     }
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    if not convolutions or not fields:
-        return facts, {}
-    first, maps = _feature_maps(network, dataset)
-    images = normalise(dataset.x_test[:FIELD_IMAGES], dataset)
-    arrays = {
-        "filters": _array(convolutions[0].weight, np.float32),
-        "activations": _array(first, np.float16),
-        **{f"feature_maps/{name}": _array(each, np.float16) for name, each in maps.items()},
-        "receptive_field": _array(gradient_receptive_field(network, images), np.float32),
-    }
+    arrays: dict[str, np.ndarray] = {}
+    if fields:
+        arrays |= seen("feature maps", network, lambda: _feature_maps(network, dataset))
+        arrays |= seen("measured receptive field", network, lambda: _field(network, dataset))
     return facts, arrays
+
+
+def seen(what: str, network: nn.Module, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a look into the network shows; nothing, and a line, where it cannot be had."""
+    try:
+        return look()
+    except Exception as error:  # anything that one's own network may raise
+        tell_once(f"{type(network).__name__}: no {what}: {in_one_line(error)}")
+        return {}
+
+
+@functools.cache  # not again with every seed
+def tell_once(text: str) -> None:
+    """A warning."""
+    log.warning(text)
 
 
 def sizes(network: nn.Module, dataset: Dataset) -> dict[str, int]:
@@ -77,73 +85,90 @@ def sizes(network: nn.Module, dataset: Dataset) -> dict[str, int]:
     }
 
 
+def _field(network: nn.Module, dataset: Dataset) -> dict[str, np.ndarray]:
+    images = normalise(dataset.x_test[:FIELD_IMAGES], dataset)
+    return {"receptive_field": _array(gradient_receptive_field(network, images), np.float32)}
+
+
 @torch.no_grad()
-def _feature_maps(network: nn.Module, dataset: Dataset) -> tuple[Tensor, dict[str, Tensor]]:
-    """All channels of the first convolution's activation, and some of every layer's.
-
-    Both are ``[channels, h, w]``, for the probe image.
-    """
+def _feature_maps(network: nn.Module, dataset: Dataset) -> dict[str, np.ndarray]:
+    """What the first convolution has learned and gives, and some channels of every layer."""
     layers = feature_layers(network)
+    if not layers:
+        return {}
     image = normalise(dataset.x_test[PROBE_IMAGE : PROBE_IMAGE + 1], dataset)
-    found = feature_extractor(network, list(layers.values()))(image)
-    late = late_activations(network)
+    found = outputs(network, [layer.read_at for layer in layers.values()], image)
     maps = {
-        name: late.get(name, nn.Identity())(found[source][0]) for name, source in layers.items()
+        name: layer.late(each[0]) for (name, layer), each in zip(layers.items(), found, strict=True)
     }
-    return next(iter(maps.values())), {name: each[:FEATURE_CHANNELS] for name, each in maps.items()}
+    first = next(iter(layers))
+    shown = {"activations": maps[first]}
+    shown |= {f"feature_maps/{name}": each[:FEATURE_CHANNELS] for name, each in maps.items()}
+    return {
+        "filters": _array(layers[first].convolution.weight, np.float32),
+        **{name: _array(each, np.float16) for name, each in shown.items()},
+    }
 
 
-def feature_layers(network: nn.Module) -> dict[str, str]:
-    """Layer -> where its activation is to be read, in the order of the forward pass.
+class FeatureLayer(NamedTuple):
+    """A layer whose activation is shown."""
+
+    convolution: nn.Module  # itself, or the first one of a block
+    read_at: fx.Node
+    # In the usual order an activation behind a max-pool would stand before it, with the same
+    # result; a feature map is shown as it is there, activated and not yet pooled.
+    late: nn.Module
+
+
+def feature_layers(network: nn.Module) -> dict[str, FeatureLayer]:
+    """Name -> layer, in the order of the forward pass.
 
     A layer is a convolution, read behind the batch-norm and activation that follow it directly,
     or a residual block as a whole, read at its output.
     """
-    modules = dict(network.named_modules())
-    listed = [name for name in receptive_fields(network) if name in modules]
-    blocks = [name for name in listed if any(modules[name].children())]  # not a single layer
-    layers: dict[str, str] = {}
-    for node in trace(network).nodes:
-        if node.op != "call_module" or not isinstance(modules[node.target], nn.Conv2d):
+    modules, layers = dict(network.named_modules()), walk(network)
+    blocks = {layer.block: name for name, layer in layers.items() if layer.block}
+    found: dict[str, FeatureLayer] = {}
+    for name, layer in layers.items():
+        node = layer.output
+        if layer.block or not _is(node, Convolution, modules):
             continue
-        block = next((name for name in blocks if node.target.startswith(f"{name}.")), None)
-        if block is None:
-            layers[node.target] = _activated(node, modules)
+        block = next((blocks[call] for call in blocks if call in calls(node)), None)
+        if block:
+            whole = FeatureLayer(modules[node.target], layers[block].output, nn.Identity())
+            found.setdefault(block, whole)
         else:
-            layers[block] = block
-    return layers
+            late = _late_activation(node, modules)
+            found[name] = FeatureLayer(modules[node.target], _activated(node, modules), late)
+    return found
 
 
-def late_activations(network: nn.Module) -> dict[str, nn.Module]:
-    """Convolution -> the activation that stands behind a max-pool, where one follows directly.
-
-    In the usual order it would stand before the pool, with the same result; a feature map is shown
-    as it is there, activated and not yet pooled.
-    """
-    modules = dict(network.named_modules())
-    late: dict[str, nn.Module] = {}
-    for node in trace(network).nodes:
-        pool = _follower(node, nn.MaxPool2d, modules)
-        activation = pool and _follower(pool, ACTIVATIONS, modules)
-        if activation:
-            late[node.target] = modules[activation.target]
-    return late
+def _late_activation(node: fx.Node, modules: Mapping[str, nn.Module]) -> nn.Module:
+    """The activation that stands behind a max-pool, where one follows directly."""
+    pool = _follower(node, nn.MaxPool2d, modules)
+    activation = pool and _follower(pool, ACTIVATIONS, modules)
+    return modules[activation.target] if activation else nn.Identity()
 
 
-def _activated(node: fx.Node, modules: dict[str, nn.Module]) -> str:
-    """Name of the last module of convolution, batch-norm, activation, as far as they follow."""
+def _activated(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node:
+    """The last of convolution, batch-norm, activation, as far as they follow."""
     for kind in (nn.BatchNorm2d, ACTIVATIONS):
         node = _follower(node, kind, modules) or node
-    return node.target
+    return node
 
 
 def _follower(
-    node: fx.Node, kind: type | tuple[type, ...], modules: dict[str, nn.Module]
+    node: fx.Node, kind: type | tuple[type, ...], modules: Mapping[str, nn.Module]
 ) -> fx.Node | None:
     """The module of this kind that alone reads what the node puts out, or None."""
     users = list(node.users)
-    is_module = len(users) == 1 and users[0].op == "call_module"
-    return users[0] if is_module and isinstance(modules[users[0].target], kind) else None
+    return users[0] if len(users) == 1 and _is(users[0], kind, modules) else None
+
+
+def _is(
+    node: fx.Node, kind: type | UnionType | tuple[type, ...], modules: Mapping[str, nn.Module]
+) -> bool:
+    return node.op == "call_module" and isinstance(modules[node.target], kind)
 
 
 def _array(values: Tensor, dtype: type) -> np.ndarray:
@@ -158,7 +183,8 @@ def forward_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
     """
     device = next(network.parameters()).device
     network.eval()
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    # the counter fails on a computed weight (weight norm) in inference mode
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, *image_shape, device=device))
     return counter.get_total_flops()
 

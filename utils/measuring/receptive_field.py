@@ -10,22 +10,21 @@ Source: Araujo et al., Computing Receptive Fields of CNNs (2019), distill.pub, f
 Luo et al., Understanding the Effective Receptive Field (2016), arXiv:1701.04128, for the gradient.
 """
 
+import functools
+import itertools
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
-from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.ops import SqueezeExcitation
 
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
-
-# Layers that stay whole in the graph: torch.fx cannot see into our Functions, and torchvision's
-# feature extractor does not look into layers of its own package.
-OPAQUE = (ChannelAttention, CustomConv, L2Pooling, SqueezeExcitation, Swish)
+from utils.measuring.graph import calls, outputs, trace
 
 # Layers that move a window over the image, each with kernel_size and stride.
-WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, L2Pooling)
+WINDOWED = (nn.Conv2d, CustomConv, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, L2Pooling)
 
 ACTIVATIONS = (
     nn.ReLU,
@@ -110,61 +109,46 @@ class Field:
         return first, first + self.size
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Our own layers stay whole, as PyTorch's do."""
-        return isinstance(m, OPAQUE) or super().is_leaf_module(m, module_qualified_name)
+class Layer(NamedTuple):
+    """A convolution, a pooling or a residual block on the way through a network."""
+
+    field: Field | None  # None: its units see the whole image, or what depends on the image's size
+    output: fx.Node  # what it puts out; for a block that of its last operation
+    block: str = ""  # which call of which module the block is; empty for what is none
 
 
-def trace(network: nn.Module) -> fx.Graph:
-    """The network's operations, in the order in which they run."""
-    return _Tracer().trace(network)
+def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
+    """Name -> layer, in the order of the forward pass.
 
-
-def feature_extractor(network: nn.Module, layers: list[str]) -> nn.Module:
-    """A network in eval mode that maps images to ``{layer: its output}``; it shares the weights.
-
-    A layer that holds others (a residual block) gives what its last operation gives.
-    """
-    extractor = create_feature_extractor(
-        network, layers, tracer_kwargs={"leaf_modules": list(OPAQUE)}
-    )
-    return extractor.eval()
-
-
-def receptive_fields(network: nn.Module, axis: int = 0) -> dict[str, Field]:
-    """Layer name -> theoretical field of its output, in the order of the forward pass.
-
-    Listed are convolutions, poolings and, under the name of the block, the joins of residual
-    blocks; a layer that is called again has a number behind its name. The walk follows every path
-    and ends on it at ``ENDING``. ``axis`` 0 is height, 1 width.
+    Listed are convolutions, poolings and the joins of residual blocks. A layer has the name of its
+    module, a join that of its block; what is called again has a number behind it, with which it is
+    no other's name. Every path is followed, and fields end on it at ``ENDING``. ``axis`` 0 is
+    height, 1 width.
     Raises: UnknownOperationError where it meets any other operation before.
     """
     modules = dict(network.named_modules())
-    fields: dict[fx.Node, Field | None] = {}  # None: the walk has ended on the way to this node
-    layers: dict[str, Field] = {}
+    fields: dict[fx.Node, Field | None] = {}  # None: they have ended on the way to this node
+    names: dict[Hashable, str] = {}
+    layers: dict[str, Layer] = {}
     for node in trace(network).nodes:
         if node.op == "placeholder":
             fields[node] = Field()
             continue
         sources = [fields[source] for source in node.all_input_nodes if source.op != "get_attr"]
+        field = functools.reduce(Field.joined, sources) if sources and None not in sources else None
         fields[node] = None
-        if node.op in ("get_attr", "output") or None in sources or not sources:
-            continue
-        field = sources[0]
-        for other in sources[1:]:
-            field = field.joined(other)
         module = modules[node.target] if node.op == "call_module" else None
         if isinstance(module, WINDOWED):
-            again = sum(
-                name == node.target or name.startswith(f"{node.target}_") for name in layers
-            )
-            name = f"{node.target}_{again}" if again else node.target
-            fields[node] = layers[name] = field.through(**_window(module, axis))
+            fields[node] = field and field.through(**_window(module, axis))
+            layers[_name(node, names, modules)] = Layer(fields[node], node)
+        elif field is None or node.op == "output":
+            continue
         elif isinstance(module, POINTWISE) or _function(node) in POINTWISE_FUNCTIONS:
             fields[node] = field
             if len(sources) > 1:
-                layers[_owner(node) or node.name] = field
+                name = _name(node, names, modules)
+                layers.pop(name, None)  # of two joins in a block the later one is its end
+                layers[name] = _block(node, field)
         elif not isinstance(module, ENDING) and _function(node) not in ENDING_FUNCTIONS:
             raise UnknownOperationError(
                 f"{type(module).__name__ if module else _function(node)}: not known what a unit "
@@ -174,10 +158,31 @@ def receptive_fields(network: nn.Module, axis: int = 0) -> dict[str, Field]:
     return layers
 
 
-def _owner(node: fx.Node) -> str:
-    """Name of the module in whose ``forward`` an operation stands; empty for the network itself."""
-    stack = list(node.meta.get("nn_module_stack", {}))
-    return stack[-1] if stack else ""
+def receptive_fields(network: nn.Module, axis: int = 0) -> dict[str, Field]:
+    """The theoretical fields of the layers of ``walk``, as far as they have one.
+
+    Raises: UnknownOperationError, as ``walk`` does.
+    """
+    return {name: layer.field for name, layer in walk(network, axis).items() if layer.field}
+
+
+def _name(node: fx.Node, names: dict[Hashable, str], modules: Collection[str]) -> str:
+    """What a layer is called; ``names`` are those given so far, by the call of a module."""
+    within = list(calls(node).items())
+    call, path = within[-1] if within else (node, node.name)
+    if call not in names:
+        taken = {*modules, *names.values()}
+        numbered = (f"{path}_{number}" for number in itertools.count(1))
+        free = (name for name in itertools.chain([path], numbered) if name not in taken)
+        names[call] = path if call == path else next(free)
+    return names[call]
+
+
+def _block(join: fx.Node, field: Field) -> Layer:
+    """The call in which a join stands; by itself, where that is the whole network."""
+    call = next(reversed(calls(join)), "")
+    inside = [node for node in join.graph.nodes if call in calls(node)] if call else [join]
+    return Layer(field, inside[-1], call)
 
 
 def _function(node: fx.Node) -> str:
@@ -219,11 +224,11 @@ def gradient_receptive_field(network: nn.Module, images: Tensor, channels: int =
     Returns the mean of |d unit / d pixel| over images and channels, ``[height, width]``, divided
     by its maximum. Raises: ValueError for a network without a feature map.
     """
-    layers = list(receptive_fields(network))
+    layers = [layer for layer in walk(network.eval()).values() if layer.field]
     if not layers:
         raise ValueError(f"{type(network).__name__} has no feature map: no receptive field")
     images = images.detach().clone().requires_grad_()
-    feature_map = feature_extractor(network, layers[-1:])(images)[layers[-1]]
+    (feature_map,) = outputs(network, [layers[-1].output], images)
     _, width, rows, columns = feature_map.shape
     centre = feature_map[:, :, rows // 2, columns // 2]  # [images, width]
     passes = min(channels, width)

@@ -7,10 +7,9 @@ faster in one pass than in the next, with hardly any spread within either: see
 ``utils.measuring.passes``.
 """
 
-import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -49,7 +48,7 @@ def measure_speed(
     optimiser, in the run's precision.
     """
     began = datetime.now(UTC).isoformat(timespec="seconds")
-    runs = {key: (run, load(run.dataset)) for key, run in named.items()}
+    runs = {key: filled(run, load(run.dataset)) for key, run in named.items()}
     actions = all_actions(runs)
     seconds = in_turn({key: timed.action for key, timed in actions.items()}, effort)
 
@@ -76,25 +75,30 @@ def measure_speed(
     }
 
 
+def filled(run: Run, data: Dataset) -> tuple[Run, Dataset]:
+    """The run with a batch that its images fill, and the images."""
+    batch_size = min(run.recipe.batch_size, len(data.x_train))
+    return replace(run, recipe=replace(run.recipe, batch_size=batch_size)), data
+
+
 def all_actions(runs: Mapping[str, tuple[Run, Dataset]]) -> dict[tuple[str, str], Timed]:
     """``{(quantity, key): what is timed}``; the quantities one after the other."""
     views: dict[tuple[str, Recipe], Tensor] = {}  # one copy serves all networks of a dataset
-    networks = {key: build_network(run) for key, (run, _) in runs.items()}
     actions: dict[tuple[str, str], Timed] = {}
     for kind, batch_size in (("latency", LATENCY_BATCH), ("throughput", THROUGHPUT_BATCH)):
-        for key, (_, data) in runs.items():
-            actions[kind, key] = inference_action(networks[key], data, batch_size)
+        for key, (run, data) in runs.items():
+            actions[kind, key] = inference_action(build_network(run), data, batch_size)
     for key, (run, data) in runs.items():
         if (data.name, run.recipe) not in views:
             views[data.name, run.recipe] = augmented_views(data.x_train, run.recipe)
         made = views[data.name, run.recipe]
-        actions["training", key] = training_action(networks[key], run, data, made)
+        actions["training", key] = training_action(build_network(run), run, data, made)
     return actions
 
 
 def inference_action(network: nn.Module, dataset: Dataset, batch_size: int) -> Timed:
-    """One forward pass, as it is timed for latency and throughput."""
-    network = copy.deepcopy(network).eval()  # the training action needs it in train mode
+    """One forward pass, as it is timed for latency and throughput; the network is its own."""
+    network.eval()
     numbers = torch.arange(batch_size, device=dataset.x_test.device) % len(dataset.x_test)
     images = normalise(dataset.x_test[numbers], dataset)
 
@@ -108,9 +112,9 @@ def inference_action(network: nn.Module, dataset: Dataset, batch_size: int) -> T
 def training_action(network: nn.Module, run: Run, dataset: Dataset, views: Tensor) -> Timed:
     """A training step, or as many as the optimisers' work has before it begins anew.
 
-    ``views`` are the train split's ``augmented_views``.
+    ``views`` are the train split's ``augmented_views``; the network is the action's own.
     """
-    network, recipe = copy.deepcopy(network).train(), run.recipe
+    network, recipe = network.train(), run.recipe
     # at the learning rate zero every step does its full work, and the loss cannot run away
     optimizers = build_optimizers(network, recipe, product_type(run.compute))
     for optimizer in optimizers:

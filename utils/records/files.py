@@ -5,6 +5,7 @@ Whatever is wrong with a record costs one line that names the file and the field
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,40 @@ MISSHAPEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls ``write`` with a temporary path beside ``path``, then renames it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Calls ``write`` with a temporary path beside ``path``, then renames it into place.
+
+    It has its name when it is on the disk: power may fail. Raises: UserError naming the file.
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); what was saved before is kept "
+            "and the same command goes on from it"
+        ) from error
+
+
+def sweep(folder: Path, locks: Path) -> None:
+    """Deletes what writes that were killed have left below a folder.
+
+    Not in what has a ``.lock`` of its own below ``locks``: another command may be writing there.
+    """
+    for path in list(folder.rglob("*.[0-9]*.tmp")):
+        between = path.relative_to(folder).parents[:-1]
+        if any((locks / each / ".lock").exists() for each in between):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from utils.errors import UserError
 from utils.experiment import Experiment, Recipe, Row, Run
 from utils.records.files import read_record
@@ -100,7 +102,7 @@ def check_name(found: Found, dataset: str) -> None:
     row, record = found.row, found.record
     expected = {
         "network": row.network or row.label,
-        "overrides": json.loads(json.dumps(dict(row.overrides))),
+        "overrides": as_json(row.overrides),
         "dataset": dataset,
         "part": row.part,
         "images": row.images,
@@ -122,7 +124,7 @@ def identity(run: Run | Record) -> dict[str, Any]:
     compute = run.compute if isinstance(run, Run) else run
     return {
         "network": run.network,
-        "overrides": json.loads(json.dumps(dict(run.overrides))),
+        "overrides": as_json(run.overrides),
         "dataset": run.dataset,
         "part": run.part,
         "images": run.images,
@@ -132,6 +134,14 @@ def identity(run: Run | Record) -> dict[str, Any]:
         "precision": compute.precision,
         "device": compute.device.split(":")[0],
     }
+
+
+def as_json(overrides: Mapping[str, object]) -> dict[str, Any]:
+    """Overrides as JSON gives them back; NumPy's numbers are as good as Python's.
+
+    Raises: TypeError for what JSON has no word for.
+    """
+    return json.loads(json.dumps(dict(overrides), default=np.generic.item))
 
 
 def check_together(found: Sequence[Found], remedy: str, recipe: Recipe | None = None) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from utils.experiment import Part, Precision, Recipe
 
 SCHEMA = 2
+TRAIN_PART = 10_000  # train images on which loss and accuracy are taken after each epoch
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -94,7 +95,7 @@ class Epoch(Fields):
     gradient_norm_first: dict[str, Number] | None = None
     gradient_norm_total: Number  # of all parameters together, mean over the steps
     gradient_norm_largest: Number  # and the largest
-    train_loss: Loss  # on the first 10,000 train images
+    train_loss: Loss  # on the first TRAIN_PART train images
     train_accuracy: Fraction
     test_loss: Loss
     test_accuracy: Fraction

@@ -45,7 +45,7 @@ class Evidence:
     arrays: Mapping[str, Arrays]  # label -> the arrays beside that record
     correct: Mapping[str, Mapping[int, Path]]  # label -> seed -> where ``right_of`` is to be read
     speed: Mapping[str, Speed]  # label -> its network's, of an experiment that is about it
-    styles: Mapping[str, Styled]  # label -> family and colour of its network
+    styles: Mapping[str, Styled]  # label -> how its network is drawn
     cases: Cases | None = None
     case_arrays: Arrays | None = None
 
@@ -68,11 +68,6 @@ class Evidence:
     def seeds(self) -> list[int]:
         """The seeds of which at least one row has a record."""
         return sorted({record.seed for record in self.records})
-
-    @property
-    def colours(self) -> dict[str, str]:
-        """Label -> the colour of its network."""
-        return {label: style.colour for label, style in self.styles.items()}
 
 
 def accuracies(evidence: Evidence, label: str) -> tuple[float, ...]:

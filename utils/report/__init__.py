@@ -2,3 +2,9 @@
 
 Imports records and no torch.
 """
+
+import os
+
+# Figures are files. matplotlib would read this when it is imported, and ends where it does not
+# know the name.
+os.environ.pop("MPLBACKEND", None)

@@ -74,8 +74,8 @@ def markdown_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
 
 
 def _is_words(text: str) -> bool:
-    """Also of a label as "44 layers, plain"; not of "0.42 (0.01)" or "1.2e-17"."""
-    return text[:1] == "[" or any(word.isalpha() for word in text.split())
+    """Not of "0.42 (0.01)", "1,024" or "1.2e-17"."""
+    return bool(re.sub(r"[\d.,()%±e+\-−–\s]", "", text))
 
 
 TRAINING_COLUMNS: list[Column] = [
@@ -153,6 +153,7 @@ def training_markdown(rows: Sequence[Row], evidence: Evidence) -> str:
         held=evidence.experiment.held,
         not_tuned=evidence.experiment.not_tuned,
         speed=speed,
+        timed=evidence.experiment.timed,
         passes=len(speed.began) if speed else 0,
         speed_machine=speed and machine_name(speed.environment),
         reported=counted,

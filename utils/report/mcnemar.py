@@ -31,12 +31,11 @@ def mcnemar_rows(evidence: Evidence) -> list[Row]:
     Both of the same seed, the first that both have; where there is none there is no row.
     """
     rows = []
-    images = evidence.records[0].data.test_images
     for a, b in accuracy_pairs(evidence):
         common = evidence.correct[a].keys() & evidence.correct[b].keys()
         if not common:
             continue
-        seed = min(common)
+        seed, images = min(common), evidence.runs[a][0].data.test_images
         first, second = (right_of(evidence.correct[label][seed], images) for label in (a, b))
         only_a, only_b, p = mcnemar(first, second)
         rows.append(

@@ -88,7 +88,7 @@ def draw_answers(answers: Sequence[Answer], compared: Compared, plots: Path, lan
     if not groups:
         return ""
     path = plots / f"overview{SUFFIXES[language]}.png"
-    draw_forest(groups, path, WORDS[language])
+    draw_forest(groups, path, language)
     return picture_markdown(Picture(path, WORDS[language]["forest"]), plots)
 
 
@@ -123,7 +123,9 @@ def answers_markdown(answers: Sequence[Answer], compared: Compared, language: st
         found = first(answer).estimate
         comma = "; " if is_russian else ", "
         interval = f" [{found.low:.1f}{comma}{found.high:.1f}]" if np.isfinite(found.low) else ""
-        return localised(f"{found.value:+.1f}{interval}".replace("-", "−"), language)
+        numbers = localised(f"{found.value:+.1f}{interval}".replace("-", "−"), language)
+        shown = answer.shown[0]
+        return f"{shown.label_ru if is_russian else shown.label}: {numbers}"
 
     columns: list[Column] = [
         (words["question"], lambda row: row.question_ru if is_russian else row.question),

@@ -68,7 +68,8 @@ def render_pages(folder: Path, blocks: Mapping[str, str]) -> None:
     Raises: UserError, before anything is written, for a page that cannot be read, for what is
     wrong with its markers, and for a block that no page has markers for.
     """
-    paths = [*sorted(folder.glob("README*.md")), *sorted((folder / "docs").glob("*.md"))]
+    paths = [folder / "README.md", *sorted(folder.glob("README.*.md"))]
+    paths += sorted((folder / "docs").glob("*.md"))
     pages = {path: read_page(path) for path in paths}
     known = {name for path, text in pages.items() for name in find_blocks(text, str(path))}
     for name in blocks:

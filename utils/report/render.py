@@ -5,7 +5,7 @@ results/<experiment>/…  -->  results/<experiment>/table.csv, table.md
                              README blocks <experiment>.table, .figures, .conclusions
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from utils.experiment import Experiment, Styled
@@ -13,7 +13,7 @@ from utils.records.files import write_text
 from utils.records.study import Evidence, gather
 from utils.report.claim_text import claims_markdown
 from utils.report.claims import find
-from utils.report.figures import Picture, draw
+from utils.report.figures import draw
 from utils.report.markdown import cases_markdown, picture_markdown, training_markdown
 from utils.report.rows import Row, case_rows, to_csv, training_rows
 from utils.report.short import short_tables
@@ -33,13 +33,17 @@ def render_experiment(
     tables = make_tables(evidence)
     for name, text in tables.items():
         write_text(results / experiment.name / name, text)
-    pictures = {name: draw(name, evidence, plots / experiment.name) for name in experiment.figures}
+    pictures = [
+        picture_markdown(each, plots)
+        for name in experiment.figures
+        for each in draw(name, evidence, plots / experiment.name)
+    ]
     question = f"*{experiment.question}*"
     return short_tables(evidence) | {
         f"{experiment.name}.table": "\n\n".join(
             [question, *(text.strip() for name, text in tables.items() if name.endswith(".md"))]
         ),
-        f"{experiment.name}.figures": figures_markdown(pictures, plots),
+        f"{experiment.name}.figures": "\n\n".join(pictures),
         f"{experiment.name}.conclusions": claims_markdown(find(evidence)),
     }
 
@@ -62,19 +66,3 @@ def make_tables(evidence: Evidence) -> dict[str, str]:
     for file, rows, markdown in parts:
         files |= {f"{file}.csv": to_csv(rows), f"{file}.md": markdown}
     return files
-
-
-def figures_markdown(pictures: Mapping[str, Sequence[Picture]], plots: Path) -> str:
-    """Each figure with its caption; the many of one kind fold away behind a line to click."""
-    parts = []
-    for name, drawn in pictures.items():
-        shown = [picture_markdown(picture, plots) for picture in drawn]
-        if len(shown) <= 2:
-            parts += shown
-            continue
-        visible, folded = (shown[:1], shown[1:]) if drawn[0].file.stem == name else ([], shown)
-        parts += visible
-        title = f"{name.replace('_', ' ').capitalize()}, each model by itself"
-        parts.append(f"<details><summary>{title}</summary>")
-        parts += [*folded, "</details>"]
-    return "\n\n".join(parts)

@@ -40,9 +40,9 @@ def training_rows(evidence: Evidence) -> list[Row]:
             **accuracy_columns(records),
             **({"diverged": len(gone)} if evidence.diverged else {}),
         }
-        row |= {"seeds": len(records), **reported_columns(reported.get(label, {}))}
         for name in evidence.experiment.columns:
             row |= EXTRA_COLUMNS[name](records)
+        row |= {"seeds": len(records), **reported_columns(reported.get(label, {}))}
         rows.append(row)
     return rows
 

@@ -56,13 +56,16 @@ def _cases(evidence: Evidence, language: str) -> str:
     rows = {row["layer"]: row for row in case_rows(cases, "layer")}
 
     def times(row: Row, column: str) -> str:
-        other = rows.get(row["analogue_of"] or "")
-        return localised(f"{row[column] / other[column]:.2f}", language) if other else ""
+        ratio = rows[row["analogue_of"]][column] / row[column]
+        return localised(f"{ratio:.2f}", language)
 
     columns: list[Column] = [
-        (words["layer"], lambda row: row["layer"]),
-        (words["parameters"], lambda row: localised(count(row["parameters"]), language)),
-        (words["analogue"], lambda row: row["analogue_of"] or ""),
+        (words["layer"], lambda row: row["analogue_of"]),
+        (words["analogue"], lambda row: row["layer"]),
+        (
+            words["parameters"],
+            lambda row: localised(count(rows[row["analogue_of"]]["parameters"]), language),
+        ),
         (words["forward"], lambda row: times(row, "seconds_100_iterations")),
         (words["both"], lambda row: times(row, "forward_backward_seconds_100_iterations")),
     ]

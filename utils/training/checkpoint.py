@@ -1,11 +1,16 @@
 """What the next epoch depends on, on disk after each finished epoch.
 
+    SHA-256 of the rest | identity, network, optimisers, schedules, random generators, history
+
 An interrupted run that finds its checkpoint goes on from there and ends with the record of an
-uninterrupted one, to the last bit: weights, optimiser, schedule and the state of every random
-generator are kept.
+uninterrupted one, to the last bit. A checkpoint that is not what was written is set aside, and the
+run starts anew; one that another command goes on from is never overwritten.
 """
 
+import hashlib
+import io
 import logging
+import os
 import pickle
 import random
 from collections.abc import Mapping
@@ -16,14 +21,18 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from utils.errors import UserError
 from utils.records.files import write_atomically
+from utils.records.runs import differences
 from utils.records.schema import Environment, Epoch
+from utils.training.optimizers import HiddenMuon, as_matrix
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT, DAMAGED = ".checkpoint.pt", ".checkpoint.damaged"  # suffixes beside a run's record
+DIGEST_BYTES = 32
 CONTENTS = (
     "identity",
     "network",
@@ -35,9 +44,8 @@ CONTENTS = (
     "seconds",
 )
 
-# what torch.load raises for files that are not whole, or not its own
+# what is raised for contents that are not whole, or not ours
 UNREADABLE = (
-    OSError,
     RuntimeError,
     LookupError,
     TypeError,
@@ -46,6 +54,10 @@ UNREADABLE = (
     EOFError,
     pickle.UnpicklingError,
 )
+
+
+class DamagedError(Exception):
+    """A file that is not what was written."""
 
 
 @dataclass
@@ -75,61 +87,155 @@ def save_checkpoint(path: Path, state: TrainingState) -> None:
         "history": [each.model_dump() for each in state.history],
         "seconds": state.seconds,
     }
-    write_atomically(path, lambda temporary: torch.save(content, temporary))
+    write_state(path, content)
 
 
 def load_checkpoint(path: Path, state: TrainingState) -> None:
     """Puts ``state`` where the checkpoint was taken; leaves it alone where there is none.
 
-    A checkpoint that cannot be read, or that is of another recipe or dataset, is passed over
-    with a warning: the run starts anew.
-    Raises: UserError where it is of this run but not of this network.
+    Raises: UserError as ``find_checkpoint`` does, and for one that does not fit the network.
     """
-    if not path.exists():
+    try:
+        kept = find_checkpoint(path, state.identity)
+    except DamagedError as error:
+        set_aside(path, error)
+        return
+    if kept is None:
         return
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        kept = {key: content[key] for key in CONTENTS}
-    except UNREADABLE as error:
-        log.warning("%s cannot be read (%s): starting anew", path, type(error).__name__)
-        return
-    if kept["identity"] != state.identity:
-        log.warning("%s is of another recipe or dataset: starting anew", path)
-        return
-    try:
+        check_shapes(kept, state)
         state.network.load_state_dict(kept["network"])
         for part in ("optimizers", "schedules"):
             for each, content in zip(getattr(state, part), kept[part], strict=True):
                 each.load_state_dict(content)
+        set_random_states(kept["random"], state.generator, state.device)
+        state.history = [Epoch(**each) for each in kept["history"]]
+        state.seconds = kept["seconds"]
+        environments = [Environment(**each) for each in kept["environments"]]
+        elsewhere = environments[-1] != state.environments[0]
     except UNREADABLE as error:
-        raise misfit(path) from error
-    set_random_states(kept["random"], state.generator, state.device)
-    state.history = [Epoch(**each) for each in kept["history"]]
-    state.seconds = kept["seconds"]
-    environments = [Environment(**each) for each in kept["environments"]]
-    if environments[-1] != state.environments[0]:
+        raise UserError(
+            f"{path}: does not fit the network, which has changed since; --fresh trains it anew"
+        ) from error
+    if elsewhere:
         log.warning("begun with other threads, versions or processor: the record names both")
         environments.append(state.environments[0])
     state.environments = environments
     log.info("continuing after epoch %d", len(state.history))
 
 
+def find_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is kept of the run of this identity; None where there is nothing.
+
+    Raises: DamagedError; UserError for a file that may not be read, and for another run's, with
+    the flags that go on with that one.
+    """
+    content = read_state(path)
+    if content is None:
+        return None
+    if not isinstance(content, dict) or not content.keys() >= set(CONTENTS):
+        raise DamagedError("not a checkpoint")
+    if content["identity"] != identity:
+        raise UserError(f"{path}: {way_on(content['identity'], identity)}")
+    return content
+
+
+def way_on(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """In what an unfinished run differs from the one asked for, and how to go on with it."""
+    found, wanted = (
+        {**each, **each["recipe"], "recipe": None, "fingerprint": each["fingerprint"][:12]}
+        for each in (begun, asked)
+    )
+    flags = {
+        "epochs": f"--epochs {found['epochs']}",
+        "precision": f"--precision {found['precision']}",
+        "device": f"--device {found['device']}",
+        "fingerprint": "the --data-dir of its images",
+    }
+    changed = [key for key in found | wanted if found.get(key) != wanted.get(key)]
+    if flags.keys() >= set(changed):
+        how = f"it goes on with {' and '.join(flags[key] for key in changed)}"
+    else:
+        how = "its declaration has changed since"
+    return f"an unfinished run with {differences(found, wanted)}; {how}; --fresh trains it anew"
+
+
+def check_shapes(kept: Mapping[str, Any], state: TrainingState) -> None:
+    """Every tensor has the shape that it has in this network and its optimisers.
+
+    torch takes a momentum of any, and then writes beyond its end. Raises: ValueError.
+    """
+    if shapes(kept["network"]) != shapes(state.network.state_dict()):
+        raise ValueError("network")
+    for optimizer, content in zip(state.optimizers, kept["optimizers"], strict=True):
+        weights = [each for group in optimizer.param_groups for each in group["params"]]
+        as_they_step = map(as_matrix, weights) if isinstance(optimizer, HiddenMuon) else weights
+        for number, weight in enumerate(as_they_step):
+            for name, value in content["state"].get(number, {}).items():
+                is_count = name == "step" and (isinstance(value, int) or value.dim() == 0)
+                fits = is_count or (value.is_floating_point() and value.shape == weight.shape)
+                if not fits:
+                    raise ValueError(f"{name} of weight {number}")
+
+
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    """Name -> type and shape."""
+    return {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+
+
+def write_state(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes plain values and tensors atomically, behind their checksum."""
+    file = io.BytesIO()  # what torch.save says of a full disk is not that
+    torch.save(content, file)
+    digest = hashlib.sha256(file.getbuffer()).digest()
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as out:
+            out.write(digest)
+            out.write(file.getbuffer())
+
+    write_atomically(path, write)
+
+
+def read_state(path: Path) -> Any:  # noqa: ANN401 (whatever was written)
+    """What ``write_state`` wrote, on the CPU; None where there is no file.
+
+    Raises: DamagedError; UserError for a file that may not be read.
+    """
+    try:
+        written = memoryview(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); mend that to go on, or --fresh trains anew"
+        ) from error
+    digest, content = written[:DIGEST_BYTES], written[DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise DamagedError("not what was written")
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise DamagedError(type(error).__name__) from error
+
+
+def set_aside(path: Path, reason: object) -> None:
+    """Keeps a damaged file under another name, and says so."""
+    kept = path.with_suffix(".damaged")
+    os.replace(path, kept)
+    log.warning("%s is damaged (%s): starting anew, it is kept as %s", path, reason, kept.name)
+
+
 def save_weights(path: Path, network: nn.Module) -> None:
     """Writes all parameters and buffers as safetensors, under their names in the state dict."""
     tensors = {
-        # in the usual order of dimensions, whatever it is in memory while training
-        name: tensor.detach().cpu().contiguous()
+        # in the usual order of dimensions, whatever it is in memory while training; each by
+        # itself, as safetensors will have no two that are tied
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in network.state_dict().items()
     }
     content = safetensors.torch.save(tensors)  # save_file would let nobody else read the file
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
-
-
-def misfit(path: Path) -> UserError:
-    """The error for a checkpoint that can be read, but not be gone on from."""
-    return UserError(
-        f"{path}: does not fit the network, which has changed since; delete it to start anew"
-    )
 
 
 def seed_everything(seed: int) -> None:

@@ -10,16 +10,14 @@ leaves its last whole checkpoint, since files get their names when they are whol
 import logging
 import logging.handlers
 import multiprocessing
-import os
 import queue
-import signal
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
 from typing import Any
 
+from utils import signals
+from utils.errors import UserError
 from utils.experiment import Run
 from utils.machine import keep_freed_memory
 from utils.training.progress import Event, Tell
@@ -71,7 +69,10 @@ def side_by_side(runs: Sequence[Run], work: Work, jobs: int, tell: Tell) -> Fail
 
 def tell_failure(run: Run, error: BaseException, tell: Tell) -> None:
     """A line on the terminal, which shows no traceback; the log file has it too."""
-    log.error("%s failed: %s: %s", run.title, type(error).__name__, error, exc_info=error)
+    if isinstance(error, UserError):
+        log.error("%s failed: %s", run.title, error)
+    else:
+        log.error("%s failed: %s: %s", run.title, type(error).__name__, error, exc_info=error)
     tell(Event(run, failed=True))
 
 
@@ -88,7 +89,8 @@ def _pool(
     begun: set[str] = set()
     broken: list[Run] = []
     try:
-        pending: dict[Future, Run] = {executor.submit(_work, work, run): run for run in runs}
+        with signals.spawning():
+            pending: dict[Future, Run] = {executor.submit(_work, work, run): run for run in runs}
         while pending:
             _listen(messages, begun, tell)
             for future in [future for future in pending if future.done()]:
@@ -130,17 +132,11 @@ _messages: Any = None
 def _prepare(messages: Any) -> None:  # noqa: ANN401 (as above)
     global _messages
     _messages = messages
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that began this one
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signals.in_child()
     keep_freed_memory()
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.addHandler(logging.handlers.QueueHandler(messages))
-
-
-def _end_with_parent() -> None:
-    connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
 
 
 def _work(work: Work, run: Run) -> None:

@@ -7,8 +7,9 @@ the same seed, machine, thread count and precision, the outcome is the same to t
 ``timings`` apart, whether or not the run was interrupted on the way.
 """
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import models
+from models import Convolution
 from utils.data.batches import (
     augmented_views,
     evaluation_batches,
@@ -28,7 +30,7 @@ from utils.data.dataset import Dataset
 from utils.experiment import Compute, Recipe, Run
 from utils.machine import autocast, environment, product_type
 from utils.records.runs import identity
-from utils.records.schema import Data, Diverged, Epoch, Final, Timings
+from utils.records.schema import TRAIN_PART, Data, Diverged, Epoch, Final, Timings
 from utils.training.checkpoint import (
     TrainingState,
     load_checkpoint,
@@ -37,9 +39,6 @@ from utils.training.checkpoint import (
 )
 from utils.training.optimizers import build_optimizers
 from utils.training.progress import Event, Tell
-
-TRAIN_PART = 10_000  # train images on which the train accuracy is taken after each epoch
-
 
 CHECKED_EVERY = 50  # steps: reading one loss makes the processor wait for the device
 
@@ -75,9 +74,10 @@ def train(run: Run, dataset: Dataset, checkpoint: Path, tell: Tell) -> Outcome:
         entry = {"epoch": epoch}
         try:
             entry |= train_epoch(state, run, dataset, views, tell)
+            entry |= evaluate_epoch(state.network, dataset)
+            check_evaluation(entry, steps_per_epoch(len(views), run.recipe))
         except DivergedError as error:
             return outcome(run, state, dataset, error.args[0])
-        entry |= evaluate_epoch(state.network, dataset)
         state.history.append(Epoch(**entry))
         state.seconds.append(time.perf_counter() - start)
         save_checkpoint(checkpoint, state)
@@ -130,6 +130,16 @@ def check_finite(losses: Sequence[Tensor], rates: Sequence[float], state: Traini
     raise DivergedError(Diverged(**where))
 
 
+def check_evaluation(entry: Mapping[str, Any], steps: int) -> None:
+    """Finite weights are not enough: their products may overflow, and a batch-norm has buffers.
+
+    Raises: DivergedError with the last of the epoch's ``steps``.
+    """
+    if not all(math.isfinite(entry[name]) for name in ("train_loss", "test_loss")):
+        rate = entry["learning_rate"]
+        raise DivergedError(Diverged(epoch=entry["epoch"], step=steps, learning_rate=rate))
+
+
 def train_step(
     network: nn.Module,
     images: Tensor,
@@ -174,12 +184,17 @@ def initial_state(run: Run, dataset: Dataset) -> TrainingState:
 def build_schedule(
     optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """From a 25th of each group's rate in a straight line to all of it, then down to nothing."""
+    """From a 25th of each group's rate in a straight line to all of it, then down to nothing.
+
+    A single step has the first rate of two, since the last has none. Where the rise would be one
+    step long there is none: OneCycleLR divides by the length between its ends.
+    """
+    steps = max(2, steps)
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=steps,
-        pct_start=recipe.warmup,
+        pct_start=0.0 if recipe.warmup * steps == 1 else recipe.warmup,
         anneal_strategy="linear",
         cycle_momentum=False,
     )
@@ -188,7 +203,7 @@ def build_schedule(
 def build_network(run: Run) -> nn.Module:
     """The run's network, its convolutions with the channels last in memory, which is faster."""
     network = models.build(run.network, **run.overrides).to(run.compute.device)
-    if any(isinstance(module, nn.Conv2d) for module in network.modules()):
+    if any(isinstance(module, Convolution) for module in network.modules()):
         network = network.to(memory_format=torch.channels_last)
     return network
 
@@ -210,28 +225,48 @@ def summarise_epoch(losses: Tensor, norms: Tensor, network: nn.Module) -> dict[s
     losses, norms = losses.cpu().double(), norms.cpu().double()  # MPS has no float64
     quartiles = torch.quantile(losses, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
     totals = torch.linalg.vector_norm(norms, dim=1)  # of all parameters together, [steps]
-    names = [name for name, _ in network.named_parameters()]
-    means, first = (
-        {layer: values[names.index(f"{layer}.weight")] for layer in weight_layers(network)}
-        for values in (norms.mean(0).tolist(), norms[0].tolist())
-    )
+    layers = weight_layers(network)
     return {
         "running_loss": losses.mean().item(),
         "batch_loss_quartiles": tuple(quartiles.tolist()),
-        "gradient_norm": means,
-        "gradient_norm_first": first,
+        "gradient_norm": layer_norms(norms, layers),
+        "gradient_norm_first": layer_norms(norms[:1], layers),
         "gradient_norm_total": totals.mean().item(),
         "gradient_norm_largest": totals.max().item(),
     }
 
 
-def weight_layers(network: nn.Module) -> list[str]:
-    """The names of the convolutions and linear layers, from the input to the output."""
-    return [
-        name
+def layer_norms(norms: Tensor, layers: Mapping[str, list[int]]) -> dict[str, float]:
+    """Layer -> gradient norm of its weight, the mean over the steps.
+
+    ``norms`` is ``[steps, parameters]``, ``layers`` is what ``weight_layers`` gives.
+    """
+    means = norms.mean(0).tolist()
+    return {
+        layer: torch.linalg.vector_norm(norms[:, parts], dim=1).mean().item()
+        if parts[1:]
+        else means[parts[0]]
+        for layer, parts in layers.items()
+    }
+
+
+def weight_layers(network: nn.Module) -> dict[str, list[int]]:
+    """The convolutions and linear layers, from the input to the output, and their weights.
+
+    Name -> which of the network's parameters the weight is: one, which may be tied to another
+    layer's, or those that it is computed from (weight norm).
+    """
+    numbers = {parameter: number for number, parameter in enumerate(network.parameters())}
+    layers = {
+        name: [
+            numbers[parameter]
+            for part, parameter in module.named_parameters()
+            if part.startswith(("weight", "parametrizations.weight"))
+        ]
         for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
+        if isinstance(module, Convolution | nn.Linear)
+    }
+    return {name: parts for name, parts in layers.items() if parts}
 
 
 @torch.inference_mode()

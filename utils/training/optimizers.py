@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models import Convolution
 from utils.experiment import Recipe
 
 MUON_MOMENTUM = 0.95
@@ -36,12 +37,24 @@ def build_optimizers(
     The recipe's own first, fused into one pass over its parameters; then Muon, where the recipe
     has a ``muon_rate``, with its products in ``dtype``.
     """
-    *hidden, _ = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hidden = hidden_weights(network)
     if not recipe.muon_rate or not hidden:
         return [ordinary_optimizer(list(network.parameters()), recipe)]
     taken = set(hidden)  # a tensor's hash is its identity
     others = [p for p in network.parameters() if p not in taken]
     return [ordinary_optimizer(others, recipe), HiddenMuon(hidden, recipe, dtype)]
+
+
+def hidden_weights(network: nn.Module) -> list[nn.Parameter]:
+    """The weights of all convolutions and linear layers but the last, each once.
+
+    One that is computed from other parameters (weight norm) is none of them, and one that is tied
+    to the last layer's belongs to that.
+    """
+    layers = [each for each in network.modules() if isinstance(each, Convolution | nn.Linear)]
+    weights = [dict(each.named_parameters(recurse=False)).get("weight") for each in layers]
+    *hidden, last = weights or [None]
+    return [each for each in dict.fromkeys(hidden) if each is not None and each is not last]
 
 
 def ordinary_optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:

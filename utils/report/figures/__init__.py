@@ -15,7 +15,6 @@ __all__ = ["FIGURES", "Picture", "draw"]
 
 FIGURES: dict[str, Callable[[Evidence, Path], list[Picture]]] = {
     "curves": training.draw_curves,
-    "cost": training.draw_cost,
     "confusion": training.draw_confusion,
     "overfitting": training.draw_generalization_gap,
     "stability": training.draw_stability,
@@ -28,11 +27,10 @@ FIGURES: dict[str, Callable[[Evidence, Path], list[Picture]]] = {
     "activation_functions": layers.draw_activation_functions,
     "pooling": layers.draw_pooling,
     "layer_timings": layers.draw_layer_timings,
-    "block_timings": layers.draw_block_timings,
     "accuracies": controls.draw_accuracies,
     "along": controls.draw_along,
     "shift": controls.draw_shift,
-    "gradient_depth": controls.draw_gradient_depth,
+    "gradient_depth": inside.draw_gradient_depth,
 }
 
 

@@ -1,22 +1,26 @@
 """Canvas: how every figure looks, how it is saved, and how labels keep out of each other's way.
 
-Figures are read at the width of a README, about 900 pixels, in light and in dark mode: the
-background is opaque white. Colours are those of Okabe and Ito (Color Universal Design, 2008),
-which the common kinds of colour blindness tell apart; yellow is left out, it is faint on white.
+Figures are read at the width of a README, about 830 pixels, in light and in dark mode: the
+background is opaque white, text is black. Colours are those of Okabe and Ito (Color Universal
+Design, 2008), which the common kinds of colour blindness tell apart; yellow is left out, it is
+faint on white.
 """
 
-from collections.abc import Sequence
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
+from matplotlib.lines import Line2D
 from scipy.optimize import isotonic_regression
 
 from utils.records.files import write_atomically
+from utils.records.study import Evidence
 
 STYLE = {
     "figure.facecolor": "white",
@@ -31,22 +35,19 @@ STYLE = {
     "grid.color": "#e5e5e5",
     "grid.linewidth": 0.8,
     "lines.linewidth": 1.8,
-    "lines.markersize": 4,
+    "lines.markersize": 5,
     "legend.frameon": False,
 }
 
 DPI = 144
 WIDTH = 9.0  # inches
 
-BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
+BLACK, BLUE, SKY = "#000000", "#0072B2", "#56B4E9"
 ORANGE, VERMILLION, PURPLE, GREY = "#E69F00", "#D55E00", "#CC79A7", "#777777"
 
 LAYER_COLOURS = {"Swish": VERMILLION, "Swish(beta=2)": PURPLE, "SiLU": SKY, "ReLU": BLACK}
-FAMILIES = {  # colour and marker
-    "fully connected": (BLACK, "s"),
-    "plain convolutional": (BLUE, "o"),
-    "residual": (VERMILLION, "^"),
-}
+
+Look = Mapping[str, Any]  # of a line, as matplotlib's Line2D takes it
 
 
 class Picture(NamedTuple):
@@ -54,6 +55,29 @@ class Picture(NamedTuple):
 
     file: Path
     caption: str
+
+
+def title(evidence: Evidence, what: str) -> str:
+    """As in "Kernel size at equal parameters: learning curves, CIFAR-10"."""
+    subject = evidence.experiment.subject or evidence.experiment.name
+    return f"{subject}: {what}{f', {evidence.dataset}' if evidence.runs else ''}"
+
+
+def looks(labels: Iterable[str], evidence: Evidence) -> dict[str, Look]:
+    """Label -> colour and marker of its network; where it has several, lines tell them apart."""
+    shown: dict[str, Look] = {}
+    seen: Counter[tuple[str, str]] = Counter()
+    for label in labels:
+        network = evidence.styles[label]
+        before = seen[network.colour, network.marker]
+        seen[network.colour, network.marker] += 1
+        shown[label] = {
+            "color": network.colour,
+            "marker": network.marker,
+            "linestyle": ("-", "--", ":")[before % 3],
+            "fillstyle": "none" if before else "full",
+        }
+    return shown
 
 
 def new_figure(
@@ -64,11 +88,13 @@ def new_figure(
     share_y: bool | str = False,
 ) -> tuple[Figure, np.ndarray]:
     """A figure as wide as the README, and its axes ``[rows, columns]``; ``height`` in inches."""
+    matplotlib.rcdefaults()  # a user's matplotlibrc is for the user's own figures
     matplotlib.rcParams.update(STYLE)  # read when a figure is made
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.07)
+    figure.get_layout_engine().set(h_pad=0.1)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
-    figure.suptitle(title, fontsize=12, fontweight="bold")
+    lines = textwrap.fill(title, 85, break_on_hyphens=False)
+    figure.suptitle(lines, fontsize=12, fontweight="bold")
     return figure, axes
 
 
@@ -110,71 +136,37 @@ def moved_apart(positions: Sequence[float], gap: float) -> np.ndarray:
     return result
 
 
+def legend_below(figure: Figure, shown: Mapping[str, Look]) -> None:
+    """Names with their lines and markers below all panels."""
+    handles = [Line2D([], [], **look, label=name) for name, look in shown.items()]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(handles), 4), fontsize=10
+    )
+
+
 def label_line_ends(ax: Axes, ends: Sequence[tuple[str, float, float, str]]) -> None:
-    """Writes ``(text, x, y, colour)`` to the right of each line's end, moved apart vertically.
+    """Writes ``(text, x, y, colour)`` to the right of each line's end, joined to it in its colour.
 
-    Call it last, when the axis limits stand.
+    Labels are moved apart vertically. Call it last, when the axis limits stand.
     """
-    finite = [end for end in ends if np.isfinite(end[2])]
-    _write_apart(ax, finite, [6] * len(finite))
-
-
-def label_points(ax: Axes, points: Sequence[tuple[str, float, float, str]]) -> None:
-    """Writes ``(text, x, y, colour)`` beside each point, towards the middle of the axes.
-
-    Moved apart vertically; call it last, when the axis limits stand.
-    """
-    middle = np.mean(ax.transAxes.transform([(0, 0), (1, 1)])[:, 0])
-    at = [ax.transData.transform((x, y))[0] for _, x, y, _ in points]
-    _write_apart(ax, points, [8 if pixel < middle else -8 for pixel in at])
-
-
-def _write_apart(
-    ax: Axes, points: Sequence[tuple[str, float, float, str]], offsets: Sequence[float]
-) -> None:
-    """Each text as many points to the right of its point as its offset says, or to the left."""
+    ends = [end for end in ends if np.isfinite(end[2])]
     labels = [
         ax.annotate(
             text,
             (x, y),
-            xytext=(offset, 0),
+            xytext=(20, 0),
             textcoords="offset points",
-            ha="left" if offset > 0 else "right",
             va="center",
-            fontsize=9,
-            color=paint,
+            fontsize=10,
+            arrowprops={"arrowstyle": "-", "color": paint, "relpos": (0, 0.5)},
             annotation_clip=False,
         )
-        for (text, x, y, paint), offset in zip(points, offsets, strict=True)
+        for text, x, y, paint in ends
     ]
-    shifts = _shifts(ax, labels, [point[2] for point in points])
-    for label, offset, shift in zip(labels, offsets, shifts, strict=True):
-        label.set_position((offset, shift))
-
-
-def label_in_column(ax: Axes, points: Sequence[tuple[str, float, float, str]], x: float) -> None:
-    """Writes ``(text, x, y, colour)`` below each other at ``x``, each with a line to its point.
-
-    For points that crowd; call it last, when the axis limits stand.
-    """
-    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkB": 5}
-    labels = [
-        ax.annotate(
-            text, (at, y), xytext=(x, y), va="center", fontsize=9, color=paint, arrowprops=line
-        )
-        for text, at, y, paint in points
-    ]
-    heights = [y for _, _, y, _ in points]
-    for label, y, shift in zip(labels, heights, _shifts(ax, labels, heights), strict=True):
-        pixel = ax.transData.transform((x, y))[1] + shift * ax.figure.dpi / 72
-        label.set_position((x, ax.transData.inverted().transform((0, pixel))[1]))
-
-
-def _shifts(ax: Axes, labels: Sequence[Annotation], heights: Sequence[float]) -> np.ndarray:
-    """By how many points each label has to move up so that none covers another."""
     if not labels:
-        return np.array([])
+        return
     ax.figure.draw_without_rendering()  # now the layout, and with it every pixel, is known
-    pixels = [ax.transData.transform((ax.get_xlim()[1], y))[1] for y in heights]
+    pixels = [ax.transData.transform((x, y))[1] for _, x, y, _ in ends]
     gap = 1.05 * max(label.get_window_extent().height for label in labels)
-    return (moved_apart(pixels, gap) - pixels) * 72 / ax.figure.dpi
+    for label, shift in zip(labels, moved_apart(pixels, gap) - pixels, strict=True):
+        label.set_position((20, shift * 72 / ax.figure.dpi))

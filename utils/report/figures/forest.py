@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from utils.report.figures.canvas import BLACK, BLUE, GREY, VERMILLION, new_figure, save
+from utils.report.languages import WORDS, localised
 from utils.report.verdicts import NO_DIFFERENCE, OPEN, REFUTED, SUPPORTED
 
 LINEAR = 0.5  # points on either side of zero where the axis is not logarithmic
-TICKS = (-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20)
+TICKS = (-20, -7, -2, -0.5, 0, 0.5, 2, 7, 20)
 SHAPES = {  # verdict -> marker and colour
     SUPPORTED: ("^", BLUE),
     REFUTED: ("v", VERMILLION),
@@ -36,13 +37,9 @@ class ForestRow:
     confounded: bool
 
 
-def draw_forest(
-    groups: Mapping[str, Sequence[ForestRow]], path: Path, words: Mapping[str, str]
-) -> Path:
-    """Draws the rows below the question of their group.
-
-    ``words`` has the figure's own texts: ``title``, ``axis``, ``comma`` and each verdict.
-    """
+def draw_forest(groups: Mapping[str, Sequence[ForestRow]], path: Path, language: str) -> Path:
+    """Draws the rows below the question of their group; its own words are the language's."""
+    words = WORDS[language]
     lines = sum(len(rows) + 1.2 for rows in groups.values())
     figure, axes = new_figure(1, 1, 0.27 * lines + 1.1, words["title"])
     ax = axes[0, 0]
@@ -66,9 +63,9 @@ def draw_forest(
             names.append(row.label)
         place += 1.2
     ax.axvline(0, color=BLACK, linewidth=0.8)
-    ax.set_yticks(ticks, names)
+    ax.set_yticks(ticks, names, fontsize=9)
     ax.set_ylim(place - 0.4, -0.7)
-    _points_axis(ax, words)
+    _points_axis(ax, language)
     return save(figure, path)
 
 
@@ -97,13 +94,15 @@ def _draw_row(ax: Axes, place: float, row: ForestRow, words: Mapping[str, str]) 
     )
 
 
-def _points_axis(ax: Axes, words: Mapping[str, str]) -> None:
+def _points_axis(ax: Axes, language: str) -> None:
     low, high = ax.get_xlim()
     ax.set_xlim(min(low, -1.5), max(high, 1.5))
     ax.xaxis.set_major_locator(FixedLocator(TICKS))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:+g}".replace("+0", "0").replace("-", "−"))
+        FuncFormatter(
+            lambda value, _: localised(f"{value:+g}" if value else "0", language).replace("-", "−")
+        )
     )
-    ax.set_xlabel(words["axis"])
+    ax.set_xlabel(WORDS[language]["axis"])
     ax.grid(axis="y", visible=False)

@@ -23,11 +23,9 @@ def plot_confusion(matrix: np.ndarray, classes: Sequence[str], ax: Axes) -> None
     ax.set_xticks(range(len(classes)), classes, rotation=90, fontsize=8)
     ax.set_yticks(range(len(classes)), classes, fontsize=8)
     for (true, predicted), value in np.ndenumerate(share):
-        if value >= 0.5:
+        if (text := f"{value:.0f}") != "0":
             shade = "white" if value > 55 else BLACK
-            ax.text(
-                predicted, true, f"{value:.0f}", ha="center", va="center", fontsize=7, color=shade
-            )
+            ax.text(predicted, true, text, ha="center", va="center", fontsize=8, color=shade)
 
 
 def plot_receptive_field(heat: np.ndarray, size: int, ax: Axes) -> None:

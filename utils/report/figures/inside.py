@@ -5,9 +5,12 @@ and returns them with their captions; without the arrays that it needs it return
 """
 
 import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from utils.records.study import (
     FACTOR,
@@ -17,14 +20,24 @@ from utils.records.study import (
     gradient_verdict,
     norms_by_layer,
 )
-from utils.report.figures.canvas import WIDTH, Picture, new_panels, save
-from utils.report.figures.images import plot_grid, plot_receptive_field
-from utils.report.figures.plotting import (
-    label_layer_norms,
-    plot_field_growth,
-    plot_gradient_flow,
-    plot_layer_norms,
+from utils.report.figures.canvas import (
+    BLACK,
+    GREY,
+    Picture,
+    legend_below,
+    looks,
+    new_figure,
+    new_panels,
+    save,
+    title,
 )
+from utils.report.figures.images import plot_grid, plot_receptive_field
+from utils.report.figures.plotting import epoch_axis, log_y_axis
+from utils.report.provenance import seed_ranges
+
+CHANNELS = 9  # of a feature map that are shown, three by three
+FULL = {"color": BLACK, "marker": "o"}  # in legends, where each network has a colour of its own
+HOLLOW = {"linestyle": "--", "fillstyle": "none"}
 
 
 def with_array(evidence: Evidence, key: str) -> dict[str, Arrays]:
@@ -32,24 +45,38 @@ def with_array(evidence: Evidence, key: str) -> dict[str, Arrays]:
     return {model: arrays for model, arrays in evidence.arrays.items() if key in arrays}
 
 
+def beside_main_path(layers: Iterable[str]) -> np.ndarray:
+    """Which of the layers are convolutions of a shortcut, ``[layers]``."""
+    return np.array(["shortcut" in layer for layer in layers])
+
+
 def draw_gradient_flow(evidence: Evidence, folder: Path) -> list[Picture]:
     """Mean gradient norm by layer, in the first and the last epoch."""
     if not evidence.runs:
         return []
     figure, panels = new_panels(
-        list(evidence.runs), 4.2, f"Gradient flow, {evidence.dataset}", columns=3, share_y=True
+        list(evidence.runs), 3.8, title(evidence, "gradients by layer"), columns=3, share_y=True
     )
-    for ax, (model, records) in zip(panels, evidence.runs.items(), strict=True):
-        norms = norms_by_layer(records)
+    for ax, (model, look) in zip(panels, looks(evidence.runs, evidence).items(), strict=True):
+        norms = norms_by_layer(evidence.runs[model])
+        beside = beside_main_path(norms)
+        places = np.cumsum(~beside)  # a shortcut's is that of the layer whose output it joins
         by_layer = np.stack(list(norms.values()))  # [layers, epochs]
-        plot_gradient_flow(list(norms), by_layer[:, 0], by_layer[:, -1], ax)
-        ax.set_title(model, color=evidence.colours[model])
+        for epoch, style in ((0, {**look, **HOLLOW}), (-1, look)):
+            ax.plot(places[~beside], by_layer[~beside, epoch], **style)
+            alone = {**style, "linestyle": "none", "marker": "X", "markersize": 7}
+            ax.plot(places[beside], by_layer[beside, epoch], **alone)
+        log_y_axis(ax)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ax.set(title=model, xlabel="layer, from the input")
     panels[0].set_ylabel("gradient norm of the weight")
-    panels[0].legend(fontsize=9)
+    of_shortcut = {"color": BLACK, "linestyle": "none", "marker": "X"}
+    legend = {"first epoch": FULL | HOLLOW, "last epoch": FULL, "1×1 of a shortcut": of_shortcut}
+    legend_below(figure, legend)
     caption = (
-        f"Gradient flow, {evidence.dataset}: norm of the gradient at each layer's weight, from "
-        "the input (left) to the output (right), mean over the steps of the first and the last "
-        "epoch."
+        f"Norm of the gradient at each layer's weight, {evidence.dataset}, from the input (left) "
+        "to the output (right), mean over the steps of an epoch and over seeds. A cross is the "
+        "1×1 convolution of a shortcut, beside the layer whose output it is added to."
     )
     return [Picture(save(figure, folder / "gradient_flow.png"), caption)]
 
@@ -61,63 +88,95 @@ def describe_ratios(ratios: np.ndarray) -> str:
 
 
 def draw_gradient_norms(evidence: Evidence, folder: Path) -> list[Picture]:
-    """Gradient norm of each layer over the epochs, and whether it vanishes or explodes."""
+    """Gradient norms at both ends of each network over the epochs: do they vanish or explode?"""
     if not evidence.runs:
         return []
     figure, panels = new_panels(
-        list(evidence.runs), 3.3, f"Gradient norms, {evidence.dataset}", columns=2, share_y=True
+        list(evidence.runs), 2.9, title(evidence, "gradients by epoch"), columns=2, share_y=True
     )
-    verdicts = []
-    for ax, (model, records) in zip(panels, evidence.runs.items(), strict=True):
-        verdict = describe_ratios(gradient_ratios(records))
-        verdicts.append(f"{model} {verdict}")
-        plot_layer_norms(norms_by_layer(records), ax)
-        ax.set_title(f"{model}\n{verdict}", fontsize=9)
+    for ax, (model, look) in zip(panels, looks(evidence.runs, evidence).items(), strict=True):
+        records = evidence.runs[model]
+        norms = norms_by_layer(records)
+        path = [values for layer, values in norms.items() if "shortcut" not in layer]
+        first, *between, last = path if path[1:] else 2 * list(norms.values())
+        epochs = np.arange(1, len(first) + 1)
+        if between:
+            low, high = np.min(between, 0), np.max(between, 0)
+            ax.fill_between(epochs, low, high, color=GREY, alpha=0.3, lw=2)
+        ax.plot(epochs, first, **look)
+        ax.plot(epochs, last, **{**look, **HOLLOW})
+        log_y_axis(ax)
+        epoch_axis(ax, len(first))
+        ax.set_title(f"{model}\n{describe_ratios(gradient_ratios(records))}", fontsize=9)
     for ax in panels[::2]:
         ax.set_ylabel("gradient norm of the weight")
-    for ax, records in zip(panels, evidence.runs.values(), strict=True):
-        label_layer_norms(norms_by_layer(records), ax)  # panels share an axis: all must be drawn
+    band = {"color": GREY, "alpha": 0.3, "linewidth": 8}
+    legend = {"first layer": FULL, "last layer": FULL | HOLLOW, "layers between": band}
+    legend_below(figure, legend)
     caption = (
-        f"Gradient norm of each layer's weight by epoch, {evidence.dataset}, from the first layer "
-        "(dark) to the last (light). Norm of the first layer over that of the last, smallest and "
-        f"largest of all epochs (below 1/{FACTOR}: vanishing, above {FACTOR}: exploding): "
-        f"{'; '.join(verdicts)}."
+        f"Gradient norm of the weights of the first and the last layer by epoch, "
+        f"{evidence.dataset}, mean over the steps and over seeds; band: from the smallest to the "
+        "largest of the layers between, without shortcuts. Above each panel the first layer's "
+        f"norm over the last one's, smallest and largest of all epochs (below 1/{FACTOR}: "
+        f"vanishing, above {FACTOR}: exploding)."
     )
     return [Picture(save(figure, folder / "gradient_norms.png"), caption)]
 
 
+def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
+    """Gradient norm by layer in the first step and the last epoch, a panel for each series."""
+    series: dict[str, dict[float, str]] = {}  # series -> number of layers -> row
+    for row in evidence.experiment.rows:
+        records = evidence.runs.get(row.label)
+        if row.at and records and records[0].epochs[0].gradient_norm_first:
+            series.setdefault(row.at[0], {})[row.at[1]] = row.label
+    if not series:
+        return []
+    heading = title(evidence, "gradients by layer")
+    figure, axes = new_figure(2, len(series), 5.6, heading, share_y="row")
+    for column, (name, rows) in zip(axes.T, series.items(), strict=True):
+        for label in rows.values():
+            epochs = evidence.runs[label][0].epochs
+            (look,) = looks([label], evidence).values()
+            for ax, norms in zip(
+                column, (epochs[0].gradient_norm_first, epochs[-1].gradient_norm), strict=True
+            ):
+                values = np.array(list(norms.values()), dtype=float)[~beside_main_path(norms)]
+                values[values <= 0] = np.nan  # has no place on a logarithmic axis
+                ax.plot(np.arange(1, len(values) + 1), values, **{**look, "markersize": 2.5}, lw=1)
+                ax.set_yscale("log")
+                ax.set_xticks([1, *rows])
+        column[0].set_title(name)
+        column[1].set_xlabel("layer, from the input")
+    axes[0, 0].set_ylabel("gradient norm, first step")
+    axes[1, 0].set_ylabel("gradient norm, last epoch")
+    seeds = {evidence.runs[label][0].seed for rows in series.values() for label in rows.values()}
+    caption = (
+        f"Norm of the gradient at each layer's weight, {evidence.dataset}, seed "
+        f"{seed_ranges(seeds)}: in the "
+        "first step (above) and in the last epoch, mean over its steps (below). Each line is one "
+        "network and ends at its last layer; norms of zero are not there, nor are shortcuts."
+    )
+    return [Picture(save(figure, folder / "gradient_depth.png"), caption)]
+
+
 def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:
-    """Measured receptive field per model with the theoretical square, and its growth by layer."""
+    """Measured receptive field per model with the theoretical square."""
     found = with_array(evidence, "receptive_field")
     if not found:
         return []
-    figure, panels = new_panels(list(found), 2.6, f"Receptive fields, {evidence.dataset}")
-    sizes = {}
+    figure, panels = new_panels(list(found), 2.9, title(evidence, "receptive fields"))
     for ax, (model, arrays) in zip(panels, found.items(), strict=True):
-        fields = evidence.inside[model].receptive_field
-        # a shortcut runs beside the layers whose fields it cannot widen
-        sizes[model] = [size for layer, size in fields.items() if "shortcut" not in layer]
-        side = sizes[model][-1]
+        side = list(evidence.inside[model].receptive_field.values())[-1]
         plot_receptive_field(arrays["receptive_field"], side, ax)
-        ax.set_title(f"{model}\n{side}x{side} pixels", fontsize=10)
+        ax.set_title(f"{model}\n{side}×{side} pixels", fontsize=10)
         ax.tick_params(labelsize=8)
     caption = (
         f"Receptive field of a unit in the middle of the last feature map, {evidence.dataset}: "
         "mean absolute gradient at each input pixel over real test images (bright: large, square "
         "root scale) with the theoretical square, whose side stands in the title."
     )
-    pictures = [Picture(save(figure, folder / "receptive_field.png"), caption)]
-    image = next(iter(found.values()))["receptive_field"].shape[0]
-    figure, panels = new_panels(
-        ["growth"], 3.2, f"Theoretical receptive field by layer, {evidence.dataset}"
-    )
-    plot_field_growth(sizes, evidence.colours, image, panels[0])
-    ends = ", ".join(f"{model} {values[-1]}" for model, values in sizes.items())
-    caption = (
-        f"Theoretical receptive field behind each convolution, pooling and residual join, "
-        f"{evidence.dataset}, in pixels; at the end: {ends}."
-    )
-    return [*pictures, Picture(save(figure, folder / "receptive_field_by_layer.png"), caption)]
+    return [Picture(save(figure, folder / "receptive_field.png"), caption)]
 
 
 def draw_filters(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -125,11 +184,12 @@ def draw_filters(evidence: Evidence, folder: Path) -> list[Picture]:
     found = with_array(evidence, "filters")
     if not found:
         return []
-    figure, panels = new_panels(list(found), 2.5, f"First-layer filters, {evidence.dataset}")
+    figure, panels = new_panels(list(found), 2.5, title(evidence, "first-layer filters"))
     for ax, (model, arrays) in zip(panels, found.items(), strict=True):
         filters = arrays["filters"]  # [out, in, height, width]
         plot_grid(filters, ax, columns=math.ceil(math.sqrt(len(filters))))
-        ax.set_title(f"{model}\n{len(filters)} of {'x'.join(map(str, filters.shape[2:]))}")
+        size = "×".join(map(str, filters.shape[2:]))
+        ax.set_title(f"{model}\n{len(filters)} of {size}", fontsize=10)
     caption = (
         f"Filters of the first convolution after training, {evidence.dataset}; each on its own "
         "scale, the input channels as red, green and blue."
@@ -142,60 +202,51 @@ def draw_activations(evidence: Evidence, folder: Path) -> list[Picture]:
     found = with_array(evidence, "activations")
     if not found:
         return []
-    image_class = _probe_class(evidence, found)
-    figure, panels = new_panels(list(found), 2.5, f"First-layer activations, {evidence.dataset}")
+    figure, panels = new_panels(list(found), 2.5, title(evidence, "first-layer activations"))
     for ax, (model, arrays) in zip(panels, found.items(), strict=True):
         maps = arrays["activations"]  # [channels, height, width]
         plot_grid(maps, ax, columns=math.ceil(math.sqrt(len(maps))))
-        ax.set_title(f"{model}\n{len(maps)} channels")
+        ax.set_title(f"{model}\n{len(maps)} channels", fontsize=10)
     caption = (
-        f"Activations of the first convolution for one test image of the class {image_class}, "
-        f"{evidence.dataset}; each channel on its own scale."
+        f"Activations of the first convolution for {probe_image(evidence, found)}; each channel "
+        "on its own scale."
     )
     return [Picture(save(figure, folder / "activations.png"), caption)]
 
 
-def _probe_class(evidence: Evidence, models: dict[str, Arrays]) -> str:
-    """The class of the image behind the activations: it is the same for all models."""
-    return evidence.inside[next(iter(models))].probe.image_class
+def probe_image(evidence: Evidence, models: Mapping[str, object]) -> str:
+    """The image behind the activations, which is the same for all models."""
+    shown = evidence.inside[next(iter(models))].probe.image_class
+    return f"one test image of the class {shown}, {evidence.dataset}"
 
 
 def draw_feature_maps(evidence: Evidence, folder: Path) -> list[Picture]:
-    """Per model, one strip of feature maps for each convolution."""
-    pictures = []
-    for model, arrays in evidence.arrays.items():
-        maps = {
-            key.removeprefix("feature_maps/"): array
-            for key, array in arrays.items()
-            if key.startswith("feature_maps/")
-        }
-        if maps:
-            pictures.append(_draw_model_maps(evidence, folder, model, maps))
-    return pictures
-
-
-def _draw_model_maps(
-    evidence: Evidence, folder: Path, model: str, maps: dict[str, np.ndarray]
-) -> Picture:
-    most = max(len(array) for array in maps.values())
-    figure, panels = new_panels(
-        list(maps),
-        WIDTH / (most + 1.5) + 0.1,
-        f"Feature maps of {model}, {evidence.dataset}",
-        columns=1,
-    )
-    for ax, (layer, array) in zip(panels, maps.items(), strict=True):
-        blank = np.full((most - len(array), *array.shape[1:]), np.nan, array.dtype)
-        plot_grid(np.concatenate([array, blank]), ax, columns=most)
-        height, width = array.shape[1:]
-        ax.text(
-            -0.01, 0.5, f"{layer}\n{height}x{width}", transform=ax.transAxes, fontsize=8,
-            ha="right", va="center",
-        )  # fmt: skip
-    image_class = evidence.inside[model].probe.image_class
+    """A row for each network, from input to output: some channels behind each layer."""
+    found = {
+        model: maps
+        for model, arrays in evidence.arrays.items()
+        if (maps := {key: each for key, each in arrays.items() if key.startswith("feature_maps/")})
+    }
+    if not found:
+        return []
+    columns = max(map(len, found.values()))
+    heading = title(evidence, "feature maps")
+    figure, axes = new_figure(len(found), columns, 1.85 * len(found) + 0.5, heading)
+    for row, (model, maps) in zip(axes, found.items(), strict=True):
+        numbers: Counter[str] = Counter()
+        for ax, (layer, each) in zip(row, maps.items(), strict=False):
+            kind = "block" if "block" in layer else "convolution"
+            numbers[kind] += 1
+            plot_grid(each[:CHANNELS], ax, columns=math.isqrt(CHANNELS))
+            size = "×".join(map(str, each.shape[1:]))
+            ax.set_title(f"{kind} {numbers[kind]}\n{size}", fontsize=8)
+        for unused in row[len(maps) :]:
+            unused.remove()
+        at = {"transform": row[0].transAxes, "ha": "right", "va": "center", "rotation": 90}
+        row[0].text(-0.05, 0.5, model, fontsize=10, **at)
     caption = (
-        f"Feature maps of {model} behind each convolution or residual block, from the input "
-        f"(top) to the output, for one test image of the class {image_class}, {evidence.dataset}: "
-        "the first channels, each on its own scale."
+        "Feature maps behind each convolution or residual block, from the input (left) to the "
+        f"output, for {probe_image(evidence, found)}: the first {CHANNELS} channels, each on its "
+        "own scale. The image itself is not among the records."
     )
-    return Picture(save(figure, folder / f"feature_maps_{model}.png"), caption)
+    return [Picture(save(figure, folder / "feature_maps.png"), caption)]

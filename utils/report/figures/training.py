@@ -1,4 +1,4 @@
-"""Figures of how training went and what it cost: curves, cost, confusion, gap, stability.
+"""Figures of how training went: curves, confusion, gap, stability.
 
 Each function takes the evidence of an experiment and the folder of its plots, writes PNG files
 and returns them with their captions; without the records that it needs it returns none.
@@ -8,19 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.records.schema import Speed, over_passes
-from utils.records.study import Evidence, accuracies, by_epoch, loss_spread
-from utils.report.figures.canvas import GREY, Picture, label_line_ends, new_figure, save
-from utils.report.figures.images import plot_confusion
-from utils.report.figures.plotting import (
-    Point,
-    epoch_axis,
-    plot_cost,
-    plot_epochs,
-    plot_models_by_epoch,
-    plot_recall,
+from utils.records.schema import TRAIN_PART
+from utils.records.study import Evidence, by_epoch, loss_spread
+from utils.report.figures.canvas import (
+    GREY,
+    Picture,
+    label_line_ends,
+    legend_below,
+    looks,
+    new_figure,
+    save,
+    title,
 )
+from utils.report.figures.images import plot_confusion
+from utils.report.figures.plotting import log_y_axis, plot_models_by_epoch, plot_recall
 from utils.report.provenance import Runs, seed_ranges
+from utils.report.rows import accuracy_columns
 
 PANELS = {  # key of an epoch -> what the axis says, factor
     "loss": ("cross-entropy", 1),
@@ -40,28 +43,34 @@ def band(runs: Runs) -> str:
     )
 
 
+def train_part(evidence: Evidence) -> str:
+    """The images on which the train accuracy and loss of every epoch are taken."""
+    return f"the first {min(TRAIN_PART, evidence.records[0].data.train_images):,} train images"
+
+
 def draw_curves(evidence: Evidence, folder: Path) -> list[Picture]:
-    """All models in one figure, then one figure per model."""
+    """Loss and accuracy by epoch of all networks, on train and on test images."""
     if not evidence.runs:
         return []
-    figure, axes = new_figure(2, 2, 6.4, f"Learning curves, {evidence.dataset}", "row")
+    figure, axes = new_figure(2, 2, 6.4, title(evidence, "learning curves"), "row")
+    shown = looks(evidence.runs, evidence)
     for row, (kind, (label, factor)) in zip(axes, PANELS.items(), strict=True):
         for ax, split in zip(row, ("train", "test"), strict=True):
             values = {
                 model: factor * by_epoch(records, f"{split}_{kind}")
                 for model, records in evidence.runs.items()
             }
-            plot_models_by_epoch(values, evidence.colours, ax, label_ends=False)
-            ax.set_title(split)
+            plot_models_by_epoch(values, shown, ax)
         row[0].set_ylabel(label)
-    _label_models(evidence, axes)
+    axes[0, 0].set_title(train_part(evidence))
+    axes[0, 1].set_title("all test images")
+    legend_below(figure, shown)
     caption = (
-        f"Learning curves of all models, {evidence.dataset}: loss and accuracy on train images "
-        f"(in eval mode, not augmented) and test images after each epoch; {band(evidence.runs)}."
-        f"{smoothing_note(evidence)}"
+        f"Learning curves, {evidence.dataset}: loss and accuracy after each epoch on "
+        f"{train_part(evidence)} (left; in eval mode, not augmented) and on all test images "
+        f"(right); {band(evidence.runs)}.{smoothing_note(evidence)}"
     )
-    pictures = [Picture(save(figure, folder / "curves.png"), caption)]
-    return pictures + [_draw_model_curves(evidence, folder, model) for model in evidence.runs]
+    return [Picture(save(figure, folder / "curves.png"), caption)]
 
 
 def smoothing_note(evidence: Evidence) -> str:
@@ -75,78 +84,6 @@ def smoothing_note(evidence: Evidence) -> str:
     )
 
 
-def _label_models(evidence: Evidence, axes: np.ndarray) -> None:
-    """Names beside the line ends of the right-hand panels; the colours hold for the left ones."""
-    for ax, (kind, (_, factor)) in zip(axes[:, -1], PANELS.items(), strict=True):
-        ends = []
-        for model, records in evidence.runs.items():
-            mean = factor * by_epoch(records, f"test_{kind}").mean(0)
-            ends.append((model, len(mean), mean[-1], evidence.colours[model]))
-        label_line_ends(ax, ends)
-
-
-def _draw_model_curves(evidence: Evidence, folder: Path, model: str) -> Picture:
-    records = evidence.runs[model]
-    figure, axes = new_figure(1, 2, 3.6, f"{model}, {evidence.dataset}")
-    smoothed = records[0].recipe.label_smoothing > 0
-    for ax, (kind, (label, factor)) in zip(axes.flat, PANELS.items(), strict=True):
-        for split, paint, style in (("train", GREY, "--"), ("test", evidence.colours[model], "-")):
-            values = factor * by_epoch(records, f"{split}_{kind}")
-            plot_epochs(values, ax, paint, style, split)
-        if kind == "loss":
-            running = by_epoch(records, "running_loss")
-            name = f"train batches, while training{', smoothed targets' if smoothed else ''}"
-            plot_epochs(running, ax, GREY, ":", name)
-        epoch_axis(ax, values.shape[1])
-        ax.set_ylabel(label)
-        ax.legend(fontsize=9)
-    caption = (
-        f"Loss and accuracy of {model} by epoch, {evidence.dataset}; {band({model: records})}."
-        f"{' While training, the loss is that of smoothed targets.' if smoothed else ''}"
-    )
-    return Picture(save(figure, folder / f"curves_{model}.png"), caption)
-
-
-def draw_cost(evidence: Evidence, folder: Path) -> list[Picture]:
-    """Test accuracy against parameters, and against latency where it was measured."""
-    if not evidence.runs:
-        return []
-    timed = [model for model in evidence.runs if model in evidence.speed]
-    figure, axes = new_figure(
-        1, 2 if timed else 1, 4.2, f"Accuracy and its cost, {evidence.dataset}", share_y=True
-    )
-    sizes = [
-        _cost_point(model, evidence, records[0].parameters)
-        for model, records in evidence.runs.items()
-    ]
-    plot_cost(sizes, axes[0, 0], "trainable parameters")
-    axes[0, 0].set_ylabel("test accuracy, %")
-    caption = f"Test accuracy after the last epoch against parameters, {evidence.dataset}"
-    if timed:
-        latency = [
-            _cost_point(model, evidence, *_milliseconds(evidence.speed[model])) for model in timed
-        ]
-        plot_cost(latency, axes[0, 1], "latency of one image, ms")
-        caption += (
-            " (left), and against the latency of one image (right; bars: inter-quartile range)"
-        )
-    if evidence.seeds[1:]:
-        caption += "; strokes: means over seeds, dots: each seed"
-    return [Picture(save(figure, folder / "cost.png"), f"{caption}.")]
-
-
-def _cost_point(
-    model: str, evidence: Evidence, x: float, x_range: tuple[float, float] | None = None
-) -> Point:
-    each = accuracies(evidence, model)
-    return Point(model, x, float(np.mean(each)), evidence.colours[model], x_range, each)
-
-
-def _milliseconds(speed: Speed) -> tuple[float, tuple[float, float]]:
-    latency = over_passes(speed.latency_seconds)
-    return 1e3 * latency.median, (1e3 * latency.q1, 1e3 * latency.q3)
-
-
 def draw_confusion(evidence: Evidence, folder: Path) -> list[Picture]:
     """A confusion matrix per model, and how well each class is recognised."""
     if not evidence.runs:
@@ -157,45 +94,54 @@ def draw_confusion(evidence: Evidence, folder: Path) -> list[Picture]:
         for model, records in evidence.runs.items()
     }
     rows = (len(matrices) + 2) // 2
-    figure, axes = new_figure(rows, 2, 4.3 * rows, f"Confusion, {evidence.dataset}")
+    figure, axes = new_figure(rows, 2, 4.3 * rows, title(evidence, "what is taken for what"))
     for ax, (model, matrix) in zip(axes.flat, matrices.items(), strict=False):
         plot_confusion(matrix, classes, ax)
-        ax.set_title(model, color=evidence.colours[model])
-        ax.set(ylabel="true class")
-        ax.set_xlabel("predicted class, % of the true class")
+        ax.set(title=model, ylabel="true class", xlabel="predicted class, % of the true class")
     recall = {
         model: matrix.diagonal() / np.maximum(matrix.sum(1), 1)
         for model, matrix in matrices.items()
     }
     overall = axes.flat[len(matrices)]
-    plot_recall(recall, evidence.colours, classes, overall)
-    overall.set_title("recognised, by class (colours as in the titles)")
+    shown = {
+        model: {**look, "linestyle": "none"} for model, look in looks(matrices, evidence).items()
+    }
+    plot_recall(recall, shown, classes, overall)
+    overall.set_title("recognised, by class")
+    legend_below(figure, shown)
     for unused in axes.flat[len(matrices) + 1 :]:
         unused.remove()
     caption = (
-        f"Confusion matrices on the test images after the last epoch, {evidence.dataset}: per cent "
-        "of each true class, shares below 0.5 % left empty; and the share of each class that "
-        "each model recognises."
+        f"Confusion matrices on the test images after the last epoch, {evidence.dataset}, all "
+        "seeds together: per cent of each true class, empty where they round to 0; and the share "
+        "of each class that each network recognises."
     )
     return [Picture(save(figure, folder / "confusion.png"), caption)]
 
 
 def draw_generalization_gap(evidence: Evidence, folder: Path) -> list[Picture]:
-    """Train minus test accuracy by epoch."""
+    """Train minus test accuracy by epoch, and at the end that of the table."""
     if not evidence.runs:
         return []
-    figure, axes = new_figure(1, 1, 4, f"Overfitting, {evidence.dataset}")
-    ax = axes[0, 0]
+    figure, axes = new_figure(1, 1, 4, title(evidence, "train minus test accuracy"))
+    ax, ends = axes[0, 0], []
     ax.axhline(0, color=GREY, lw=1)
+    shown = looks(evidence.runs, evidence)
     gaps = {
         model: 100 * (by_epoch(records, "train_accuracy") - by_epoch(records, "test_accuracy"))
         for model, records in evidence.runs.items()
     }
-    ax.set_ylabel("train minus test accuracy,\npercentage points")
-    plot_models_by_epoch(gaps, evidence.colours, ax)
+    ax.set_ylabel("gap, points")
+    plot_models_by_epoch(gaps, shown, ax)
+    for model, records in evidence.runs.items():
+        epochs, gap = gaps[model].shape[1], 100 * accuracy_columns(records)["generalization_gap"]
+        ax.plot(epochs, gap, **{**shown[model], "markersize": 10})
+        ends.append((f"{model}  {gap:.1f}", epochs, gap, shown[model]["color"]))
+    label_line_ends(ax, ends)
     caption = (
-        f"Overfitting, {evidence.dataset}: accuracy on train images (in eval mode, not augmented) "
-        f"minus accuracy on test images after each epoch; {band(evidence.runs)}."
+        f"Train accuracy minus test accuracy, {evidence.dataset}: after each epoch on "
+        f"{train_part(evidence)}, in eval mode and not augmented; {band(evidence.runs)}. The large "
+        "markers and the numbers are those of the table, on all train images."
     )
     return [Picture(save(figure, folder / "overfitting.png"), caption)]
 
@@ -204,19 +150,23 @@ def draw_stability(evidence: Evidence, folder: Path) -> list[Picture]:
     """How far the losses of one epoch's batches scatter, and the largest gradient norm."""
     if not evidence.runs:
         return []
-    figure, axes = new_figure(1, 2, 3.8, f"Stability of training, {evidence.dataset}")
+    figure, axes = new_figure(1, 2, 3.9, title(evidence, "how evenly training goes"))
+    shown = looks(evidence.runs, evidence)
     spread = {model: loss_spread(records) for model, records in evidence.runs.items()}
     largest = {
         model: by_epoch(records, "gradient_norm_largest")
         for model, records in evidence.runs.items()
     }
-    axes[0, 0].set_ylabel("inter-quartile range of the batch losses")
-    axes[0, 1].set_ylabel("largest gradient norm of a step")
-    plot_models_by_epoch(spread, evidence.colours, axes[0, 0])
-    plot_models_by_epoch(largest, evidence.colours, axes[0, 1])
+    axes[0, 0].set_title("inter-quartile range of the batch losses")
+    axes[0, 1].set_title("largest gradient norm of a step")
+    plot_models_by_epoch(spread, shown, axes[0, 0])
+    plot_models_by_epoch(largest, shown, axes[0, 1])
+    for ax in axes.flat:
+        log_y_axis(ax)
+    legend_below(figure, shown)
     caption = (
-        f"Stability of training, {evidence.dataset}: inter-quartile range of the batch losses "
-        f"within each epoch (left), and the largest norm of the whole gradient within it (right); "
+        f"Within each epoch, {evidence.dataset}: the inter-quartile range of the batch losses "
+        "(left) and the largest norm of the whole gradient (right), both on logarithmic axes; "
         f"{band(evidence.runs)}."
     )
     return [Picture(save(figure, folder / "stability.png"), caption)]

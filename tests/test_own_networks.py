@@ -1,0 +1,282 @@
+"""Networks of one's own, of whatever parts: they train, count and render as the others do."""
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torchvision.ops import Conv2dNormActivation, SqueezeExcitation
+
+import models
+from models import CustomConv
+from models.registry import MODELS
+from tests.fake_records import make_experiment
+from tests.fakes import error_of
+from tests.training.runs import RECIPE, RUN
+from utils import runner
+from utils.data.dataset import Dataset
+from utils.experiment import Row
+from utils.measuring import probes
+from utils.measuring.probes import probe
+from utils.measuring.trial import try_out
+from utils.records.files import read_arrays
+from utils.records.runs import find_records, identity
+from utils.records.schema import Record
+from utils.report.figures import canvas
+
+
+def small(*features: nn.Module, channels: int) -> nn.Sequential:
+    """Images in, eight by eight; logits out."""
+    return nn.Sequential(nn.AvgPool2d(4), *features, nn.Flatten(), nn.Linear(64 * channels, 10))
+
+
+def with_weight_norm(norm: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    network = small(norm(nn.Conv2d(3, 4, 3, padding=1)), nn.ReLU(), channels=4)
+    network[-1] = norm(network[-1])
+    return network
+
+
+class Twice(nn.Module):
+    """One convolution and one activation, called twice; a layer by the name of the second call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool, self.act = nn.AvgPool2d(4), nn.ReLU()
+        self.first, self.conv = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.conv_1, self.head = nn.Conv2d(4, 4, 1), nn.Linear(256, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.first(self.pool(x)))
+        x = self.act(self.conv(x))
+        x = self.act(self.conv(x))
+        return self.head(self.conv_1(x).flatten(1))
+
+
+def tied() -> nn.Module:
+    network = small(
+        nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), channels=4
+    )
+    network[3].weight = network[2].weight
+    network.append(nn.Linear(10, 10))
+    network.append(nn.Linear(10, 10))
+    network[-1].weight = network[-2].weight
+    return network
+
+
+def of_torchvisions_parts() -> nn.Module:
+    gate = SqueezeExcitation(4, 2)
+    return small(Conv2dNormActivation(3, 4), gate, Conv2dNormActivation(4, 4), channels=4)
+
+
+class Decides(nn.Module):
+    """torch.fx cannot trace what depends on numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = small(nn.Conv2d(3, 4, 3, padding=1), channels=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x) if x.sum() < 1e30 else self.layers(-x)
+
+
+OWN: dict[str, Callable[[], nn.Module]] = {
+    "weight norm": lambda: with_weight_norm(parametrizations.weight_norm),
+    "weight norm of old": lambda: with_weight_norm(nn.utils.weight_norm),
+    "custom, normed": lambda: small(
+        parametrizations.weight_norm(CustomConv(3, 4, 3, padding=1)), channels=4
+    ),
+    "called twice": Twice,
+    "tied": tied,
+    "parts": of_torchvisions_parts,
+    "decides": Decides,
+    "one layer": lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)),
+}
+FIGURES = (
+    *("gradient_flow", "gradient_norms"),
+    *("receptive_field", "filters", "activations", "feature_maps"),
+)
+EXPERIMENT = make_experiment(
+    [Row("CNN7x7"), *map(Row, OWN)],
+    recipe=replace(RECIPE, epochs=1, muon_rate=0.02),
+    figures=FIGURES,
+)
+FLAGS = ["--quick", "--epochs", "1", "--threads", "1", "--weights", "--out-dir"]
+
+
+@pytest.fixture(scope="module")
+def known(cifar10: Dataset) -> Iterator[None]:
+    """The registry knows them, and a command has few images and coarse figures."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name, build in OWN.items():
+            monkeypatch.setitem(MODELS, name, MODELS["CNN7x7"]._replace(build=build))
+        monkeypatch.setattr(runner, "load_quick_dataset", lambda name: cifar10)
+        monkeypatch.setattr(canvas, "DPI", 40)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(known: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a command leaves that trains, measures and renders all of them."""
+    folder = tmp_path_factory.mktemp("own")
+    assert runner.main([EXPERIMENT], "", [*FLAGS, str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> dict[str, Record]:
+    """Label -> record."""
+    records = find_records(EXPERIMENT, folder / "results" / "quick")
+    return {each.row.label: each.record for each in records}
+
+
+def test_all_of_them_stand_in_the_table_and_in_the_figures(folder: Path) -> None:
+    table = folder / "results" / "quick" / EXPERIMENT.name / "table.csv"
+    rows = list(csv.DictReader(table.open(encoding="utf-8")))
+    assert [row["model"] for row in rows] == ["CNN7x7", *OWN]
+    assert all(float(row["latency_ms"]) > 0 and int(row["parameters"]) for row in rows)
+    drawn = {path.stem for path in (folder / "plots" / "quick" / EXPERIMENT.name).iterdir()}
+    assert set(FIGURES) <= drawn
+    seen = {
+        each.row.label
+        for each in find_records(EXPERIMENT, folder / "results" / "quick")
+        if {"filters", "activations", "receptive_field"}
+        <= set(read_arrays(each.path.with_suffix(".npz")))
+    }
+    assert seen == {"CNN7x7", *OWN} - {"decides", "one layer"}
+
+
+def test_their_weights_come_back(folder: Path) -> None:
+    flags = [*FLAGS[:1], "--evaluate", "--out-dir", str(folder)]
+    assert runner.main([EXPERIMENT], "", flags) == 0
+
+
+def test_gradient_norms_are_those_of_what_a_weight_is_made_of(found: dict[str, Record]) -> None:
+    def layers(name: str) -> list[str]:
+        norms = found[name].epochs[0].gradient_norm
+        assert all(norm > 0 for norm in norms.values())
+        return list(norms)
+
+    for name in ("weight norm", "weight norm of old", "custom, normed"):
+        assert len(layers(name)) == 2
+    assert layers("called twice") == ["first", "conv", "conv_1", "head"]
+    assert layers("tied") == ["1", "2", "3", "5", "6", "7"]
+    assert layers("parts") == ["1.0", "2.fc1", "2.fc2", "3.0", "5"]
+    tied_norms = found["tied"].epochs[0].gradient_norm
+    assert tied_norms["2"] == tied_norms["3"] != tied_norms["1"]
+
+
+def test_they_are_counted_by_what_they_compute(found: dict[str, Record]) -> None:
+    first, plain, point, head = (
+        2 * 64 * 9 * 3 * 4,
+        2 * 64 * 9 * 4 * 4,
+        2 * 64 * 4 * 4,
+        2 * 256 * 10,
+    )
+    assert found["called twice"].forward_flops == first + 2 * plain + point + head
+    assert found["weight norm"].forward_flops == first + head
+    assert found["custom, normed"].forward_flops == first + head
+    shared = 4 * 4 * 9 + 10 * 10  # one of two convolutions, one of two linear layers
+    assert found["tied"].parameters == 3 * 4 + 4 + shared + 2 * 4 + 256 * 10 + 10 + 2 * 10
+
+
+def test_a_layer_that_is_called_again_has_a_name_of_its_own(found: dict[str, Record]) -> None:
+    fields = found["called twice"].receptive_field
+    # pixels: 4 of the pooling, and 4 apart behind it
+    assert fields == {"pool": 4, "first": 12, "conv": 20, "conv_2": 28, "conv_1": 28}
+
+
+def test_what_cannot_be_seen_is_left_out_and_told_once(
+    known: None, cifar10: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    probes.tell_once.cache_clear()
+    facts, arrays = probe(models.build("decides"), cifar10)
+    probe(models.build("decides"), cifar10)
+    assert facts["receptive_field"] == {} and arrays == {}
+    assert facts["parameters"] and facts["forward_flops"]
+    (line,) = caplog.messages
+    assert line.startswith(
+        "Decides: no receptive fields and feature maps: TraceError: symbolically"
+    )
+    assert "\n" not in line
+
+
+def test_activations_of_a_layer_called_twice_are_those_of_each_call(
+    known: None, cifar10: Dataset
+) -> None:
+    network = models.build("called twice").eval()
+    seen: list[Tensor] = []
+    network.act.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    _, arrays = probe(network, cifar10)
+    seen.clear()
+    with torch.no_grad():
+        network(probes.normalise(cifar10.x_test[:1], cifar10))
+    for name, value in zip(("first", "conv", "conv_2"), seen, strict=True):
+        difference = torch.from_numpy(arrays[f"feature_maps/{name}"].astype("float32")) - value[0]
+        assert difference.abs().max() < 1e-2
+
+
+def frozen() -> nn.Module:
+    return small(nn.Conv2d(3, 4, 1), channels=4).requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (
+            lambda: small(channels=3)[:-1],
+            "MyNet: puts out [4, 192] for 4 images, expected [4, 10]: a number for each class; ",
+        ),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(10)),
+            "MyNet: has no convolution and no linear layer, whose gradients a record holds; ",
+        ),
+        (
+            lambda: small(nn.Conv2d(1, 4, 1), channels=4),
+            "MyNet: cannot be trained on tiny (RuntimeError: Given groups=1, weight of size ",
+        ),
+        (frozen, "MyNet: cannot be trained on tiny (RuntimeError: element 0 of tensors does not "),
+        (
+            lambda depth: frozen(),
+            "MyNet: cannot be trained on tiny (TypeError: <lambda>() missing 1 required ",
+        ),
+    ],
+    ids=["no head", "no weight", "other channels", "frozen", "an argument is missing"],
+)
+def test_a_network_that_cannot_be_trained_is_refused_in_a_line(
+    build: Callable[..., nn.Module],
+    message: str,
+    cifar10: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=build))
+    run = replace(RUN, network="MyNet")
+    assert error_of(lambda: try_out(run, cifar10)).startswith(message)
+
+
+def test_it_is_refused_before_anything_is_trained_or_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=frozen))
+    monkeypatch.setattr(runner, "train", None)  # it would raise
+    kept = tmp_path / "results" / "quick" / "runs" / "cifar10" / "CNN7x7-seed0.npz"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"kept")
+    experiment = make_experiment(["CNN7x7", "MyNet"], recipe=EXPERIMENT.recipe)
+    assert runner.main([experiment], "", [*FLAGS[:-1], "--fresh", "--out-dir", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: MyNet: cannot be trained")
+    assert kept.read_bytes() == b"kept"
+
+
+def test_overrides_are_numbers_of_any_type_and_nothing_that_cannot_be_recorded(
+    cifar10: Dataset,
+) -> None:
+    numpys = replace(RUN, overrides={"widths": (np.int64(4), np.int64(6))})
+    try_out(numpys, cifar10)
+    assert identity(numpys)["overrides"] == {"widths": [4, 6]}
+    text = error_of(lambda: try_out(replace(RUN, overrides={"widths": {4, 6}}), cifar10))
+    assert text.startswith("CNN7x7: cannot be trained on tiny (TypeError: ")

@@ -1,0 +1,44 @@
+"""Graph: a network's operations in the order in which they run, and what each of them puts out.
+
+A module that is called again has two operations there, which is why nothing goes by its name.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, fx, nn
+from torchvision.ops import SqueezeExcitation
+
+from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
+
+# Layers that stay whole: torch.fx cannot see into our Functions, and what a gate is made of is no
+# layer on the way.
+OPAQUE = (ChannelAttention, CustomConv, L2Pooling, SqueezeExcitation, Swish)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Our own layers stay whole, as PyTorch's do."""
+        return isinstance(m, OPAQUE) or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(network: nn.Module) -> fx.Graph:
+    """The network's operations, in the order in which they run; whatever fx raises where it can't.
+
+    What ``forward`` asks of ``training`` has the answer of now.
+    """
+    return _Tracer().trace(network)
+
+
+def calls(node: fx.Node) -> dict[str, str]:
+    """The calls of modules in which an operation stands, the innermost last: call -> module.
+
+    The first call is named as the module, "block", the others are "block@1", "block@2".
+    """
+    return {call: path for call, (path, _) in node.meta.get("nn_module_stack", {}).items()}
+
+
+def outputs(network: nn.Module, nodes: Sequence[fx.Node], images: Tensor) -> list[Tensor]:
+    """What these operations of the network's graph put out for the images."""
+    interpreter = fx.Interpreter(network, garbage_collect_values=False, graph=nodes[0].graph)
+    interpreter.run(images)
+    return [interpreter.env[node] for node in nodes]

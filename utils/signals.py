@@ -1,0 +1,103 @@
+"""Ctrl-C and SIGTERM: a command ends within two seconds, with a line, and leaves no process behind.
+
+    a script imports      --> the line, and the end
+    a command runs        --> Interrupted is raised, so that whatever is half done is tidied up
+    a process of a pool   --> nothing: it ends when the one that began it ends it, or is gone
+
+The exit codes are a shell's: 128 and the number of the signal.
+"""
+
+import _thread
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing import connection, parent_process
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 1.5  # seconds in which a command may tidy up
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+class Interrupted(KeyboardInterrupt):
+    """One of the signals; ``args[0]`` is the exit code."""
+
+
+def end_at_once(advice: str) -> None:
+    """From now on a signal ends the process; ``advice`` is what the line says of going on."""
+    _handle(partial(_end, advice))
+
+
+@contextlib.contextmanager
+def raised(advice: str) -> Iterator[None]:
+    """Within, a signal raises ``Interrupted``.
+
+    A second one ends the process at once, and so does what is not tidied up in time.
+    """
+    over = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        end_at_once(advice)
+        # not a Thread: its start takes a lock, which what was interrupted may hold
+        _thread.start_new_thread(_end_late, (over, advice, number))
+        raise Interrupted(128 + number)
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    _handle(handle)
+    try:
+        yield
+    finally:
+        over.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _handle(handler: Handler) -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, handler)
+
+
+def _end(advice: str, number: int, frame: FrameType | None = None) -> None:
+    os.write(2, f"interrupted; {advice}\n".encode())  # print may be what was interrupted
+    os._exit(128 + number)
+
+
+def _end_late(over: threading.Event, advice: str, number: int) -> None:
+    time.sleep(PATIENCE)
+    if not over.is_set():
+        _end(advice, number)
+
+
+@contextlib.contextmanager
+def spawning() -> Iterator[None]:
+    """Processes that are begun within take no signal until ``in_child`` has been called there.
+
+    A terminal sends Ctrl-C to them too, and until then they import, which takes seconds.
+    """
+    has_masks = hasattr(signal, "pthread_sigmask")  # not on Windows
+    if has_masks:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # what is begun inherits it
+    try:
+        yield
+    finally:
+        if has_masks:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def in_child() -> None:
+    """What a process of a pool does first: Ctrl-C is not for it, and it ends with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    connection.wait([parent_process().sentinel])
+    os._exit(1)
