@@ -23,7 +23,7 @@ from utils.data.dataset import Dataset, load_dataset, load_quick_dataset
 from utils.errors import UserError, exit_code
 from utils.machine import check_device, check_threads, environment, keep_freed_memory
 from utils.records.environment import machine_name
-from utils.records.files import read_json, write_json, write_text
+from utils.records.files import MISSHAPEN, read_json, write_json, write_text
 from utils.records.schema import SCHEMA, Environment
 
 # A section has NAME (of its record), TITLE, measure(setting) -> record, or None where it cannot be
@@ -139,7 +139,7 @@ def render(results: Path, plots: Path) -> str:
             record = read_json(path)
             try:
                 parts.append(text_of(section, record))
-            except (LookupError, TypeError, ValueError) as error:
+            except MISSHAPEN as error:
                 raise UserError(
                     f"{path}: cannot be rendered ({type(error).__name__}: {error}), perhaps of "
                     "an earlier version; measure it again, or delete it"

@@ -33,13 +33,13 @@ CHOSEN = "as chosen"
 CANDIDATES: Mapping[str, Mapping[str, Any]] = {
     CHOSEN: {},
     "without Muon": {"muon_rate": 0.0, "learning_rate": 0.05},
-    "without Muon's decay": {"muon_decay": 0.0},
+    "without decay under Muon": {"muon_decay": 0.0},
     "without label smoothing": {"label_smoothing": 0.0},
     "batches of 128": {"batch_size": 128},
     "learning rate of 0.05": {"learning_rate": 0.05},
     "crops by 4 pixels": {"crop_padding": 4},
     "rate rises over 0.4 of the steps": {"warmup": 0.4},
-    "without weight decay but Muon's": {"weight_decay": 0.0},
+    "weight decay under Muon alone": {"weight_decay": 0.0},
     "AdamW beside Muon": {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05},
 }
 

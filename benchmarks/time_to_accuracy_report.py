@@ -13,10 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from utils.errors import UserError
 from utils.experiment import Experiment
 from utils.measuring.timing import geometric_mean, ratio
 from utils.records.environment import machine_name
-from utils.records.files import read_json
+from utils.records.files import MISSHAPEN, read_json
 from utils.records.runs import find_records
 from utils.records.schema import Environment, Quartiles
 from utils.report.figures.canvas import BLUE, GREY, ORANGE, Picture, new_figure, save
@@ -78,24 +79,30 @@ def read_line(
     target = float(reported["test_accuracy"]) if target is None else target
     records = [each.record for each in find_records(replace(schedules, rows=rows), results)]
     name = file_of(schedules.dataset, rows[0].run_name)
-    usual, timed = (results / folder / name for folder in ("usual", "seconds"))
-    if not (records and usual.exists() and timed.exists()):
+    paths = [results / folder / name for folder in ("usual", "seconds")]
+    if not (records and all(path.exists() for path in paths)):
         return None
-    usual, timed = read_json(usual), read_json(timed)
+    usual, timed = map(read_json, paths)
     tried = [
         {"epochs": each.recipe.epochs} | each.final.model_dump(include=ACCURACIES)
         for each in sorted(records, key=lambda record: record.recipe.epochs)
     ]
-    before = np.median(timed["views"])  # once, whatever the number of epochs
-    return Line(
-        label=f"{label}, {records[0].data.description}",
-        target=target,
-        ours=side_of(tried, target, np.array(timed["ours"]), before),
-        usual=side_of(usual["tried"], target, np.array(timed["usual"])),
-        trained_on=tuple(record.environment for record in records),
-        usual_on=tuple(Environment(**each) for each in usual["environments"]),
-        timed_on=Environment(**timed["environment"]),
-    )
+    try:
+        before = np.median(timed["views"])  # once, whatever the number of epochs
+        return Line(
+            label=f"{label}, {records[0].data.description}",
+            target=target,
+            ours=side_of(tried, target, np.array(timed["ours"], float), before),
+            usual=side_of(usual["tried"], target, np.array(timed["usual"], float)),
+            trained_on=tuple(record.environment for record in records),
+            usual_on=tuple(Environment(**each) for each in usual["environments"]),
+            timed_on=Environment(**timed["environment"]),
+        )
+    except MISSHAPEN as error:
+        raise UserError(
+            f"{' or '.join(map(str, paths))}: cannot be rendered ({type(error).__name__}: "
+            f"{error}); delete both and run the command again"
+        ) from error
 
 
 ACCURACIES = {"validation_accuracy", "test_accuracy"}

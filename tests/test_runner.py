@@ -294,7 +294,7 @@ def test_records_from_a_gpu_go_on_and_render_on_a_machine_without(
         recipe=replace(RECIPE, epochs=1),
         device="cuda",
         environment=gpu,
-        data=make_data(fingerprint=data.fingerprint),
+        data=make_data(fingerprint=data.fingerprint, train_images=64, test_images=32),
     )
     results = tmp_path / "results" / "quick"
     (path,) = write_runs(results, experiment, [record], make_arrays({"features.0": (4, 8)}))

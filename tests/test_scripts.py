@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import pickle
 import runpy
 import shutil
@@ -213,3 +214,24 @@ def test_every_declared_run_can_be_built_and_sees_its_dataset(experiment: Experi
 def test_every_network_is_in_an_experiment() -> None:
     declared = {row.network or row.label for each in STUDY for row in each.rows}
     assert declared == set(models.MODELS)
+
+
+@pytest.mark.parametrize("closing", ["", "2>&-"])
+def test_a_script_runs_wherever_it_is_started_and_whatever_the_terminal_takes(
+    closing: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / os.fsdecode(b"a 'b\" \xff")
+    environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "ascii:strict"}
+    environment |= {"LC_ALL": "C", "HOME": str(tmp_path), "PYTHONUTF8": "0"}
+    flags = ["--quick", "--no-train", "--threads", "1", "--out-dir", f"~/{folder.name}"]
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closing}', "", sys.executable, REPOSITORY / f"{TASK2}.py", *flags],
+        cwd="/",
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert (b"depth: no records below " in done.stderr) == (closing == "")
+    assert (folder / "results" / "quick" / "claims.csv").stat().st_size

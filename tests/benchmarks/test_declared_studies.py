@@ -12,6 +12,7 @@ from benchmarks import precision, recipes, time_to_accuracy
 from benchmarks.time_to_accuracy_report import read_lines, side_of
 from experiments import STUDY
 from tests.fake_records import make_record
+from tests.fakes import error_of
 from utils import REPOSITORY
 from utils.experiment import declared_runs
 from utils.records.runs import find_record, find_records, identity, run_path
@@ -125,6 +126,33 @@ def test_the_time_to_accuracy_stands_on_its_records() -> None:
     assert line.ratio.median == pytest.approx(expected)
     never = next(line for line in lines if line.label == "CNNWithResidual, MNIST")
     assert not never.usual.passed
+
+
+@pytest.mark.parametrize(
+    "part, change",
+    [
+        ("usual", {"tried": []}),
+        ("usual", {"tried": [{"epochs": 1}]}),
+        ("usual", {"environments": [None]}),
+        ("seconds", {"ours": "fast"}),
+        ("seconds", {"environment": {"python": 3}}),
+    ],
+)
+def test_a_misshapen_record_of_the_usual_loop_is_named(
+    part: str, change: dict, tmp_path: Path
+) -> None:
+    (schedules,) = (
+        each for each in time_to_accuracy.every_schedule() if "CNN7x7" in "".join(each.labels)
+    )
+    name = "cifar10/CNN7x7.json"
+    for folder in ("usual", "seconds"):
+        (tmp_path / folder / "cifar10").mkdir(parents=True)
+        shutil.copy(RESULTS / "benchmarks" / folder / name, tmp_path / folder / name)
+    shutil.copytree(RESULTS / "benchmarks" / "runs", tmp_path / "runs")
+    record = json.loads((tmp_path / part / name).read_text())
+    (tmp_path / part / name).write_text(json.dumps(record | change))
+    message = error_of(lambda: read_lines([schedules], tmp_path))
+    assert message.startswith(f"{tmp_path / 'usual' / name} or {tmp_path / 'seconds' / name}: ")
 
 
 def test_a_candidate_is_one_change_of_the_recipe_and_its_gain_is_told() -> None:

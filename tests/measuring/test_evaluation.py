@@ -7,7 +7,13 @@ import pytest
 import torch
 
 import models
-from tests.fake_records import make_data, make_experiment, make_record, write_runs
+from tests.fake_records import (
+    make_data,
+    make_experiment,
+    make_matrix,
+    make_record,
+    write_runs,
+)
 from tests.fakes import TINY_CIFAR10, make_tiny
 from utils.experiment import Compute, Row
 from utils.measuring.evaluation import Comparison, check_weights
@@ -23,7 +29,9 @@ EXPERIMENT = make_experiment([ROW])
 
 def record_of(accuracy: float) -> Record:
     made = make_record("CNN7x7", data=make_data(fingerprint=DATA.fingerprint))
-    final = made.final.model_copy(update={"test_accuracy": accuracy})
+    matrix = make_matrix(accuracy, made.data.test_images)
+    changes = {"test_accuracy": accuracy, "confusion_matrix": matrix}
+    final = made.final.model_copy(update=changes)
     return made.model_copy(update={"final": final})
 
 

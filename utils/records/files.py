@@ -17,6 +17,8 @@ from utils.errors import UserError
 from utils.records.schema import SCHEMA, Kind
 
 AGAIN = "delete it and run the script again"
+# what becomes of plain values, whose fields nobody has checked, where one is not as it should be
+MISSHAPEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
