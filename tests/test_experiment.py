@@ -65,7 +65,7 @@ def test_all_rows_are_trained_with_the_recipe_and_the_compute_that_are_given() -
     "name",
     [
         *("CNN3x3", "Swish, trained β", "¼ of the images", "3×3, без сдвига", "44 layers, plain"),
-        *("a – b", "±5 %", "a=b", "x" * 120, "ы" * 100),
+        *("without Muon's decay", "a – b", "±5 %", "a=b", "x" * 120, "ы" * 100),
     ],
 )
 def test_names_have_letters_of_any_script_and_spaces(name: str) -> None:
@@ -95,7 +95,7 @@ def test_names_have_letters_of_any_script_and_spaces(name: str) -> None:
 )
 def test_other_names_are_refused_where_they_are_declared(name: str, wrong: str) -> None:
     allowed = (
-        "; allowed are letters and digits of any script, spaces and , . + - – _ = × ± ° % & ( ), "
+        "; allowed are letters and digits of any script, spaces and , . + - – _ = × ± ° % & ( ) ', "
         "120 of them (200 bytes) at most"
     )
     assert error_of(lambda: Row(name)) == f"row {name!r}: its name {wrong}{allowed}"

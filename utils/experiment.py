@@ -19,7 +19,7 @@ Precision = Literal["float32", "bfloat16"]
 Part = Literal["train", "train minus validation"]
 
 # A name becomes part of files' names, of tables and titles: it has letters and digits, and these.
-PUNCTUATION = " ,.+-–_=×±°%&()"
+PUNCTUATION = " ,.+-–_=×±°%&()'"
 MOST_LETTERS, MOST_BYTES = 120, 200  # a system takes 255, of which suffixes have their share
 
 

@@ -76,6 +76,7 @@ def test_records_are_found_by_row_and_then_by_seed(tmp_path: Path) -> None:
         (Row("CNN5x5"), Row("CNN5x5", part=PART)),
         (Row("CNN5x5"), Row("CNN5x5", network="CNN5x5", precision="float32")),
         (Row("CNN5x5", recipe={"epochs": 2}), Row("CNN5x5", recipe={"epochs": 2, "flip": True})),
+        (Row("CNN(5)x5"), Row("CNN5x5")),
         (Row("CNN.x5"), Row("CNN5x5")),
         (Row("CNN5+x5"), Row("CNN5x5")),
         (Row("CNN5x5"), Row("CNN5x5-seed3")),
