@@ -63,6 +63,10 @@ def test_pooling_lends_single_seeds_the_others_deviation() -> None:
     assert math.isnan(pooled([[81.0]], [[80.0]], [[81.0], [80.0]]).p)  # nothing to pool
 
 
+def test_of_single_seeds_dunnett_says_nothing() -> None:
+    assert all(map(math.isnan, dunnett([[81.0], [82.0]], [80.0])))
+
+
 def test_levene_compares_the_groups_that_have_a_spread() -> None:
     assert levene([A, B, C, [1.0]]) == pytest.approx(stats.levene(A, B, C).pvalue)
     assert math.isnan(levene([A]))

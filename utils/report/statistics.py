@@ -111,8 +111,11 @@ def log_ratio(a: Values, b: Values) -> Estimate:
 def dunnett(groups: Sequence[Values], base: Values) -> list[float]:
     """Adjusted p of each group's mean against that of one base (Dunnett 1955).
 
-    The quasi-random integral behind it gets a seed of its own: the same numbers every time.
+    NaN where no group has two values. The quasi-random integral behind it gets a seed of its own:
+    the same numbers every time.
     """
+    if not pooled_deviation([*groups, base])[1]:
+        return [math.nan] * len(groups)
     return stats.dunnett(*groups, control=base, rng=0).pvalue.tolist()
 
 
