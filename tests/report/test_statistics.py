@@ -10,6 +10,7 @@ from scipy import stats
 
 from utils.report.statistics import (
     detectable,
+    dunnett,
     holm,
     levene,
     log_ratio,
