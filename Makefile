@@ -35,7 +35,7 @@ test: .venv/dev ## set up, then lint and all tests: minutes
 	$(bin)/lint-imports --no-cache
 	$(bin)/python -m pytest
 
-verify: .venv/run ## accuracies again from the weights, tables again from the records: two minutes
+verify: .venv/run ## accuracies again from the weights, tables again from the records: two to four minutes
 	set -e; for script in $(scripts); do $(bin)/python $$script --evaluate --data-dir "$$DATA_DIR"; done
 	$(bin)/python verify_tables.py
 

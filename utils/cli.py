@@ -117,8 +117,8 @@ def flags(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
         },
         "which runs": {
             "--experiments": several(
-                f"only these, of: {', '.join(names)} (default: all; with --quick those of the "
-                "report, without the control experiments)"
+                f"only these, of: {', '.join(names)} (default: all; with --quick and --evaluate "
+                "those of the report, without the control experiments)"
             ),
             "--models": several("only these rows, by their names in the tables (default: all)"),
             "--seeds": several(
@@ -242,7 +242,9 @@ def parse(
         raise UserError("--evaluate takes the dataset's images, --predict yours: give one of them")
     if arguments.fresh and arguments.measure:
         raise UserError("--measure trains nothing, --fresh trains again: give one of them")
-    selected = select_experiments(experiments, arguments.experiments, arguments.quick)
+    selected = select_experiments(
+        experiments, arguments.experiments, arguments.quick or arguments.evaluate
+    )
     options = Options(
         experiments=selected,
         labels=check_labels(selected, arguments.models),
@@ -273,9 +275,9 @@ def parse(
 
 
 def select_experiments(
-    experiments: Sequence[Experiment], names: Sequence[str] | None, quick: bool
+    experiments: Sequence[Experiment], names: Sequence[str] | None, report_alone: bool
 ) -> tuple[Experiment, ...]:
-    """The named experiments, in the declared order; by default all, if ``quick`` the report's."""
+    """The named experiments, in the declared order; by default all, or the report's."""
     known = [experiment.name for experiment in experiments]
     for name in names or ():
         if name not in known:
@@ -283,7 +285,7 @@ def select_experiments(
     return tuple(
         each
         for each in experiments
-        if (each.name in names if names else not (quick and each.control))
+        if (each.name in names if names else not (report_alone and each.control))
     )
 
 
