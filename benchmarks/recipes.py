@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from statistics import mean, stdev, variance
+from statistics import mean, variance
 from typing import Any
 
 from experiments import STUDY
@@ -23,6 +23,7 @@ from utils.recipes import CIFAR10_RECIPE, MNIST_RECIPE
 from utils.records.runs import find_records
 from utils.report.markdown import Column, count, markdown_table, percent_cell
 from utils.report.pages import render_pages
+from utils.report.statistics import mean as estimate
 from utils.report.wording import listed
 from utils.runner import main
 
@@ -192,7 +193,7 @@ def reached_markdown(lines: Sequence[Mapping[str, str]], results: Path) -> str:
         ("Ordinary recipe, %", lambda row: percent_cell(row[3])),
         (
             "This recipe, %",
-            lambda row: percent_cell(mean(row[2]), stdev(row[2]) if row[2][1:] else None),
+            lambda row: percent_cell(mean(row[2]), estimate(row[2]).half if row[2][1:] else None),
         ),
     ]
     return markdown_table(rows, columns)

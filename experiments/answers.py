@@ -143,8 +143,8 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "What do shortcuts do?",
         "Что дают shortcut?",
-        "Nothing in a network of seven convolutions, 4 points at 20 layers, 12 at 44",
-        "Ничего в сети из семи свёрток, 4 пункта при 20 слоях, 12 при 44",
+        "Nothing that matters in a network of seven convolutions, 4 points at 20 layers, 12 at 44",
+        "Ничего существенного в сети из семи свёрток, 4 пункта при 20 слоях, 12 при 44",
         "depth.md",
         (
             Shown(
@@ -170,9 +170,9 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "What do custom layers and blocks bring?",
         "Что дают свои слои и блоки?",
-        "L2Pooling 1 point at twice max-pooling's time, ChannelAttention nothing that matters; "
+        "L2Pooling 1 point at 2.6 times max-pooling's time or more, ChannelAttention nothing that matters; "
         "at equal size the bottleneck beats the basic block",
-        "L2Pooling 1 пункт ценой удвоенного времени max-pooling, ChannelAttention ничего "
+        "L2Pooling 1 пункт, но в 2,6 раза дольше max-pooling и более, ChannelAttention ничего "
         "существенного; при равном размере bottleneck лучше базового блока",
         "custom_layers.md",
         (

@@ -151,7 +151,7 @@ LADDER_CLAIMS = (
         "hundredth of the last one's before training.",
         "В обычной сети из 44 слоёв градиент затухает: до обучения у первого слоя он меньше сотой "
         "доли того, что у последнего.",
-        "report",
+        "ours",
         "constant",
         pairs=(("44 layers, plain", ""),),
         metric="log10_initial_gradient_ratio",
