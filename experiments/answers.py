@@ -170,8 +170,8 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "What do custom layers and blocks bring?",
         "Что дают свои слои и блоки?",
-        "L2Pooling 1 point at 2.6 times max-pooling's time or more, ChannelAttention nothing that matters; "
-        "at equal size the bottleneck beats the basic block",
+        "L2Pooling 1 point at 2.6 times max-pooling's time or more, ChannelAttention nothing that "
+        "matters; at equal size the bottleneck beats the basic block",
         "L2Pooling 1 пункт, но в 2,6 раза дольше max-pooling и более, ChannelAttention ничего "
         "существенного; при равном размере bottleneck лучше базового блока",
         "custom_layers.md",
