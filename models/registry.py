@@ -1,4 +1,4 @@
-"""Name -> network, its family and its colour: the one list of what the tables can hold.
+"""Name -> network, its colour and its marker: the one list of what the tables can hold.
 
 To add a network of your own: write its class in this folder, add a line to ``MODELS``, give it a
 row in an experiment of ``experiments/``.
@@ -37,8 +37,6 @@ from models.swapped import SwappedCNN
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 
-CONNECTED, PLAIN, RESIDUAL = "fully connected", "plain convolutional", "residual"
-
 POOLED = ("convolutions", "max-pooling")
 SHORTCUTS = ("convolutions", "shortcuts", "batch-norm")
 STRIDED = (*SHORTCUTS, "strides", "average pooling to 4×4")
@@ -50,50 +48,44 @@ class Network(NamedTuple):
     """A network that the tables can hold."""
 
     build: Callable[..., nn.Module]
-    family: str
     colour: str  # in every figure; networks that share a figure differ in it
     traits: tuple[str, ...] = ()  # what it is made of: named where two networks differ in it
     marker: str = "o"  # in every figure, as matplotlib calls it; with the colour its own
 
 
 MODELS = {
-    "FCNet": Network(FCNet, CONNECTED, BLACK, marker="s"),
-    "SimpleCNN": Network(SimpleCNN, PLAIN, BLUE, POOLED, marker="D"),
-    "CNNWithResidual": Network(CNNWithResidual, RESIDUAL, VERMILLION, STRIDED, marker="^"),
-    "DeepFCNet": Network(DeepFCNet, CONNECTED, BLACK, marker="D"),
-    "CNNWithResidualReg": Network(
-        CNNWithResidualReg, RESIDUAL, PURPLE, (*STRIDED, "dropout"), marker="v"
-    ),
-    "CNN3x3": Network(CNN3x3, PLAIN, BLUE, POOLED),
-    "CNN5x5": Network(CNN5x5, PLAIN, ORANGE, POOLED, marker="s"),
-    "CNN7x7": Network(CNN7x7, PLAIN, GREEN, POOLED, marker="D"),
-    "CNN1x1+3x3": Network(CNN1x1_3x3, PLAIN, PURPLE, POOLED, marker="^"),
+    "FCNet": Network(FCNet, BLACK, marker="s"),
+    "SimpleCNN": Network(SimpleCNN, BLUE, POOLED, marker="D"),
+    "CNNWithResidual": Network(CNNWithResidual, VERMILLION, STRIDED, marker="^"),
+    "DeepFCNet": Network(DeepFCNet, BLACK, marker="D"),
+    "CNNWithResidualReg": Network(CNNWithResidualReg, PURPLE, (*STRIDED, "dropout"), marker="v"),
+    "CNN3x3": Network(CNN3x3, BLUE, POOLED),
+    "CNN5x5": Network(CNN5x5, ORANGE, POOLED, marker="s"),
+    "CNN7x7": Network(CNN7x7, GREEN, POOLED, marker="D"),
+    "CNN1x1+3x3": Network(CNN1x1_3x3, PURPLE, POOLED, marker="^"),
     # three of these shapes at CNN3x3's 60,362 parameters, give or take 1 %
-    "CNN5x5-60k": Network(partial(CNN5x5, widths=(24, 47)), PLAIN, ORANGE, POOLED, marker="s"),
-    "CNN7x7-60k": Network(partial(CNN7x7, widths=(21, 34)), PLAIN, GREEN, POOLED, marker="D"),
+    "CNN5x5-60k": Network(partial(CNN5x5, widths=(24, 47)), ORANGE, POOLED, marker="s"),
+    "CNN7x7-60k": Network(partial(CNN7x7, widths=(21, 34)), GREEN, POOLED, marker="D"),
     "CNN1x1+3x3-60k": Network(
-        partial(CNN1x1_3x3, widths=(16, 32, 32, 59)), PLAIN, PURPLE, POOLED, marker="^"
+        partial(CNN1x1_3x3, widths=(16, 32, 32, 59)), PURPLE, POOLED, marker="^"
     ),
-    "MediumCNN": Network(MediumCNN, PLAIN, GREEN, POOLED, marker="s"),
-    "DeepCNN": Network(DeepCNN, PLAIN, ORANGE, POOLED, marker="D"),
-    "ResNetLikeCNN": Network(ResNetLikeCNN, RESIDUAL, VERMILLION, GLOBAL, marker="v"),
+    "MediumCNN": Network(MediumCNN, GREEN, POOLED, marker="s"),
+    "DeepCNN": Network(DeepCNN, ORANGE, POOLED, marker="D"),
+    "ResNetLikeCNN": Network(ResNetLikeCNN, VERMILLION, GLOBAL, marker="v"),
     # each residual block inside the same small network
-    "BasicBlockNet": Network(
-        partial(BlockNet, block=BasicResidualBlock), RESIDUAL, BLUE, BLOCK, marker="^"
-    ),
+    "BasicBlockNet": Network(partial(BlockNet, block=BasicResidualBlock), BLUE, BLOCK, marker="^"),
     "BottleneckBlockNet": Network(
-        partial(BlockNet, block=BottleneckBlock), RESIDUAL, ORANGE, BLOCK, marker="v"
+        partial(BlockNet, block=BottleneckBlock), ORANGE, BLOCK, marker="v"
     ),
     "WideBlockNet": Network(
         partial(BlockNet, block=WideResidualBlock, out_channels=128),
-        RESIDUAL,
         PURPLE,
         BLOCK,
         marker="s",
     ),
     # for controls: what their arguments change is all that differs
-    "LadderNet": Network(LadderNet, RESIDUAL, VERMILLION, GLOBAL, marker="D"),
-    "SwappedCNN": Network(SwappedCNN, PLAIN, BLUE, POOLED, marker="s"),
+    "LadderNet": Network(LadderNet, VERMILLION, GLOBAL, marker="D"),
+    "SwappedCNN": Network(SwappedCNN, BLUE, POOLED, marker="s"),
 }
 
 

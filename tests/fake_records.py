@@ -30,7 +30,7 @@ from utils.records.schema import (
 RECIPE = Recipe(epochs=3, optimizer="adamw", learning_rate=2e-3, weight_decay=0.01)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 LAYERS = {"features.0.0": 3, "features.0.1": 4, "features.1.0": 8, "features.1.1": 10}
-NETWORKS = {**models.MODELS, "MyNet": Network(models.CNN3x3, "plain convolutional", "#56B4E9")}
+NETWORKS = {**models.MODELS, "MyNet": Network(models.CNN3x3, "#56B4E9")}
 ENVIRONMENT = Environment(
     python="3.12.0",
     torch="2.14.0",

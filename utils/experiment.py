@@ -79,7 +79,6 @@ class Run:
 class Styled(Protocol):
     """How a network is drawn: what ``models.MODELS`` says of each."""
 
-    family: str  # fully connected, plain convolutional or residual
     colour: str  # as in "#0072B2"
     marker: str  # as matplotlib calls it: "o", "s", "^"
     traits: tuple[str, ...]  # what it is made of, for what differs between two

@@ -36,8 +36,8 @@ from utils.report.rows import to_csv
 
 STYLES = {
     **NETWORKS,
-    "CNN5x5": Network(NETWORKS["CNN5x5"].build, "plain", "#000000", ("dropout", "strides")),
-    "CNN3x3": Network(NETWORKS["CNN3x3"].build, "plain", "#000000", ("strides",)),
+    "CNN5x5": Network(NETWORKS["CNN5x5"].build, "#000000", ("dropout", "strides")),
+    "CNN3x3": Network(NETWORKS["CNN3x3"].build, "#000000", ("strides",)),
 }
 HIGH, LOW = (0.80, 0.81, 0.80, 0.82, 0.81), (0.70, 0.72, 0.71, 0.70, 0.71)
 PAIR = (("CNN3x3", "CNN5x5"),)
