@@ -43,7 +43,7 @@ def test_python_may_stand_in_a_folder_with_spaces(tmp_path: Path) -> None:
     python.write_text(STUB)
     python.chmod(0o755)
     told = subprocess.run(
-        ["make", "-n", "-B", ".venv/run", f"PYTHON={python}"],
+        ["make", "--no-print-directory", "-n", "-B", ".venv/run", f"PYTHON={python}"],
         cwd=REPOSITORY,
         check=True,
         capture_output=True,
