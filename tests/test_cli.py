@@ -69,7 +69,7 @@ EXPERIMENTS = (
         ),
         ("--jobs 0", "--jobs 0: must be between 1 and 256"),
         ("--jobs 257", "--jobs 257: must be between 1 and 256"),
-        ("--measure --fresh", "--measure trains nothing, --fresh trains again: give one of them"),
+        ("--measure --fresh", "--measure trains nothing: not with --fresh"),
     ],
 )
 def test_a_bad_value_is_one_line(flags: str, message: str) -> None:

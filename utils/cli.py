@@ -78,63 +78,6 @@ class OneLineParser(argparse.ArgumentParser):
         raise UserError(f"{message}; see --help")
 
 
-def flags(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Group -> flag -> what argparse takes; ``names`` are the script's experiments."""
-    return {
-        "what is done": {
-            "--quick": switch(
-                "minutes instead of hours, no dataset and no network: real digits and a synthetic "
-                f"stand-in for CIFAR-10, {QUICK_EPOCHS} epochs; goes to results/quick/ and "
-                "plots/quick/ (default: the full study)"
-            ),
-            "--fresh": switch(
-                "forget the records of the selected runs and train them again; to go on after an "
-                "interruption, leave it out (default: keep them)"
-            ),
-            "--measure": switch(
-                "measure speed again and train nothing (default: measure what was not measured yet)"
-            ),
-            "--no-train": switch(
-                "only render tables, figures and README from the records (default: train what is "
-                "missing first)"
-            ),
-            "--evaluate": switch(
-                "load the weights on record, compute their test accuracy again and compare it with "
-                "the record's; trains and renders nothing (default: train and render)"
-            ),
-            "--predict": {
-                "nargs": "+",
-                "type": Path,
-                "metavar": "IMAGE",
-                "help": "show each network whose weights are on record these pictures (PNG or "
-                "JPEG), and print its three likeliest classes; trains and renders nothing "
-                "(default: train and render)",
-            },
-            "--weights": switch(
-                "keep the final weights of each network that is trained now, as float32 "
-                "safetensors beside its record (default: the record alone)"
-            ),
-        },
-        "which runs": {
-            "--experiments": several(
-                f"only these, of: {', '.join(names)} (default: all; with --quick and --evaluate "
-                "those of the report, without the control experiments)"
-            ),
-            "--models": several("only these rows, by their names in the tables (default: all)"),
-            "--seeds": several(
-                "train each model once with each of these seeds that it has no record of; any "
-                "seed joins the tables (default: the declared ones)",
-                int,
-            ),
-            "--epochs": number(
-                f"1 to {MAX_EPOCHS}; another number than the declared one needs an --out-dir of "
-                f"its own (default: the declared number, {QUICK_EPOCHS} with --quick)"
-            ),
-        },
-        "where and how": PLACE,
-    }
-
-
 def switch(text: str) -> dict[str, Any]:
     """A flag without a value."""
     return {"action": "store_true", "help": text}
@@ -168,6 +111,61 @@ def path_of(text: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, nobody's home
         raise argparse.ArgumentTypeError(f"not a path ({error})") from error
     return path
+
+
+ACTIONS: dict[str, dict[str, Any]] = {
+    "--quick": switch(
+        "minutes instead of hours, no dataset and no network: real digits and a synthetic "
+        f"stand-in for CIFAR-10, {QUICK_EPOCHS} epochs; goes to results/quick/ and plots/quick/ "
+        "(default: the full study)"
+    ),
+    "--fresh": switch(
+        "forget the records of the selected runs and train them again; to go on after an "
+        "interruption, leave it out (default: keep them)"
+    ),
+    "--measure": switch(
+        "measure speed again and train nothing (default: measure what was not measured yet)"
+    ),
+    "--no-train": switch(
+        "only render tables, figures and README from the records (default: train what is missing "
+        "first)"
+    ),
+    "--evaluate": switch(
+        "load the weights on record, compute their test accuracy again and compare it with the "
+        "record's; trains and renders nothing (default: train and render)"
+    ),
+    "--predict": {
+        "nargs": "+",
+        "type": Path,
+        "metavar": "IMAGE",
+        "help": "show each network whose weights are on record these pictures (PNG or JPEG), and "
+        "print its three likeliest classes; trains and renders nothing (default: train and render)",
+    },
+    "--weights": switch(
+        "keep the final weights of each network that is trained now, as float32 safetensors "
+        "beside its record (default: the record alone)"
+    ),
+}
+
+
+def selection(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The flags about which runs a command is of; ``names`` are the script's experiments."""
+    return {
+        "--experiments": several(
+            f"only these, of: {', '.join(names)} (default: all; with --quick and --evaluate those "
+            "of the report, without the control experiments)"
+        ),
+        "--models": several("only these rows, by their names in the tables (default: all)"),
+        "--seeds": several(
+            "train each model once with each of these seeds that it has no record of; any seed "
+            "joins the tables (default: the declared ones)",
+            int,
+        ),
+        "--epochs": number(
+            f"1 to {MAX_EPOCHS}; another number than the declared one needs an --out-dir of its "
+            f"own (default: the declared number, {QUICK_EPOCHS} with --quick)"
+        ),
+    }
 
 
 # flags about folders and the machine, which the benchmarks have too
@@ -209,7 +207,12 @@ def build_parser(experiments: Sequence[Experiment], description: str | None) -> 
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    for title, group in flags([each.name for each in experiments]).items():
+    groups = {
+        "what is done": ACTIONS,
+        "which runs": selection([each.name for each in experiments]),
+        "where and how": PLACE,
+    }
+    for title, group in groups.items():
         added = parser.add_argument_group(title)
         for flag, settings in group.items():
             added.add_argument(flag, **settings)
@@ -227,21 +230,7 @@ def parse(
     Raises: UserError for the first bad value.
     """
     arguments = build_parser(experiments, description).parse_args(argv)
-    if arguments.no_train and (arguments.fresh or arguments.measure):
-        raise UserError("--no-train renders from the records at hand: not with --fresh, --measure")
-    if arguments.weights and (arguments.no_train or arguments.measure):
-        raise UserError("--weights keeps those of what is trained: not with --no-train, --measure")
-    others = ("fresh", "measure", "no_train", "weights", "seeds", "epochs")
-    for flag in ("evaluate", "predict"):
-        if getattr(arguments, flag) and any(getattr(arguments, name) for name in others):
-            raise UserError(
-                f"--{flag} is of all weights on record and trains nothing: not with --fresh, "
-                "--measure, --no-train, --weights, --seeds, --epochs"
-            )
-    if arguments.evaluate and arguments.predict:
-        raise UserError("--evaluate takes the dataset's images, --predict yours: give one of them")
-    if arguments.fresh and arguments.measure:
-        raise UserError("--measure trains nothing, --fresh trains again: give one of them")
+    check_exclusive(arguments)
     selected = select_experiments(
         experiments, arguments.experiments, arguments.quick or arguments.evaluate
     )
@@ -272,6 +261,26 @@ def parse(
     check_writable(options.results)
     check_writable(options.plots)
     return options
+
+
+OTHERS = ("fresh", "measure", "no_train", "weights", "seeds", "epochs")
+EXCLUSIVE = (  # a flag, what it does, and the flags that contradict that
+    ("no_train", "renders from the records at hand", ("fresh", "measure")),
+    ("weights", "keeps those of what is trained", ("no_train", "measure")),
+    ("evaluate", "is of all weights on record and trains nothing", OTHERS),
+    ("predict", "is of all weights on record and trains nothing", OTHERS),
+    ("evaluate", "takes the dataset's images", ("predict",)),
+    ("measure", "trains nothing", ("fresh",)),
+)
+
+
+def check_exclusive(arguments: argparse.Namespace) -> None:
+    """Each flag goes with the others that are given."""
+    given = {name for name, value in vars(arguments).items() if value not in (None, False)}
+    for name, action, others in EXCLUSIVE:
+        if name in given and not given.isdisjoint(others):
+            flag, *not_with = (f"--{each.replace('_', '-')}" for each in (name, *others))
+            raise UserError(f"{flag} {action}: not with {', '.join(not_with)}")
 
 
 def select_experiments(
