@@ -21,7 +21,7 @@ from experiments import STUDY, TASK_2
 from utils import REPOSITORY, runner, signals
 from utils.data.dataset import TENSORS, Dataset, load_quick_dataset
 from utils.experiment import Experiment, declared_runs
-from utils.measuring import speed
+from utils.measuring import layers, speed
 from utils.measuring.timing import Effort
 from utils.records.files import read_record
 from utils.records.schema import Record, Speed
@@ -42,7 +42,7 @@ def run(script: str, *flags: str, few_images: bool = False, code: int = 0) -> No
 
     def few(name: str) -> Dataset:
         data = load_quick_dataset(name)
-        return replace(data, **{each: getattr(data, each)[:320] for each in TENSORS})
+        return replace(data, **{each: getattr(data, each)[:64] for each in TENSORS})
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(sys, "argv", [f"{script}.py", *flags, "--threads", "1"])
@@ -50,6 +50,7 @@ def run(script: str, *flags: str, few_images: bool = False, code: int = 0) -> No
         monkeypatch.setattr(signals, "end_at_once", lambda advice: None)  # of the tests, that is
         if few_images:  # and measured once
             monkeypatch.setattr(runner, "load_quick_dataset", few)
+            monkeypatch.setattr(layers, "QUICK", Effort(rounds=1))
             monkeypatch.setattr(speed, "QUICK", Effort(rounds=1))
             monkeypatch.setattr(speed, "THROUGHPUT_BATCH", 16)
         with pytest.raises(SystemExit) as end:
@@ -73,8 +74,8 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = contents(REPOSITORY / "results", "*.csv", "*.md"), contents(REPOSITORY, "README.md")
     for script in SCRIPTS:
         run(script, "--quick", "--epochs", "1", "--out-dir", str(folder), few_images=True)
-    controls = ["--experiments", *CONTROLS]
-    run(SCRIPTS[0], "--quick", "--epochs", "1", *controls, "--out-dir", str(folder))
+    flags = ["--experiments", *CONTROLS, "--out-dir", str(folder)]
+    run(SCRIPTS[0], "--quick", "--epochs", "1", *flags, few_images=True)
     after = contents(REPOSITORY / "results", "*.csv", "*.md"), contents(REPOSITORY, "README.md")
     assert before == after
     return folder
