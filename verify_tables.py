@@ -25,16 +25,16 @@ RESULTS = REPOSITORY / "results"
 
 def recomputed() -> dict[Path, str]:
     """Committed file -> what the records make of it."""
-    texts: dict[Path, str] = {}
-    tested = []
-    for experiment in STUDY:
-        evidence = gather(experiment, RESULTS, models.MODELS)
-        files = make_tables(evidence)
-        texts |= {RESULTS / experiment.name / name: text for name, text in files.items()}
-        tested += mcnemar_rows(evidence)
+    every = [gather(experiment, RESULTS, models.MODELS) for experiment in STUDY]
+    texts = {
+        RESULTS / evidence.experiment.name / name: text
+        for evidence in every
+        for name, text in make_tables(evidence).items()
+    }
+    tested = [row for evidence in every for row in mcnemar_rows(evidence)]
     return texts | {
         RESULTS / "mcnemar.csv": to_csv(tested),
-        RESULTS / "claims.csv": claims_csv(STUDY, RESULTS, models.MODELS),
+        RESULTS / "claims.csv": claims_csv(every),
     }
 
 

@@ -49,6 +49,7 @@ from utils.records.environment import machine_name
 from utils.records.files import read_record, sweep, write_arrays, write_record, write_text
 from utils.records.runs import find_files, run_path, seed_of, speed_path
 from utils.records.schema import Diverged, Record, Speed
+from utils.records.study import gather
 from utils.report.claim_text import claims_csv
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
@@ -438,15 +439,19 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> None:
 
 def render_study(study: Sequence[Experiment], answers: Sequence[Answer], options: Options) -> None:
     """Tables and figures of the command's experiments, and the README where it is the study."""
+    results, plots = options.results, options.plots
+    every = [gather(experiment, results, models.MODELS) for experiment in study]
+    asked = {experiment.name for experiment in options.experiments}
     blocks: dict[str, str] = {}
-    for experiment in options.experiments:
-        rendered = render_experiment(experiment, options.results, options.plots, models.MODELS)
-        if not rendered:
-            log.warning("%s: no records below %s yet", experiment.name, options.results)
-        blocks |= rendered
-    log.info("tables: %s, figures: %s", options.results, options.plots)
-    blocks |= render_overview(study, answers, options.results, options.plots, models.MODELS)
-    write_text(options.results / "claims.csv", claims_csv(study, options.results, models.MODELS))
+    for evidence in every:
+        if evidence.experiment.name in asked:
+            rendered = render_experiment(evidence, results, plots)
+            if not rendered:
+                log.warning("%s: no records below %s yet", evidence.experiment.name, results)
+            blocks |= rendered
+    log.info("tables: %s, figures: %s", results, plots)
+    blocks |= render_overview(every, answers, plots)
+    write_text(results / "claims.csv", claims_csv(every))
     if options.is_study:
-        blocks |= methods_blocks(study, options.results, models.MODELS)
+        blocks |= methods_blocks(every, results)
         render_pages(REPOSITORY, blocks)

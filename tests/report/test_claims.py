@@ -81,7 +81,7 @@ def test_the_file_has_these_columns(tmp_path: Path) -> None:
     missing = claim(pairs=(("CNN3x3", "CNN7x7"),))
     experiment = make_experiment(["CNN3x3", "CNN5x5", "CNN7x7"], claims=(claim(), missing))
     write_runs(tmp_path, experiment, [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", LOW)])
-    text = claims_csv([experiment], tmp_path, STYLES)
+    text = claims_csv([gather(experiment, tmp_path, STYLES)])
     lines = list(csv.reader(io.StringIO(text)))
     assert ",".join(lines[0]) == (
         "id,experiment,source,kind,claim,dataset,a,b,metric,unit,n_a,n_b,difference,ci_low,"

@@ -41,7 +41,7 @@ def test_images_that_one_alone_has_right_are_counted_once_a_pair(tmp_path: Path)
 
 def test_without_a_common_seed_the_page_still_stands(tmp_path: Path) -> None:
     write_runs(tmp_path, EXPERIMENT, [make_record("CNN3x3", 0), make_record("CNN5x5", 1)])
-    blocks = methods_blocks([EXPERIMENT], tmp_path, NETWORKS)
+    blocks = methods_blocks([gather(EXPERIMENT, tmp_path, NETWORKS)], tmp_path)
     assert blocks["methods.mcnemar"] == "No predictions yet."
     assert blocks["methods.correlation"] == "There are too few seeds to tell."
 

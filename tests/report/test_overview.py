@@ -24,6 +24,10 @@ ANSWER = Answer(
 EXPERIMENT = make_experiment(["CNN3x3", "CNN5x5"], claims=(CLAIM,), figures=(), asks="gap")
 
 
+def render(folder: Path) -> dict[str, str]:
+    return render_overview([gather(EXPERIMENT, folder, NETWORKS)], [ANSWER], folder / "plots")
+
+
 @pytest.fixture
 def blocks(tmp_path: Path) -> dict[str, str]:
     accuracies = {"CNN3x3": (0.80, 0.81, 0.82, 0.81, 0.81), "CNN5x5": (0.7, 0.71, 0.7, 0.72, 0.7)}
@@ -33,7 +37,7 @@ def blocks(tmp_path: Path) -> dict[str, str]:
         for seed, value in enumerate(values)
     ]
     write_runs(tmp_path, EXPERIMENT, records)
-    return render_overview([EXPERIMENT], [ANSWER], tmp_path, tmp_path / "plots", NETWORKS)
+    return render(tmp_path)
 
 
 def test_an_answer_stands_with_its_difference_and_verdict(blocks: dict[str, str]) -> None:
@@ -53,7 +57,7 @@ def test_both_figures_are_drawn(blocks: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_an_answer_without_records_is_left_out(tmp_path: Path) -> None:
-    assert render_overview([EXPERIMENT], [ANSWER], tmp_path, tmp_path / "plots", NETWORKS) == {}
+    assert render(tmp_path) == {}
     assert not list(tmp_path.iterdir())
 
 

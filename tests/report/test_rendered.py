@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,8 @@ from utils import REPOSITORY
 from utils.data.dataset import SHIPPED_FINGERPRINTS
 from utils.errors import SomeFailed
 from utils.experiment import Compute, Experiment, declared_runs
-from utils.records.checks import right_of
-from utils.records.files import write_text
-from utils.records.runs import SUFFIXES, find_records, run_path
-from utils.report.claim_text import claims_csv
+from utils.records.runs import SUFFIXES, Found, find_records, run_path
+from utils.records.study import gather
 from utils.report.figures import canvas
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
@@ -35,25 +32,27 @@ PAGES = {
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path]:
-    """Everything rendered anew from a copy of the committed records: README blocks, folder."""
-    folder = tmp_path_factory.mktemp("rendered")
-    results, plots = folder / "results", folder / "plots"
-    monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(canvas, "DPI", 20)  # which figures there are, not what is on them
-    for name in ("runs", "speed"):
-        shutil.copytree(RESULTS / name, results / name)
-    for experiment in STUDY:
-        for path in (RESULTS / experiment.name).glob("cases.*"):
-            (results / experiment.name).mkdir(exist_ok=True)
-            shutil.copy(path, results / experiment.name)
+    """Everything rendered anew from the committed records: README blocks, folder of the figures."""
+    results, plots = (tmp_path_factory.mktemp(name) for name in ("results", "plots"))
+    every = [gather(experiment, RESULTS, models.MODELS) for experiment in STUDY]
     blocks: dict[str, str] = {}
-    for experiment in STUDY:
-        blocks |= render_experiment(experiment, results, plots, models.MODELS)
-    blocks |= render_overview(STUDY, ANSWERS, results, plots, models.MODELS)
-    write_text(results / "claims.csv", claims_csv(STUDY, results, models.MODELS))
-    blocks |= methods_blocks(STUDY, results, models.MODELS)
-    monkeypatch.undo()
-    return blocks, folder
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(canvas, "DPI", 20)  # which figures there are, not what is on them
+        for evidence in every:
+            blocks |= render_experiment(evidence, results, plots)
+        blocks |= render_overview(every, ANSWERS, plots) | methods_blocks(every, results)
+    return blocks, plots
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[Path, str]:
+    return verify_tables.recomputed()
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, list[Found]]:
+    """Name of an experiment -> its committed records."""
+    return {experiment.name: find_records(experiment, RESULTS) for experiment in STUDY}
 
 
 def test_the_pages_are_what_the_records_say(rendered: tuple[dict[str, str], Path]) -> None:
@@ -69,16 +68,19 @@ def test_the_pages_are_what_the_records_say(rendered: tuple[dict[str, str], Path
         assert found[name] == text.strip(), f"{name}: run `make render`"
 
 
-def test_the_tables_are_what_the_records_say() -> None:
-    texts = verify_tables.recomputed()
+def test_the_tables_are_what_the_records_say(
+    texts: dict[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     committed = {path for pattern in ("*/*.csv", "*/*.md") for path in RESULTS.glob(pattern)}
     tables = {path for path in committed if path.parent.name in STUDIED}
     assert tables | {RESULTS / "claims.csv", RESULTS / "mcnemar.csv"} == set(texts)
+    monkeypatch.setattr(verify_tables, "recomputed", lambda: texts)
     verify_tables.verify()
 
 
-def test_a_table_that_is_not_what_the_records_say_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = verify_tables.recomputed()
+def test_a_table_that_is_not_what_the_records_say_is_named(
+    texts: dict[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = RESULTS / "depth" / "table.csv"
     monkeypatch.setattr(verify_tables, "recomputed", lambda: {**texts, path: texts[path] + " "})
     with pytest.raises(SomeFailed, match=r"records say: results/depth/table\.csv; run"):
@@ -88,8 +90,8 @@ def test_a_table_that_is_not_what_the_records_say_is_named(monkeypatch: pytest.M
 def test_every_figure_is_committed_and_none_is_left_over(
     rendered: tuple[dict[str, str], Path],
 ) -> None:
-    _, folder = rendered
-    drawn = {path.relative_to(folder / "plots") for path in (folder / "plots").rglob("*.png")}
+    _, plots = rendered
+    drawn = {path.relative_to(plots) for path in plots.rglob("*.png")}
     committed = {
         path.relative_to(PLOTS)
         for path in PLOTS.rglob("*.png")
@@ -102,12 +104,12 @@ def test_every_figure_is_committed_and_none_is_left_over(
     "experiment", [each for each in STUDY if each.rows], ids=lambda each: each.name
 )
 def test_the_shipped_records_are_the_declared_runs_and_more_seeds_of_them(
-    experiment: Experiment,
+    experiment: Experiment, found: dict[str, list[Found]]
 ) -> None:
-    found = {each.path: each for each in find_records(experiment, RESULTS)}
+    mine = found[experiment.name]
     runs = declared_runs(experiment).values()
-    assert found.keys() >= {run_path(RESULTS, run) for run in runs}
-    for each in found.values():
+    assert {each.path for each in mine} >= {run_path(RESULTS, run) for run in runs}
+    for each in mine:
         run = each.row.run(experiment.dataset, experiment.recipe, each.record.seed, Compute())
         assert run_path(RESULTS, run) == each.path
         assert each.record.recipe == run.recipe
@@ -115,15 +117,8 @@ def test_the_shipped_records_are_the_declared_runs_and_more_seeds_of_them(
         assert len(each.record.epochs) == run.recipe.epochs
 
 
-@pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)
-def test_what_was_classified_rightly_makes_the_accuracy_on_record(experiment: Experiment) -> None:
-    for each in find_records(experiment, RESULTS):
-        right = right_of(each.path.with_suffix(".npz"), each.record.data.test_images)
-        assert right.mean() == each.record.final.test_accuracy, each.path
-
-
-def test_no_file_of_a_run_is_left_over() -> None:
-    records = {each.path for experiment in STUDY for each in find_records(experiment, RESULTS)}
+def test_no_file_of_a_run_is_left_over(found: dict[str, list[Found]]) -> None:
+    records = {each.path for mine in found.values() for each in mine}
     files = [path for path in (RESULTS / "runs").rglob("*") if path.is_file()]
     assert {path.with_suffix(".json") for path in files if path.suffix in SUFFIXES} == records
 

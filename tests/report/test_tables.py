@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,12 @@ def rows_of(results: Path, experiment: Experiment) -> dict[str, dict]:
 
 
 def render(experiment: Experiment, folder: Path) -> dict[str, str]:
-    return render_experiment(experiment, folder, folder / "plots", NETWORKS)
+    return render_experiment(gather(experiment, folder, NETWORKS), folder, folder / "plots")
+
+
+def render_all(experiments: Sequence[Experiment], folder: Path) -> dict[str, str]:
+    every = [gather(experiment, folder, NETWORKS) for experiment in experiments]
+    return render_overview(every, (), folder / "plots")
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -258,8 +264,7 @@ def test_text_with_commas_survives_a_csv() -> None:
 
 def test_nothing_is_rendered_without_records(tmp_path: Path) -> None:
     assert render(make_experiment(), tmp_path) == {}
-    overview = render_overview([make_experiment()], (), tmp_path, tmp_path / "plots", NETWORKS)
-    assert overview == {}
+    assert render_all([make_experiment()], tmp_path) == {}
     assert not list(tmp_path.iterdir())
 
 
@@ -271,7 +276,7 @@ def test_the_overview_has_one_row_for_a_run_under_two_names(tmp_path: Path) -> N
     ]
     write_runs(tmp_path, experiments[1], [make_record("CNN3x3"), make_record("DeepCNN")])
     write_runs(tmp_path, experiments[2], [make_record("FCNet", fields={}, dataset="mnist")])
-    blocks = render_overview(experiments, (), tmp_path, tmp_path / "plots", NETWORKS)
+    blocks = render_all(experiments, tmp_path)
     assert list(blocks) == ["overview.table"]
     cells = [line.split(" | ") for line in blocks["overview.table"].splitlines()[2:5]]
     assert [(line[0], line[2]) for line in cells] == [
@@ -284,7 +289,7 @@ def test_the_overview_has_one_row_for_a_run_under_two_names(tmp_path: Path) -> N
 def test_a_row_that_varies_the_recipe_is_another_run_of_the_overview(tmp_path: Path) -> None:
     experiment = make_experiment(["CNN3x3", Row("no flip", "CNN3x3", recipe={"flip": False})])
     write_runs(tmp_path, experiment, [make_record("CNN3x3")])
-    blocks = render_overview([experiment], (), tmp_path, tmp_path / "plots", NETWORKS)
+    blocks = render_all([experiment], tmp_path)
     table = blocks["overview.table"]
     assert "| CNN3x3 |" in table
     assert "| no flip |" in table

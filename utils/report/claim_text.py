@@ -1,11 +1,9 @@
 """Findings as text: the lines of ``results/claims.csv``, and the README's list."""
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from utils.experiment import Experiment, Styled
-from utils.records.study import gather
+from utils.records.study import Evidence
 from utils.report.claims import Comparison, Finding, find
 from utils.report.measures import AT_BATCH_256, BOTH, FORWARD, LATENCY
 from utils.report.rows import Row, to_csv
@@ -19,13 +17,11 @@ TIMES = {  # metric -> what a person calls it
 }
 
 
-def claims_csv(
-    experiments: Sequence[Experiment], results: Path, networks: Mapping[str, Styled]
-) -> str:
+def claims_csv(every: Sequence[Evidence]) -> str:
     """The text of ``results/claims.csv``: a line for each comparison of each claim of the study."""
     rows: list[Row] = []
-    for experiment in experiments:
-        for finding in find(gather(experiment, results, networks)):
+    for evidence in every:
+        for finding in find(evidence):
             rows += csv_rows(finding)
     return to_csv(rows) if rows else ""
 

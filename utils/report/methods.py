@@ -1,14 +1,13 @@
 """The numbers of docs/methods.md: what so many seeds, and so many test images, can show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
-from utils.experiment import Experiment, Styled
-from utils.records.study import Evidence, accuracies, gather
+from utils.records.study import Evidence, accuracies
 from utils.report.markdown import Column, digits, markdown_table
 from utils.report.mcnemar import mcnemar_rows, render_mcnemar
 from utils.report.rows import Row
@@ -31,12 +30,9 @@ SPREAD: list[Column] = [
 ]
 
 
-def methods_blocks(
-    experiments: Sequence[Experiment], results: Path, networks: Mapping[str, Styled]
-) -> dict[str, str]:
+def methods_blocks(every: Sequence[Evidence], results: Path) -> dict[str, str]:
     """The rendered blocks of the page; writes ``results/mcnemar.csv`` too."""
-    found = [gather(experiment, results, networks) for experiment in experiments]
-    found = [evidence for evidence in found if evidence.runs]
+    found = [evidence for evidence in every if evidence.runs]
     tested = [row for evidence in found for row in mcnemar_rows(evidence)]
     return {
         "methods.spread": markdown_table(list(filter(None, map(spread_row, found))), SPREAD),

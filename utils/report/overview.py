@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from utils.claim import Answer, Shown
-from utils.experiment import Experiment, Styled
 from utils.records.environment import machine_name
-from utils.records.study import Evidence, gather
+from utils.records.study import Evidence
 from utils.report.claims import Comparison, Finding, find
 from utils.report.figures.canvas import Picture
 from utils.report.figures.forest import ForestRow, draw_forest
@@ -45,11 +44,7 @@ COLUMNS: list[Column] = [
 
 
 def render_overview(
-    experiments: Sequence[Experiment],
-    answers: Sequence[Answer],
-    results: Path,
-    plots: Path,
-    networks: Mapping[str, Styled],
+    every: Sequence[Evidence], answers: Sequence[Answer], plots: Path
 ) -> dict[str, str]:
     """Draws ``plots/overview.png`` and its Russian twin; returns the blocks over all experiments.
 
@@ -57,7 +52,6 @@ def render_overview(
     screen; ``overview.table`` is every trained network in one table. A block that would be empty
     does not come back.
     """
-    every = [gather(experiment, results, networks) for experiment in experiments]
     compared = {
         finding.claim.id: (evidence, finding)
         for evidence in every

@@ -5,12 +5,10 @@ results/<experiment>/…  -->  results/<experiment>/table.csv, table.md
                              README blocks <experiment>.table, .figures, .conclusions
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from utils.experiment import Experiment, Styled
 from utils.records.files import write_text
-from utils.records.study import Evidence, gather
+from utils.records.study import Evidence
 from utils.report.claim_text import claims_markdown
 from utils.report.claims import find
 from utils.report.figures import draw
@@ -19,15 +17,12 @@ from utils.report.rows import Row, case_rows, to_csv, training_rows
 from utils.report.short import short_tables
 
 
-def render_experiment(
-    experiment: Experiment, results: Path, plots: Path, networks: Mapping[str, Styled]
-) -> dict[str, str]:
+def render_experiment(evidence: Evidence, results: Path, plots: Path) -> dict[str, str]:
     """Writes an experiment's tables and figures; returns its README blocks, by name.
 
-    ``networks`` is ``models.MODELS``. Without any record nothing is written, and no block comes
-    back.
+    Without any record nothing is written, and no block comes back.
     """
-    evidence = gather(experiment, results, networks)
+    experiment = evidence.experiment
     if evidence.empty:
         return {}
     tables = make_tables(evidence)
