@@ -27,6 +27,7 @@ from tests.fake_records import (
 from tests.fakes import TINY_CIFAR10, error_of, make_tiny
 from utils import machine, runner
 from utils.cli import parse
+from utils.data.dataset import Dataset
 from utils.experiment import Row, Run
 from utils.recipes import quick
 from utils.records.checks import right_of
@@ -48,11 +49,12 @@ FLAGS = ["--quick", "--epochs", "1", "--threads", "1", "--out-dir"]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Run]]:
+def trained(cifar10: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Run]]:
     """The folder of a command that trained and measured all of it, and the runs it trained."""
     folder, runs = tmp_path_factory.mktemp("trained"), []
     with pytest.MonkeyPatch.context() as monkeypatch:
         train = runner.train
+        monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
         monkeypatch.setattr(
             runner, "train", lambda run, *rest: runs.append(run) or train(run, *rest)
         )
@@ -81,8 +83,8 @@ def test_every_row_finds_its_record(trained: tuple[Path, list[Run]]) -> None:
     )
     assert (len(plain.epochs), plain.recipe.label_smoothing) == (1, 0.1)
     assert (len(varied.epochs), varied.recipe.label_smoothing) == (2, 0.0)
-    assert (plain.data.train_images, plain.data.validation_images) == (2000, 0)
-    assert (held_out.data.train_images, held_out.data.validation_images) == (1800, 200)
+    assert (plain.data.train_images, plain.data.validation_images) == (64, 0)
+    assert (held_out.data.train_images, held_out.data.validation_images) == (58, 6)
     assert held_out.final.validation_accuracy is not None
     for each in found.values():
         right = right_of(each.path.with_suffix(".npz"), each.record.data.test_images)
@@ -188,7 +190,7 @@ def test_a_missing_dataset_is_reported_before_any_file_is_changed(
 
 
 def test_ctrl_c_says_how_to_go_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    few: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -201,10 +203,9 @@ def test_ctrl_c_says_how_to_go_on(
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
+def few(cifar10: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trains on few images; nothing is measured, drawn or made a table of."""
-    data = make_tiny(replace(TINY_CIFAR10, train_images=64, test_images=32))
-    monkeypatch.setattr(runner, "load_quick_dataset", lambda _: data)
+    monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
     monkeypatch.setattr(runner, "measure_networks", lambda *_: None)
     monkeypatch.setattr(runner, "render_study", lambda *_: None)
 
@@ -284,10 +285,9 @@ def test_other_images_than_those_of_the_records_are_refused_before_a_step(
 
 
 def test_records_from_a_gpu_go_on_and_render_on_a_machine_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = make_tiny(replace(TINY_CIFAR10, train_images=64, test_images=32))
-    monkeypatch.setattr(runner, "load_quick_dataset", lambda _: data)
+    monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
     experiment = make_experiment([Row("CNN7x7"), Row("CNN5x5")], recipe=RECIPE)
     gpu = ENVIRONMENT.model_copy(update={"device": "NVIDIA H100 80GB HBM3"})
     record = make_record(
@@ -295,7 +295,7 @@ def test_records_from_a_gpu_go_on_and_render_on_a_machine_without(
         recipe=replace(RECIPE, epochs=1),
         device="cuda",
         environment=gpu,
-        data=make_data(fingerprint=data.fingerprint, train_images=64, test_images=32),
+        data=make_data(fingerprint=cifar10.fingerprint, train_images=64, test_images=32),
     )
     results = tmp_path / "results" / "quick"
     (path,) = write_runs(results, experiment, [record], make_arrays({"features.0": (4, 8)}))

@@ -37,7 +37,9 @@ TRIED = [each for each in STUDY if not each.control or each.name in CONTROLS]
 TASK2 = SCRIPTS[1]
 
 
-def run(script: str, *flags: str, few_images: bool = False, code: int = 0) -> None:
+def run(
+    script: str, *flags: str, few_images: bool = False, render: bool = True, code: int = 0
+) -> None:
     """Starts the script in this process: importing torch once more takes as long as a training."""
 
     def few(name: str) -> Dataset:
@@ -53,6 +55,8 @@ def run(script: str, *flags: str, few_images: bool = False, code: int = 0) -> No
             monkeypatch.setattr(layers, "QUICK", Effort(rounds=1))
             monkeypatch.setattr(speed, "QUICK", Effort(rounds=1))
             monkeypatch.setattr(speed, "THROUGHPUT_BATCH", 16)
+        if not render:
+            monkeypatch.setattr(runner, "render_study", lambda *_: None)
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(REPOSITORY / f"{script}.py"), run_name="__main__")
     assert end.value.code == code
@@ -118,7 +122,7 @@ def test_tables_and_figures_come_from_the_records_alone(quick: Path) -> None:
 def test_a_killed_run_ends_with_the_record_of_a_whole_one(tmp_path: Path) -> None:
     flags = ["--quick", "--experiments", "kernel_size", "--models", "CNN7x7"]
     record = Path("results", "quick", "runs", "cifar10", "CNN7x7-seed0.json")
-    run(TASK2, *flags, "--out-dir", str(tmp_path / "whole"))
+    run(TASK2, *flags, "--out-dir", str(tmp_path / "whole"), render=False)
 
     broken = tmp_path / "broken"
     checkpoint = (broken / record).with_suffix(".checkpoint.pt")
@@ -133,7 +137,7 @@ def test_a_killed_run_ends_with_the_record_of_a_whole_one(tmp_path: Path) -> Non
     assert checkpoint.exists(), "the run was over before it could be killed"
     assert not (broken / record).exists()
 
-    run(TASK2, *flags, "--out-dir", str(broken))
+    run(TASK2, *flags, "--out-dir", str(broken), render=False)
     found, expected = (json.loads((tmp_path / n / record).read_text()) for n in ("broken", "whole"))
     assert len(found.pop("timings")["epoch_seconds"]) == 2
     expected.pop("timings")
@@ -146,19 +150,20 @@ def test_fresh_trains_again_in_another_precision_and_keeps_the_weights(
 ) -> None:
     flags = ["--quick", "--epochs", "1", "--out-dir", str(tmp_path)]
     flags += ["--experiments", "kernel_size", "--models", "CNN7x7"]
-    run(TASK2, *flags, few_images=True)
-    run(TASK2, *flags, "--fresh", "--precision", "bfloat16", "--weights", few_images=True)
+    few = {"few_images": True, "render": False}
+    run(TASK2, *flags, **few)
+    run(TASK2, *flags, "--fresh", "--precision", "bfloat16", "--weights", **few)
     results = tmp_path / "results" / "quick"
     path = results / "runs" / "cifar10" / "CNN7x7-seed0.json"
     assert read_record(path, Record).precision == "bfloat16"
     assert path.with_suffix(".safetensors").exists()
     measured = read_record(results / "speed" / "cifar10" / "CNN7x7.json", Speed)
     assert measured.precision == "bfloat16"
-    run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate", few_images=True)
+    run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate", **few)
     assert "cifar10 CNN7x7-seed0: recorded " in capsys.readouterr().out
 
     path.with_suffix(".safetensors").unlink()
-    run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate", few_images=True, code=1)
+    run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate", **few, code=1)
     told = capsys.readouterr()
     assert "CNN7x7: no weights; --models 'CNN7x7' --seeds N --weights trains and" in told.out
     assert "there are no weights of CNN7x7" in told.err

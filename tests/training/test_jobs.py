@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import TASK_1
+from experiments import TASK_2
 from tests.fake_records import make_experiment
 from tests.training.deaths import dies, dies_at_once
 from tests.training.runs import RUN, nothing
@@ -75,8 +75,12 @@ def test_a_run_that_fails_stops_no_other(caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_a_command_of_which_a_run_fails_finishes_the_others_and_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cifar10: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
     rows = [Row("CNN7x7"), Row("fewer", "CNN7x7", {"widths": (4, 4)}), Row("DeepFCNet")]
     experiment = make_experiment(rows, timed=False, figures=())
     runs = tmp_path / "results" / "quick" / "runs" / "cifar10"
@@ -128,13 +132,13 @@ def living() -> dict[int, int]:
     return found
 
 
-FLAGS = ["--quick", "--threads", "1", "--experiments", "mnist_comparison"]
-FLAGS += ["--models", "FCNet", "SimpleCNN", "--out-dir"]
+FLAGS = ["--quick", "--threads", "1", "--experiments", "kernel_size"]
+FLAGS += ["--models", "CNN7x7", "CNN5x5", "--out-dir"]
 
 
 def started(folder: Path, *flags: str) -> subprocess.Popen[str]:
     """The script, as a shell starts it: in a group of processes, which has a terminal's Ctrl-C."""
-    script = [sys.executable, str(REPOSITORY / "homework_cnn_vs_fc_comparison.py")]
+    script = [sys.executable, str(REPOSITORY / "homework_cnn_architecture_analysis.py")]
     return subprocess.Popen(
         [*script, *FLAGS, str(folder), *flags],
         stderr=subprocess.PIPE,
@@ -168,23 +172,25 @@ def assert_ends(process: subprocess.Popen[str], number: signal.Signals, children
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are listed on Linux")
 def test_a_signal_ends_all_processes_at_once_and_the_same_command_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = started(tmp_path, "--jobs", "2")
     next(line for line in lines_of(process, 120) if "epoch 1/2" in line)
     children = children_of(process)
     assert len(children) >= 2
     assert_ends(process, signal.SIGTERM, children)
-    runs = tmp_path / "results" / "quick" / "runs" / "mnist"
+    runs = tmp_path / "results" / "quick" / "runs" / "cifar10"
     assert list(runs.glob("*.checkpoint.pt"))
     assert len(list(runs.glob("*.json"))) < 2
 
+    monkeypatch.setattr(runner, "measure_networks", lambda *_: None)
+    monkeypatch.setattr(runner, "render_study", lambda *_: None)
     with caplog.at_level(logging.INFO):
-        assert runner.main(TASK_1, "", [*FLAGS, str(tmp_path)]) == 0
+        assert runner.main(TASK_2, "", [*FLAGS, str(tmp_path)]) == 0
     assert "continuing after epoch" in caplog.text
     assert {path.name for path in runs.glob("*.json")} == {
-        "FCNet-seed0.json",
-        "SimpleCNN-seed0.json",
+        "CNN5x5-seed0.json",
+        "CNN7x7-seed0.json",
     }
     assert not list(runs.glob("*.checkpoint.pt"))
     assert not list(tmp_path.rglob("*.tmp"))
