@@ -1,11 +1,19 @@
-"""The tiny datasets that most tests train, measure or look at: random images, made once."""
+"""What all tests share: one thread a process, and tiny datasets of random images, made once."""
 
+import os
 from dataclasses import replace
 
 import pytest
+import torch
 
 from tests import fakes
 from utils.data.dataset import Dataset
+
+
+def pytest_configure() -> None:
+    """Several processes with several threads each would wait for one another's."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
