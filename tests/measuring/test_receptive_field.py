@@ -27,6 +27,11 @@ RESIDUAL = {  # jump 1 up to blocks.0, 2 behind the stride of blocks.1.conv1
     "blocks.2.conv2": 21,
     "blocks.2": 21,
 }
+LADDER = (  # the two convolutions of each block
+    *((7, 11), (15, 19), (23, 27)),
+    *((31, 39), (47, 55), (63, 71)),
+    *((79, 95), (111, 127), (143, 159)),
+)
 BY_HAND = {
     "FCNet": {},
     "DeepFCNet": {},
@@ -98,19 +103,7 @@ BY_HAND = {
         "stem.0": 3,
         **{
             f"blocks.{block}{part}": size
-            for block, (first, second) in enumerate(
-                (
-                    (7, 11),
-                    (15, 19),
-                    (23, 27),
-                    (31, 39),
-                    (47, 55),
-                    (63, 71),
-                    (79, 95),
-                    (111, 127),
-                    (143, 159),
-                )
-            )
+            for block, (first, second) in enumerate(LADDER)
             for part, size in (
                 (".conv1", first),
                 (".conv2", second),
@@ -129,14 +122,10 @@ def sizes(network: nn.Module) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_sizes_are_those_computed_by_hand(name: str) -> None:
-    assert sizes(models.build(name)) == BY_HAND[name.removesuffix("-60k")]
-
-
-@pytest.mark.parametrize("name", ["DeepCNN", "CNNWithResidual", "BottleneckBlockNet"])
-def test_layers_stand_in_the_order_of_the_forward_pass(name: str) -> None:
-    order = [layer for layer in BY_HAND[name] if "shortcut" not in layer]
-    found = [layer for layer in receptive_fields(models.build(name)) if "shortcut" not in layer]
-    assert found == order
+    found, expected = sizes(models.build(name)), BY_HAND[name.removesuffix("-60k")]
+    assert found == expected
+    order, expected = ([n for n in each if "shortcut" not in n] for each in (found, expected))
+    assert order == expected  # that of the forward pass
 
 
 def test_jump_is_how_far_neighbouring_units_are_apart() -> None:

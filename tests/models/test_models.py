@@ -33,11 +33,12 @@ PARAMETERS = {
     "LadderNet": 272_474,
     "SwappedCNN": 60_362,
 }
-CONTROLS = [  # what a row of a control experiment changes, and the parameters that it leaves
+CONTROLS = [  # what a row changes, and the parameters that it leaves
     ("LadderNet", {"layers": 8}, 78_042),
     ("LadderNet", {"layers": 44}, 661_338),
     ("LadderNet", {"layers": 44, "add_shortcut": False}, 658_586),
     ("LadderNet", {"layers": 44, "add_shortcut": False, "norm": False}, 657_002),
+    ("CNNWithResidual", {"in_channels": 3}, 161_482),
     ("ResNetLikeCNN", {"add_shortcut": False}, 149_642),
     ("SwappedCNN", {"activation": "SiLU"}, 60_362),
     ("SwappedCNN", {"activation": "Swish"}, 60_364),
@@ -69,13 +70,12 @@ def count(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
-@pytest.mark.parametrize("name", models.MODELS)
-def test_parameter_count_is_exact(name: str) -> None:
-    assert count(models.build(name)) == PARAMETERS[name]
+def test_parameter_counts_are_exact_and_none_is_missing() -> None:
+    assert {name: count(models.build(name)) for name in models.MODELS} == PARAMETERS
 
 
 @pytest.mark.parametrize(("name", "overrides", "parameters"), CONTROLS)
-def test_a_control_changes_what_it_says(name: str, overrides: dict, parameters: int) -> None:
+def test_a_row_changes_what_it_says(name: str, overrides: dict, parameters: int) -> None:
     network = models.build(name, **overrides)
     assert count(network) == parameters
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
@@ -108,25 +108,12 @@ def test_nothing_swapped_computes_what_cnn3x3_does() -> None:
     torch.testing.assert_close(swapped(x), usual(x))
 
 
-def test_no_network_is_missing_from_the_counts() -> None:
-    assert set(PARAMETERS) == set(models.MODELS)
-
-
-def test_three_input_channels_give_the_cifar_count() -> None:
-    assert count(models.build("CNNWithResidual", in_channels=3)) == 161_482
-
-
 def test_every_network_class_is_in_the_registry() -> None:
     registered = {type(models.build(name)) for name in models.MODELS}
     public = (getattr(models, name) for name in models.__all__)
     modules = {each for each in public if inspect.isclass(each) and issubclass(each, nn.Module)}
     assert modules - BLOCKS_AND_LAYERS - {models.ShallowCNN} == registered
     assert issubclass(models.ShallowCNN, models.CNN3x3)  # a second name, which a row has
-
-
-@pytest.mark.parametrize("name", [name for name in models.MODELS if name.endswith("-60k")])
-def test_matched_networks_are_within_one_per_cent(name: str) -> None:
-    assert abs(count(models.build(name)) / 60_362 - 1) <= 0.01
 
 
 @pytest.mark.parametrize("name", models.MODELS)
@@ -177,12 +164,12 @@ def test_blocks_have_the_reported_count_and_shape(
     assert block(torch.zeros(4, 64, 32, 32)).shape == (4, channels, 32, 32)
 
 
+def norm(x: torch.Tensor, bn: nn.BatchNorm2d) -> torch.Tensor:
+    return F.batch_norm(x, None, None, bn.weight, bn.bias, training=True)
+
+
 def basic_by_hand(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The formula of the basic block, with functional calls on the block's own weights."""
-
-    def norm(x: torch.Tensor, bn: nn.BatchNorm2d) -> torch.Tensor:
-        return F.batch_norm(x, None, None, bn.weight, bn.bias, training=True)
-
     stride = block.conv1.stride
     branch = F.conv2d(x, block.conv1.weight, block.conv1.bias, stride=stride, padding=1)
     branch = norm(branch, block.bn1).clamp(min=0)
@@ -211,9 +198,6 @@ def test_the_bottleneck_block_is_its_formula(out_channels: int, stride: int, bia
     torch.manual_seed(0)
     block = models.BottleneckBlock(8, out_channels, stride=stride, bias=bias).double()
     x = torch.randn(3, 8, 6, 6, dtype=torch.float64)
-
-    def norm(x: torch.Tensor, bn: nn.BatchNorm2d) -> torch.Tensor:
-        return F.batch_norm(x, None, None, bn.weight, bn.bias, training=True)
 
     branch = F.conv2d(x, block.conv1.weight, block.conv1.bias)
     branch = norm(branch, block.bn1).clamp(min=0)

@@ -101,17 +101,6 @@ def test_the_same_numbers_the_other_way_round_refute(tmp_path: Path) -> None:
     assert found.verdict == "refuted"
 
 
-def test_p_values_are_adjusted_within_the_experiment(tmp_path: Path) -> None:
-    noisy = [0.70, 0.80, 0.72, 0.79, 0.71]
-    claims = [claim(), claim(metric="generalization_gap"), claim("constant", than=75.0)]
-    records = [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", noisy)]
-    found = [each.comparisons[0] for each in findings(tmp_path, claims, records)]
-    p_values = [each.estimate.p for each in found]
-    order = np.argsort(p_values)
-    adjusted = np.maximum.accumulate(np.sort(p_values) * (3, 2, 1)).clip(max=1)
-    assert [found[place].p_holm for place in order] == pytest.approx(adjusted)
-
-
 def test_with_few_seeds_the_deviation_is_the_experiments(tmp_path: Path) -> None:
     records = [
         *seeds("CNN3x3", HIGH[:1]),
@@ -332,25 +321,6 @@ def test_no_two_claims_share_their_name() -> None:
     assert len(names) == len(set(names))
 
 
-def test_a_lead_is_a_difference_of_differences(tmp_path: Path) -> None:
-    names = ("CNN3x3", "CNN5x5", "CNN7x7", "MediumCNN")
-    third, fourth = (0.91, 0.90, 0.92, 0.91, 0.90), (0.89, 0.90, 0.89, 0.90, 0.89, 0.91)
-    accuracies = dict(zip(names, (HIGH, LOW, third, fourth), strict=True))
-    records = [record for name, each in accuracies.items() for record in seeds(name, each)]
-    pairs = (("CNN3x3", "CNN5x5"), ("CNN7x7", "MediumCNN"))
-    (found,) = findings(tmp_path, [claim("lead", pairs=pairs)], records, rows=names)
-    (row,) = csv_rows(found)
-    groups = [100 * np.array(values) for values in accuracies.values()]
-    parts = np.array([group.var(ddof=1) / len(group) for group in groups])
-    freedom = parts.sum() ** 2 / (parts**2 / [len(group) - 1 for group in groups]).sum()
-    value = np.dot([1, -1, -1, 1], [group.mean() for group in groups])
-    half = stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum())
-    assert (row["a"], row["b"]) == ("CNN3x3 less CNN5x5", "CNN7x7 less MediumCNN")
-    assert [row["difference"], row["ci_low"]] == pytest.approx([value, value - half])
-    assert found.verdict == "supported"
-    assert "CNN3x3 less CNN5x5 10.00 points, CNN7x7 less MediumCNN 1.1" in claims_markdown([found])
-
-
 def test_a_lead_of_few_seeds_has_the_deviation_of_all_networks(tmp_path: Path) -> None:
     names = ("CNN3x3", "CNN5x5", "CNN7x7", "MediumCNN")
     accuracies = dict(zip(names, (HIGH, LOW, HIGH, LOW[:2]), strict=True))
@@ -364,18 +334,6 @@ def test_a_lead_of_few_seeds_has_the_deviation_of_all_networks(tmp_path: Path) -
     (row,) = csv_rows(found)
     assert row["difference"] - row["ci_low"] == pytest.approx(half)
     assert found.comparisons[0].levene is not None
-
-
-def test_many_against_one_base_are_adjusted_as_dunnett_does(tmp_path: Path) -> None:
-    third = (0.79, 0.80, 0.80, 0.79, 0.80)
-    claims = [claim(pairs=((name, "CNN3x3"),)) for name in ("CNN5x5", "CNN7x7")]
-    records = [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", LOW), *seeds("CNN7x7", third)]
-    rows = ("CNN3x3", "CNN5x5", "CNN7x7")
-    found = findings(tmp_path, claims, records, rows=rows, base="CNN3x3")
-    expected = stats.dunnett(LOW, third, control=HIGH).pvalue
-    adjusted = [each.comparisons[0].p_holm for each in found]
-    assert adjusted == pytest.approx(expected, abs=2e-3)
-    assert {each.verdict for each in found} == {"refuted"}
 
 
 def test_a_claim_about_a_network_of_which_a_run_diverged_is_open(tmp_path: Path) -> None:
