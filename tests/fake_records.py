@@ -1,5 +1,6 @@
 """Made-up records in the shape of real ones: nothing is trained, nothing is measured."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -165,6 +166,20 @@ def make_epoch(
         "test_accuracy": test_accuracy - rest / 3,
     }
     return Epoch(**{**given, **changes})
+
+
+def edited(record: dict, at: tuple, value: object) -> dict:
+    """The record with another value at a place; with none where that is ``...``."""
+    record = copy.deepcopy(record)
+    *way, last = at
+    inside = record
+    for key in way:
+        inside = inside[key]
+    if value is ...:
+        del inside[last]
+    else:
+        inside[last] = value
+    return record
 
 
 def with_epochs(record: Record, **by_epoch: Sequence[object]) -> Record:

@@ -256,16 +256,6 @@ def test_with_the_flags_it_was_begun_with_it_goes_on(
     assert "continuing after epoch 1" in caplog.text
 
 
-def test_a_checkpoint_that_may_not_be_read_is_refused(
-    few: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "results" / "quick" / "runs" / "cifar10" / "CNN7x7-seed0.checkpoint.pt"
-    path.mkdir(parents=True)  # to root, as a test may be, no file is forbidden
-    assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path)]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"error: {path}: cannot be read (Is a directory); mend that to go on")
-
-
 def test_other_images_than_those_of_the_records_are_refused_before_a_step(
     few: None,
     tmp_path: Path,

@@ -192,34 +192,12 @@ def test_an_address_that_fails_is_left_for_the_next(
     assert server.requests == [f"{manner}/{ARCHIVE}", f"good/{ARCHIVE}"]
 
 
-@pytest.mark.parametrize(
-    "manner, reason",
-    [
-        ("missing", "answered HTTP 404"),
-        ("closed", "cannot be reached (ConnectionError)"),
-        ("silent", "was silent for 0.5 s"),
-        ("wrong", "sent another file (wrong MD5)"),
-        ("short", "broke off"),
-    ],
-)
-def test_a_failed_download_leaves_no_file_and_says_why(
-    server: Server, tmp_path: Path, manner: str, reason: str
-) -> None:
-    official, remote = serve_cifar10(server, tmp_path, manner)
-    data_dir = tmp_path / "data"
-    message = error_of(lambda: download(official, data_dir, remote, LIMITS))
-    assert message == (
-        f"CIFAR-10 could not be downloaded: {server.address(manner)} {reason}. "
-        f"Put {ARCHIVE} into {data_dir}, or cifar10.npz into {data_dir}, "
-        "or use --quick, which needs no download"
-    )
-    assert everything_under(data_dir) == []
-
-
-def test_when_all_addresses_fail_each_is_named_with_its_reason(
+def test_when_all_addresses_fail_each_is_named_with_its_reason_and_no_file_is_left(
     server: Server, tmp_path: Path
 ) -> None:
-    official, remote = serve_mnist(server, tmp_path, "wrong", "silent", "missing")
+    official, remote = serve_mnist(
+        server, tmp_path, "wrong", "silent", "missing", "closed", "short"
+    )
     nobody = "http://127.0.0.1:9/"  # nothing listens there
     remote = replace(remote, addresses=(nobody, *remote.addresses))
     data_dir = tmp_path / "data"
@@ -228,11 +206,14 @@ def test_when_all_addresses_fail_each_is_named_with_its_reason(
         f"{nobody} cannot be reached (ConnectionError); "
         f"{server.address('wrong')} sent another file (wrong MD5); "
         f"{server.address('silent')} was silent for 0.5 s; "
-        f"{server.address('missing')} answered HTTP 404. "
+        f"{server.address('missing')} answered HTTP 404; "
+        f"{server.address('closed')} cannot be reached (ConnectionError); "
+        f"{server.address('short')} broke off. "
         "Put train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, "
         f"t10k-labels-idx1-ubyte.gz into {data_dir / 'MNIST/raw'}, or mnist.npz into {data_dir}, "
         "or use --quick, which needs no download"
     )
+    assert everything_under(data_dir) == []
 
 
 def test_the_official_address_may_crawl(server: Server, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Records that were edited, copied or torn from their arrays: told with file and field."""
 
-import copy
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.fake_records import (
     NETWORKS,
+    edited,
     make_arrays,
     make_diverged,
     make_experiment,
@@ -28,7 +28,6 @@ from utils.experiment import Compute
 from utils.records.files import read_arrays, write_arrays, write_record
 from utils.records.runs import speed_path
 from utils.records.study import gather
-from utils.report.figures import canvas, draw
 from utils.report.render import make_tables
 
 EXPERIMENT = make_experiment(
@@ -40,9 +39,13 @@ BOTH = "delete it and the .json of the same name and run the script again"
 
 @pytest.fixture
 def paths(tmp_path: Path) -> list[Path]:
+    return write(tmp_path)
+
+
+def write(results: Path) -> list[Path]:
     """Two seeds of one network and one of another, with their arrays and speeds."""
     records = [make_record("CNN3x3", 0), make_record("CNN3x3", 1), make_record("CNN5x5", 0, 0.7)]
-    return write_runs(tmp_path, EXPERIMENT, records, make_arrays(MAPS), timed=True)
+    return write_runs(results, EXPERIMENT, records, make_arrays(MAPS), timed=True)
 
 
 def read(paths: list[Path]) -> object:
@@ -58,20 +61,6 @@ def places(content: Any, at: tuple = ()) -> Iterator[tuple]:  # noqa: ANN401
     inside = dict(enumerate(content)) if isinstance(content, list) else content
     for key, value in inside.items() if isinstance(inside, dict) else ():
         yield from places(value, (*at, key))
-
-
-def edited(record: dict, at: tuple, value: object) -> dict:
-    """The record with another value at a place; with none where that is ``...``."""
-    record = copy.deepcopy(record)
-    *way, last = at
-    inside = record
-    for key in way:
-        inside = inside[key]
-    if value is ...:
-        del inside[last]
-    else:
-        inside[last] = value
-    return record
 
 
 RECORD = make_record("CNN3x3", 1).model_dump(mode="json")
@@ -102,8 +91,7 @@ def test_an_edited_record_is_a_line_with_its_file_or_makes_a_table(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as ``paths``, once for all edits."""
     results = tmp_path_factory.mktemp("results")
-    records = [make_record("CNN3x3", 0), make_record("CNN3x3", 1), make_record("CNN5x5", 0, 0.7)]
-    write_runs(results, EXPERIMENT, records, make_arrays(MAPS), timed=True)
+    write(results)
     return results
 
 
@@ -163,15 +151,6 @@ def test_a_diverged_run_has_no_result(paths: list[Path]) -> None:
 
 
 # --- copies -------------------------------------------------------------------------------------
-
-
-def test_a_seed_that_is_another_ones_copy_is_told(paths: list[Path]) -> None:
-    copied = paths[0].with_name("CNN3x3-seed7.json")
-    shutil.copy(paths[0], copied)
-    shutil.copy(paths[0].with_suffix(".npz"), copied.with_suffix(".npz"))
-    assert error_of(lambda: read(paths)) == (
-        f"{copied}: the record of another run, seed 0 (not 7); delete it"
-    )
 
 
 def test_arrays_that_are_another_runs_are_told(paths: list[Path]) -> None:
@@ -304,12 +283,3 @@ def test_layers_of_another_experiment_are_told(tmp_path: Path) -> None:
     message = error_of(lambda: gather(RESIDUAL_BLOCKS, tmp_path, NETWORKS))
     assert message.startswith(f"{path}: cases: Swish, SiLU, ")
     assert message.endswith("); run the script again with --measure")
-
-
-def test_figures_of_records_that_are_accepted_are_drawn(
-    paths: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(canvas, "DPI", 20)
-    names = ("receptive_field", "filters", "activations", "feature_maps", "shift", "confusion")
-    for name in names:
-        assert draw(name, read(paths), tmp_path / "plots")

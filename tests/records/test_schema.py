@@ -7,7 +7,6 @@ from pydantic import ValidationError
 
 from tests.fake_records import (
     ENVIRONMENT,
-    make_cases,
     make_data,
     make_epoch,
     make_record,
@@ -15,12 +14,6 @@ from tests.fake_records import (
     quartiles,
 )
 from utils.records.schema import Final, Quartiles, Record, Speed, over_passes
-
-
-@pytest.mark.parametrize("make", [make_record, make_speed, make_cases])
-def test_a_record_is_the_same_from_its_own_json(make: object) -> None:
-    record = make()
-    assert type(record).model_validate_json(record.model_dump_json()) == record
 
 
 def test_a_number_that_is_not_finite_is_none() -> None:

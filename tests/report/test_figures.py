@@ -6,7 +6,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -113,10 +112,12 @@ def texts(figure: Figure) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_is_drawn_with_title_and_caption(
+def test_every_figure_is_drawn_and_says_what_of(
     name: str, tmp_path: Path, drawn: list[Figure]
 ) -> None:
-    (picture,) = draw(name, evidence_for(name, tmp_path), tmp_path / "plots")
+    of_networks = name not in OF_LAYERS
+    evidence = evidence_for(name, tmp_path, synthetic=of_networks)
+    (picture,) = draw(name, evidence, tmp_path / "plots")
     (figure,) = drawn
     assert name == picture.file.stem
     assert figure.get_suptitle()
@@ -129,22 +130,11 @@ def test_every_figure_is_drawn_with_title_and_caption(
         assert ax.has_data() or not ax.axison
     paints = {to_hex(text.get_color()) for text in figure.findobj(Text)}
     assert paints - {"#ffffff"} == {"#000000"}  # white on the dark squares of a matrix
-
-
-@pytest.mark.parametrize("name", sorted(set(FIGURES) - {*OF_LAYERS, "along", "gradient_depth"}))
-def test_every_model_is_named(name: str, tmp_path: Path, drawn: list[Figure]) -> None:
-    draw(name, evidence_for(name, tmp_path), tmp_path / "plots")
-    for model in MODELS:
-        assert any(text.startswith(model) for text in texts(drawn[0]))
-
-
-@pytest.mark.parametrize("name", sorted(set(FIGURES) - set(OF_LAYERS)))
-def test_a_synthetic_dataset_is_called_one_in_title_and_caption(
-    name: str, tmp_path: Path, drawn: list[Figure]
-) -> None:
-    for picture in draw(name, evidence_for(name, tmp_path, synthetic=True), tmp_path / "plots"):
-        assert "synthetic stand-in" in picture.caption
-    assert all("synthetic stand-in" in figure.get_suptitle() for figure in drawn)
+    for text in (picture.caption, figure.get_suptitle()):
+        assert ("synthetic stand-in" in text) == of_networks
+    if of_networks and name not in ("along", "gradient_depth"):
+        for model in MODELS:
+            assert any(text.startswith(model) for text in texts(figure))
 
 
 @pytest.mark.parametrize(("seeds", "bands"), [(1, 0), (3, len(MODELS))])
@@ -337,16 +327,6 @@ def test_labels_of_line_ends_keep_apart_and_are_joined_to_them() -> None:
     boxes = [Text.get_window_extent(text) for text in ax.texts]  # without the line to its point
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert {to_hex(text.arrow_patch.get_edgecolor()) for text in ax.texts} == {"#0072b2"}
-
-
-@pytest.mark.parametrize("name", ["filters", "accuracies"])
-def test_a_users_matplotlibrc_changes_no_figure(name: str, tmp_path: Path) -> None:
-    evidence = evidence_for(name, tmp_path)
-    plain = [each.file.read_bytes() for each in draw(name, evidence, tmp_path / "plain")]
-    with matplotlib.rc_context():
-        matplotlib.rcParams.update(RC)
-        users = [each.file.read_bytes() for each in draw(name, evidence, tmp_path / "users")]
-    assert users == plain
 
 
 def test_a_matplotlibrc_on_disk_and_a_backend_change_no_figure(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import random
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import models
 from tests.fakes import TINY_CIFAR10, error_of, make_tiny
 from tests.training.runs import RECIPE, RUN, Killed, StopAfter, train_in
 from utils.data.dataset import Dataset
@@ -262,18 +260,6 @@ def test_a_run_that_goes_on_elsewhere_names_both_machines(
     assert record["environment"] == here
     assert record["continued_in"] == (there,)
     assert "the record names both" in caplog.text
-
-
-def test_a_checkpoint_of_a_network_that_has_changed_is_an_error(
-    cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train_in(tmp_path, RUN, cifar10)
-    changed = models.MODELS["CNN7x7"]._replace(build=partial(models.CNN7x7, widths=(4, 4)))
-    monkeypatch.setitem(models.MODELS, "CNN7x7", changed)
-    assert error_of(lambda: train_in(tmp_path, RUN, cifar10)) == (
-        f"{tmp_path / CHECKPOINT}: does not fit the network, which has changed since; --fresh "
-        "trains it anew"
-    )
 
 
 def test_weights_come_back_to_the_last_bit(cifar10: Dataset, tmp_path: Path) -> None:
