@@ -38,15 +38,16 @@ LARGE = replace(RUN, network="CNNWithResidual")
     "network, optimizer, batches",
     [
         # within an epoch, between two, in the last
-        *product(["CNN7x7"], ["adamw", "sgd", "muon"], [3, 4, 11]),
-        ("CNNWithResidualReg", "muon", 3),  # draws its dropout
+        *product([{}], ["adamw", "sgd", "muon"], [3, 4, 11]),
+        ({"network": "CNN3x3", "overrides": {"dropout": 0.3}}, "muon", 3),
     ],
+    ids=str,
 )
 def test_an_interrupted_run_ends_with_the_same_record(
-    network: str, optimizer: str, batches: int, cifar10: Dataset, tmp_path: Path
+    network: dict[str, Any], optimizer: str, batches: int, cifar10: Dataset, tmp_path: Path
 ) -> None:
     changes = {"muon_rate": 0.01} if optimizer == "muon" else {"optimizer": optimizer}
-    run = replace(RUN, network=network, recipe=replace(RECIPE, **changes))
+    run = replace(RUN, recipe=replace(RECIPE, **changes), **network)
     whole = train_in(tmp_path / "whole", run, cifar10)
     with pytest.raises(Killed):
         train_in(tmp_path / "broken", run, cifar10, StopAfter(batches))
