@@ -12,7 +12,7 @@ NO_DIFFERENCE = "no difference that matters"
 ANSWERS: tuple[Answer, ...] = (
     Answer(
         "Do convolutional networks win on images?",
-        "Выигрывают ли свёрточные сети на изображениях?",
+        "Лучше ли свёрточные сети?",
         "Yes: a little on digits, by far on photographs",
         "Да: немного на цифрах, намного на фотографиях",
         "cnn_vs_fc.md",
@@ -42,7 +42,7 @@ ANSWERS: tuple[Answer, ...] = (
             Shown(
                 "1.2-permuted-cnn",
                 "CNN3x3: pixels in order against shuffled",
-                "CNN3x3 на обычных картинках и перемешанных",
+                "CNN3x3 на обычных и перемешанных",
                 SUPPORTED,
             ),
             Shown(
@@ -69,19 +69,19 @@ ANSWERS: tuple[Answer, ...] = (
             Shown(
                 "1.2-dropout",
                 "CNN3x3: dropout alone against none",
-                "CNN3x3 с dropout и без регуляризации",
+                "CNN3x3 с одним dropout и без него",
                 SUPPORTED,
             ),
             Shown(
                 "1.2-augmentation",
                 "CNN3x3: augmentation alone against none",
-                "CNN3x3 с аугментацией и без регуляризации",
+                "CNN3x3 с одной аугментацией и без неё",
                 SUPPORTED,
             ),
             Shown(
                 "1.2-reg-dropout",
                 "CNNWithResidualReg: with dropout against without",
-                "CNNWithResidualReg с dropout и без него",
+                "CNNWithResidualReg с dropout и без",
                 REFUTED,
             ),
         ),
@@ -135,14 +135,14 @@ ANSWERS: tuple[Answer, ...] = (
             Shown(
                 "2.2-degradation",
                 "No shortcuts, train images: 20 layers against 44",
-                "Без связей, на обучающих: 20 слоёв против 44",
+                "Без связей, обучение: 20 слоёв и 44",
                 SUPPORTED,
             ),
         ),
     ),
     Answer(
         "What do shortcuts do?",
-        "Что дают остаточные связи (shortcut)?",
+        "Что дают остаточные связи?",
         "Nothing that matters in a network of seven convolutions, 4 points at 20 layers, 12 at 44",
         "В сети из семи свёрток ничего существенного, при 20 слоях 4 пункта, при 44 — 12",
         "depth.md",

@@ -69,8 +69,7 @@ def draw_curves(evidence: Evidence, folder: Path) -> list[Picture]:
     legend_below(figure, shown)
     caption = (
         f"Learning curves, {evidence.dataset}: loss and accuracy after each epoch on "
-        f"{train_part(evidence)} (left; in eval mode, not augmented) and on all test images "
-        f"(right); {band(evidence.runs)}.{smoothing_note(evidence)}"
+        f"{train_part(evidence)} (left) and on all test images (right); {band(evidence.runs)}."
     )
     return [Picture(save(figure, folder / "curves.png"), caption, accuracy_finding(evidence))]
 
@@ -82,17 +81,6 @@ def accuracy_finding(evidence: Evidence) -> str:
         for label, records in evidence.runs.items()
     }
     return extremes(means, "Test accuracy after the last epoch")
-
-
-def smoothing_note(evidence: Evidence) -> str:
-    """What label smoothing does to a loss, where the networks were trained with it."""
-    share = evidence.records[0].recipe.label_smoothing
-    if not share:
-        return ""
-    return (
-        f" Training spreads {share:.0%} of each target over all classes (label smoothing), so a "
-        "network does not grow sure of itself, and its cross-entropy stays above zero."
-    )
 
 
 def draw_confusion(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -161,7 +149,7 @@ def draw_generalization_gap(evidence: Evidence, folder: Path) -> list[Picture]:
     label_line_ends(ax, ends)
     caption = (
         f"Train accuracy minus test accuracy, {evidence.dataset}: after each epoch on "
-        f"{train_part(evidence)}, in eval mode and not augmented; {band(evidence.runs)}. The large "
+        f"{train_part(evidence)}; {band(evidence.runs)}. The large "
         "markers and the numbers are those of the table, on all train images."
     )
     finding = extremes(last, "Gap between train and test accuracy", " points")
