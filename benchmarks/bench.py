@@ -16,7 +16,7 @@ from types import ModuleType
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from benchmarks import alternatives, jobs, layers, precision, steps, time_to_accuracy
+from benchmarks import layers, precision, steps, time_to_accuracy
 from benchmarks.setting import BUSY, Record, Setting, others_running
 from utils.cli import PLACE, OneLineParser, check_writable
 from utils.data.dataset import Dataset, load_dataset, load_quick_dataset
@@ -28,10 +28,10 @@ from utils.records.schema import SCHEMA, Environment
 
 # A section has NAME (of its record), TITLE, measure(setting) -> record, or None where it cannot be
 # measured, and markdown(record) -> text.
-SECTIONS: dict[str, ModuleType] = {each.NAME: each for each in (steps, alternatives, layers, jobs)}
-# What takes hours of training is a command of its own, with TITLE and markdown(results, plots) ->
-# text ("" without records); its figure is drawn then.
-TRAINED: tuple[ModuleType, ...] = (time_to_accuracy, precision)
+SECTIONS: dict[str, ModuleType] = {each.NAME: each for each in (steps, layers)}
+# What takes hours of training is a command of its own, with markdown(results, …) -> text (""
+# without records); its figure is drawn then. It stands before the sections, or behind.
+FIRST, LAST = time_to_accuracy, precision
 ROUNDS, QUICK_ROUNDS = 5, 2
 
 log = logging.getLogger(__name__)
@@ -132,24 +132,24 @@ def render(results: Path, plots: Path) -> str:
 
     Raises: UserError where there is no record, or one that cannot be rendered.
     """
-    folder, parts = results / "benchmarks", []
+    folder = results / "benchmarks"
+    measured: list[str] = []
     for name, section in SECTIONS.items():
         path = folder / f"{name}.json"
         if path.exists():
             record = read_json(path)
             try:
-                parts.append(text_of(section, record))
+                measured.append(text_of(section, record))
             except MISSHAPEN as error:
                 raise UserError(
                     f"{path}: cannot be rendered ({type(error).__name__}: {error}), perhaps of "
                     "an earlier version; measure it again, or delete it"
                 ) from error
-    for section in TRAINED:
-        if text := section.markdown(results, plots):
-            parts.append(f"## {section.TITLE}\n\n{text.strip()}")
+    parts = [FIRST.markdown(results, plots), *measured, LAST.markdown(results)]
+    parts = list(filter(None, parts))
     if not parts:
         raise UserError(f"no records in {folder}; measure first, without --render")
-    return "\n\n".join([INTRODUCTION, *parts]) + "\n"
+    return "\n\n".join(["# Speed", *parts, METHOD]) + "\n"
 
 
 def text_of(section: ModuleType, record: Record) -> str:
@@ -166,23 +166,15 @@ def text_of(section: ModuleType, record: Record) -> str:
     )
 
 
-INTRODUCTION = """\
-# Speed
+METHOD = """\
+## How it is measured
 
-How fast the study trains, and why. Most people who make this comparison loop over a torchvision
-dataset through a `DataLoader`, image by image, in float32 with plain Adam. Here all images of a
-split are one tensor, a batch is cut from it in one piece, convolutions have their channels last,
-and the hidden layers learn by [Muon](https://kellerjordan.github.io/posts/muon/), by a
-[recipe](recipes.md) that was chosen on images held out from the train split. The numbers are ratios
-wherever that is possible: an absolute time says as much about the computer and its minute as about
-the code. What is compared had its turn in the same rounds, one after the other, so that a slow
-minute falls on both; a first round does not count, the ratio is taken within each of the others,
-and the tables have its median with the quartiles in brackets. Differences within the quartiles mean
-nothing.
-
-`make bench` measures again all that needs no long training, in about half an hour on two idle
-cores. The page is written from the records in `results/benchmarks/`; each section says where it
-was measured."""
+As ratios wherever that can be: an absolute time says as much about the computer as about the code.
+What is compared has its turn in the same rounds, of which the first does not count; the ratio is
+taken within each, and differences within the quartiles mean nothing. The page is written from the
+records in `results/benchmarks/`. `make bench` measures again all that needs no long training, in
+about half an hour on two idle cores; `make bench-accuracy` and `make bench-precision` train again,
+for hours."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """The layers with a hand-written backward, against the torch layers that they stand beside.
 
-    layer, analogue --round by round, in turn--> seconds --> ratios, and the ratio of peak memories
+    layer, analogue --round by round, in turn--> seconds --> ratios
 
 Both get the same input, float32, channels first, and the same direction of the gradient.
 """
@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
-from benchmarks.profiling import peak_memory
 from benchmarks.setting import Record, Setting, between
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
-from utils.measuring.timing import Action, Effort, in_turn, quartiles, ratio
+from utils.measuring.timing import Action, Effort, in_turn, ratio
 from utils.records.schema import Quartiles
-from utils.report.markdown import Column, digits, markdown_table
+from utils.report.markdown import Column, markdown_table
 
 NAME = "layers"
 TITLE = "Custom layers against their analogues"
@@ -74,19 +73,13 @@ def compare(
     effort: Effort,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Ratios of time and memory at one size, forward and with the backward."""
+    """Ratios of time at one size, forward and with the backward."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     found = {}
     for direction, make in (("forward", forward), ("forward_backward", forward_backward)):
         actions = {"ours": make(layer.to(device), x), "theirs": make(analogue.to(device), x)}
         seconds = in_turn(actions, effort)
-        memory = {side: peak_memory(action, device) for side, action in actions.items()}
-        found[direction] = {
-            "time": ratio(seconds["ours"], seconds["theirs"]).model_dump(),
-            "memory": memory["ours"] / memory["theirs"],
-            "analogue_seconds": quartiles(seconds["theirs"]).model_dump(),
-            "analogue_bytes": memory["theirs"],
-        }
+        found[direction] = {"time": ratio(seconds["ours"], seconds["theirs"]).model_dump()}
     return found
 
 
@@ -102,38 +95,36 @@ def forward_backward(layer: nn.Module, x: Tensor) -> Action:
     return lambda: torch.autograd.grad(layer(x), sources, direction)
 
 
-COLUMNS: list[Column] = [
-    ("Layer", lambda row: row["layer"]),
-    ("Analogue", lambda row: row["analogue"]),
-    ("Forward, ×", lambda row: between(Quartiles(**row["forward"]["time"]))),
-    ("its peak memory, ×", lambda row: f"{row['forward']['memory']:.2f}"),
-    ("Forward and backward, ×", lambda row: between(Quartiles(**row["forward_backward"]["time"]))),
-    ("their peak memory, ×", lambda row: f"{row['forward_backward']['memory']:.2f}"),
-    (
-        "The analogue's, ms",
-        lambda row: digits(1000 * row["forward_backward"]["analogue_seconds"]["median"]),
-    ),
-    ("MB", lambda row: digits(row["forward_backward"]["analogue_bytes"] / 1e6)),
-]
-
-
 def markdown(record: Record) -> str:
-    """A table for each size, what makes the difference, and how it was measured."""
-    parts = []
-    for shape in SHAPES:
-        rows = [row for row in record["rows"] if row["shape"] == list(shape)]
-        parts += [f"Input {list(shape)}:", markdown_table(rows, COLUMNS)]
-    return "\n\n".join([*parts, CAPTION.format(rounds=record["rounds"])])
+    """A row for each layer with both sizes, what makes the difference, and how it was measured."""
+    large, small = (
+        {row["layer"]: row for row in record["rows"] if row["shape"] == list(shape)}
+        for shape in SHAPES
+    )
+
+    def column(heading: str, rows: Record, direction: str) -> Column:
+        return heading, lambda layer: between(Quartiles(**rows[layer][direction]["time"]))
+
+    columns: list[Column] = [
+        ("Layer", str),
+        ("Analogue", lambda layer: large[layer]["analogue"]),
+        column("Large input: forward, ×", large, "forward"),
+        column("with backward, ×", large, "forward_backward"),
+        column("Small input: forward, ×", small, "forward"),
+        column("with backward, ×", small, "forward_backward"),
+    ]
+    caption = (
+        "Time of the layer over its analogue's, below 1 the layer is faster; inputs "
+        f"{' and '.join(str(list(shape)) for shape in SHAPES)}, float32, channels first. Medians "
+        f"of {record['rounds']} rounds, in brackets the quartiles. With backward: the gradients of "
+        "the input and of all parameters too."
+    )
+    return f"{WHY}\n\n{markdown_table(list(large), columns)}\n\n{caption}"
 
 
-CAPTION = """\
-A small layer is timed by its calls, not its arithmetic: a backward in Python costs its microseconds
-whatever the size. A large one is timed by its passes over memory: Swish with β = 1 has SiLU's own
-kernels, of one pass each, with another or a trained β its backward needs several, in torch's
-operations; ChannelAttention reads its input once more than SqueezeExcitation, for the maximum.
-
-Layer divided by analogue, time and peak memory: below 1 ours is cheaper. Both have their turn in
-each of {rounds} rounds, in brackets are the quartiles; float32, channels first. Forward keeps
-nothing for a backward; backward computes the gradients of the input and of all parameters. Peak
-memory is on top of the input, the parameters and the direction of the gradient; the analogue's own
-time and memory are those of forward and backward together."""
+WHY = (
+    "A small input is timed by its calls, not its arithmetic: a backward in Python costs its "
+    "microseconds whatever the size. A large one is timed by its passes over memory: Swish with "
+    "β = 1 has SiLU's own kernels, of one pass each, with another or a trained β it needs several; "
+    "ChannelAttention reads its input once more than SqueezeExcitation, for the maximum."
+)

@@ -166,15 +166,14 @@ COLUMNS: list[Column] = [
 
 DECISION = (
     "So accuracy differs by less than matters, and speed decides. There processors differ: one "
-    "with bfloat16 in its AVX-512 trains a convolutional network in 0.5 to 0.7 of float32's time, "
-    "another that lists the same instructions takes twice as long. So float32 is the default, "
-    "`--precision bfloat16` asks for the other, and the scripts time a convolution then and say so "
-    "where it is slower."
+    "trains convolutional networks faster in bfloat16, another that lists the same instructions "
+    "more slowly. float32 is the default, `--precision bfloat16` asks for the other, and the "
+    "scripts then time a convolution and say so where it is slower."
 )
 
 
-def markdown(results: Path, _plots: Path | None = None) -> str:
-    """The table and how to read it; empty where no run was trained twice."""
+def markdown(results: Path) -> str:
+    """Title, table and how to read it; empty where no run was trained twice."""
     records = read_records(results)
     found = comparisons(records)
     if not found:
@@ -192,7 +191,7 @@ def markdown(results: Path, _plots: Path | None = None) -> str:
             " To compare a single pair with: the difference between two seeds of one network, "
             f"trained alike, has a standard deviation of {seeds:.2f}."
         )
-    return f"{markdown_table(found, COLUMNS)}\n\n{caption}\n\n{DECISION}"
+    return "\n\n".join([f"## {TITLE}", markdown_table(found, COLUMNS), caption, DECISION])
 
 
 def show(options: Options) -> None:

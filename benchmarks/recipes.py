@@ -10,9 +10,8 @@ The test split decides nothing. To try a candidate of your own, add it to ``CAND
 import csv
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
-from statistics import mean, variance
+from statistics import mean
 from typing import Any
 
 from experiments import STUDY
@@ -21,14 +20,15 @@ from utils.cli import Options
 from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE, MNIST_RECIPE
 from utils.records.runs import find_records
-from utils.report.markdown import Column, count, markdown_table, percent_cell
+from utils.report.markdown import Column, markdown_table, percent_cell
 from utils.report.pages import render_pages
 from utils.report.statistics import mean as estimate
+from utils.report.statistics import pooled_deviation
 from utils.report.wording import listed
 from utils.runner import main
 
 PAGE = REPOSITORY / "docs" / "recipes.md"
-CHOSEN = "as chosen"
+CHOSEN, ORDINARY = "as chosen", "the ordinary recipe"
 # what is changed of the recipe, one part at a time; without Muon the rate of the rest is halved,
 # since at 0.1 one of two seeds of CNN7x7 learned nothing
 CANDIDATES: Mapping[str, Mapping[str, Any]] = {
@@ -99,10 +99,19 @@ def accuracies(experiment: Experiment, results: Path) -> dict[str, dict[str, lis
     return found
 
 
-def candidates_markdown(experiment: Experiment, results: Path) -> str:
-    """Every candidate with its networks: mean over the seeds, and the difference to the chosen."""
+def candidates_markdown(
+    experiment: Experiment, results: Path, search: Sequence[Mapping[str, str]] = ()
+) -> str:
+    """Every candidate with its networks: mean over the seeds, and the difference to the chosen.
+
+    The ordinary recipe, from which the search started, stands last.
+    """
     found = accuracies(experiment, results)
     networks = list(dict.fromkeys(row.network for row in experiment.rows))
+    for line in search:
+        if line["recipe"] == "the start" and line["network"] in networks:
+            values = found.setdefault(ORDINARY, {}).setdefault(line["network"], [])
+            values.append(float(line["validation_accuracy"]))
 
     def column(network: str) -> Column:
         def text(candidate: str) -> str:
@@ -115,64 +124,24 @@ def candidates_markdown(experiment: Experiment, results: Path) -> str:
 
         return f"{network}, %", text
 
-    shown = [name for name in CANDIDATES if name in found]
+    shown = [name for name in (*CANDIDATES, ORDINARY) if name in found]
     return markdown_table(shown, [("Recipe", str), *map(column, networks)]) if shown else ""
+
+
+def deviations_markdown(experiment: Experiment, results: Path) -> str:
+    """By how much two seeds of one recipe differ, pooled over the candidates."""
+    by_network: dict[str, list[list[float]]] = {}
+    for networks in accuracies(experiment, results).values():
+        for network, values in networks.items():
+            by_network.setdefault(network, []).append([100 * value for value in values])
+    found = [f"{pooled_deviation(each)[0]:.2f} on {name}" for name, each in by_network.items()]
+    return f"Seeds of one recipe differ by {listed(found)} points (standard deviation)."
 
 
 def read_search(path: Path) -> list[dict[str, str]]:
     """The lines of ``recipe_search.csv``, one per training."""
     with path.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
-
-
-def search_markdown(lines: Sequence[Mapping[str, str]]) -> str:
-    """Every recipe that was tried, mean validation accuracy by network, folded away."""
-    networks = list(dict.fromkeys(line["network"] for line in lines))
-    by_recipe = {
-        recipe: list(group) for recipe, group in groupby(lines, key=lambda line: line["recipe"])
-    }
-
-    def column(network: str) -> Column:
-        def text(recipe: str) -> str:
-            values = [
-                float(line["validation_accuracy"])
-                for line in by_recipe[recipe]
-                if line["network"] == network
-            ]
-            seeds = f" ({len(values)} seeds)" if values[1:] else ""
-            return percent_cell(mean(values)) + seeds if values else ""
-
-        return f"{network}, %", text
-
-    hours = sum(float(line["cpu_seconds"]) for line in lines) / 3600
-    return "\n\n".join(
-        [
-            f"<details><summary>All {count(len(lines))} trainings of the search, {hours:.1f} "
-            "core-hours: mean validation accuracy</summary>",
-            markdown_table(list(by_recipe), [("Recipe", str), *map(column, networks)]),
-            "</details>",
-        ]
-    )
-
-
-def deviations_markdown(lines: Sequence[Mapping[str, str]]) -> str:
-    """By how much seeds of one recipe differ, pooled over the recipes with several."""
-    groups: dict[tuple[str, str], list[float]] = {}
-    for line in lines:
-        value = float(line["validation_accuracy"])
-        if value > 0.2:  # a training that learned nothing says nothing about it
-            groups.setdefault((line["network"], line["recipe"]), []).append(value)
-    several = {key: values for key, values in groups.items() if values[1:]}
-    texts = []
-    for network in dict.fromkeys(network for network, _ in several):
-        found = [values for (name, _), values in several.items() if name == network]
-        squares = sum(variance(values) * (len(values) - 1) for values in found)
-        deviation = (squares / sum(len(values) - 1 for values in found)) ** 0.5
-        texts.append(f"{100 * deviation:.2f} on {network}")
-    return (
-        f"Seeds of one recipe differ by {listed(texts)} points (standard deviation); the standard "
-        "error of a gain over two seeds is as large."
-    )
 
 
 def reached_markdown(lines: Sequence[Mapping[str, str]], results: Path) -> str:
@@ -204,17 +173,10 @@ def blocks(results: Path) -> dict[str, str]:
     lines = read_search(results / "benchmarks" / "recipe_search.csv")
     found = {"reached": reached_markdown([e for e in lines if e["test_accuracy"]], results)}
     for experiment in EXPERIMENTS:
-        tried = [
-            line
-            for line in lines
-            if line["dataset"] == experiment.dataset and line["validation_accuracy"]
-        ]
-        parts = [
-            candidates_markdown(experiment, results / "benchmarks"),
-            deviations_markdown(tried),
-            search_markdown(tried),
-        ]
-        found[experiment.dataset] = "\n\n".join(filter(None, parts))
+        tried = [line for line in lines if line["dataset"] == experiment.dataset]
+        records = experiment, results / "benchmarks"
+        table, below = candidates_markdown(*records, tried), deviations_markdown(*records)
+        found[experiment.dataset] = f"{table}\n\n{below}"
     return found
 
 

@@ -1,7 +1,6 @@
-"""What is timed of a training step: our loop, the bare step, their parts, a matrix product."""
+"""What is timed of a training step: our loop, the bare step, its optimisers, a matrix product."""
 
 import itertools
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -63,18 +62,6 @@ def our_loop(run: Run, dataset: Dataset, views: Tensor, batches: int) -> Action:
         train_epoch(state, run, part, part_views, lambda event: None)
 
     return train
-
-
-def batch_making(run: Run, dataset: Dataset, views: Tensor, batches: int) -> Action:
-    """Draws, cuts, mirrors and normalises a segment's batches, and trains on none."""
-    segments = each_segment(run, dataset, views, batches)
-    generator = torch.Generator().manual_seed(run.seed)
-
-    def make() -> None:
-        part, part_views = next(segments)
-        deque(training_batches(part, part_views, run.recipe, generator), maxlen=0)
-
-    return make
 
 
 def each_segment(

@@ -1,7 +1,7 @@
 """A training step: against the usual loop, the bare step and a matrix product, all in turn.
 
     for each network, round by round:
-        usual loop, our loop, bare step, their parts, matrix product, checkpoint --> seconds
+        usual loop, our loop, bare step, optimisers, matrix product, checkpoint --> seconds
 
 What is timed stands in ``step_actions``. One set of segments serves all three comparisons, so that
 a round has them all within seconds. The record holds seconds; the ratios are taken on rendering.
@@ -17,11 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.profiling import time_shares
 from benchmarks.setting import Record, Setting, between
 from benchmarks.step_actions import (
     BareStep,
-    batch_making,
     cycle_of,
     matrix_product,
     optimizer_step,
@@ -47,12 +45,13 @@ from utils.measuring.timing import (
 )
 from utils.recipes import quick
 from utils.records.schema import Quartiles
-from utils.report.markdown import Column, count, digits, markdown_table
+from utils.report.markdown import Column, markdown_table
+from utils.report.wording import listed
 from utils.training.checkpoint import save_checkpoint, seed_everything
-from utils.training.loop import build_network, gradient_norms
+from utils.training.loop import build_network
 
 NAME = "steps"
-TITLE = "A training step"
+TITLE = "Why an epoch is faster"
 
 PRODUCT_SIZE, QUICK_PRODUCT_SIZE = 3072, 512  # the side of the square matrices
 # A segment has at most and at least so many batches, and between them as many as cost these FLOPs.
@@ -128,7 +127,7 @@ def measure_network(
     setting: Setting,
     usual: UsualProcess,
 ) -> dict[str, Any]:
-    """Seconds of all segments of one network in turn, ``[rounds]`` each, and the time's shares."""
+    """Seconds of all segments of one network in turn, ``[rounds]`` each."""
     run = runs["float32"]
     dataset, images = setting.dataset(run.dataset), batches * run.recipe.batch_size
     seed_everything(run.seed)
@@ -140,12 +139,7 @@ def measure_network(
             "product": matrix_product(product_size, setting.device),
         }
         seconds = in_turn(actions, Effort(setting.rounds))
-    shares = {}
-    for precision, each in runs.items():
-        step = BareStep(each, dataset)
-        step.optimizers = []
-        shares[precision] = time_shares(step)
-    return {"seconds": {k: v.tolist() for k, v in seconds.items()}, "time_shares": shares}
+    return {"seconds": {name: values.tolist() for name, values in seconds.items()}}
 
 
 def segments(
@@ -169,8 +163,6 @@ def segments(
         if cycle_of(run) > 1:
             actions[f"orthogonal {precision}"] = optimizer_step(BareStep(run, dataset), True)
     return actions | {
-        "batches": batch_making(first, dataset, views, batches),
-        "norms": repeated(lambda: gradient_norms(stepped.network), batches),
         "views": lambda: augmented_views(dataset.x_train, first.recipe),
         "checkpoint": lambda: save_checkpoint(checkpoint, stepped.state),
     }
@@ -192,11 +184,8 @@ def ratios(row: Record, precision: str, product_size: int) -> dict[str, Quartile
         "usual_images_per_second": quartiles(images / seconds["usual"]),
         "images_per_second": quartiles(images / loop),
         "times_usual": ratio(seconds["usual"], loop),
-        "without_optimizer": ratio(seconds["usual"], loop - optimizer),
         "overhead": quartiles((loop + once) / bare - 1),
         "optimizer": ratio(optimizer, bare),
-        "batches": ratio(seconds["batches"], bare),
-        "norms": ratio(seconds["norms"], bare),
         "of_product": ratio(flops_per_second, 2 * product_size**3 / seconds["product"]),
     }
     if f"orthogonal {precision}" in seconds:
@@ -205,134 +194,79 @@ def ratios(row: Record, precision: str, product_size: int) -> dict[str, Quartile
     return found
 
 
-Quantities = Mapping[str, tuple[str, int, int]]  # heading -> what of ``ratios``, decimals, scale
-
-USUAL: Quantities = {
-    "Ours, images/s": ("images_per_second", 0, 1),
-    "Times the usual": ("times_usual", 2, 1),
-    "Without the optimiser": ("without_optimizer", 2, 1),
-    "With every update orthogonal": ("always_orthogonal", 2, 1),
-}
-OVERHEAD: Quantities = {
-    "Overhead, %": ("overhead", 1, 100),
-    "Batches, %": ("batches", 1, 100),
-    "Gradient norms, %": ("norms", 1, 100),
-    "Optimiser, %": ("optimizer", 0, 100),
-}
-PRODUCT: Quantities = {"Of the product, %": ("of_product", 1, 100)}
-
-
 def markdown(record: Record) -> str:
-    """Three tables, each with what it says and how it was measured."""
-    precisions, size = record["precisions"], record["product_size"]
-    rows = [row | {each: ratios(row, each, size) for each in precisions} for row in record["rows"]]
-    names: list[Column] = [("Model", itemgetter("label")), ("Dataset", itemgetter("dataset"))]
-    usual = column("Usual, images/s", "float32", "usual_images_per_second", 0)
-    batches = ("Batches in a segment", lambda row: count(row["batches"]))
-    flops = ("MFLOPs per image", lambda row: digits(row["step_flops_per_image"] / 1e6))
-    shares = [each for precision in precisions for each in share_columns(precision)]
-    parts = [
-        "### Against the usual loop",
-        markdown_table(rows, [*names, usual, *columns(USUAL, precisions)]),
-        *(usual_summary(rows, each) for each in precisions),
-        usual_caption(record),
-        "### Against the bare step",
-        markdown_table(rows, [*names, *columns(OVERHEAD, precisions), batches]),
-        OVERHEAD_CAPTION,
-        "### Against a matrix product",
-        markdown_table(rows, [*names, flops, *columns(PRODUCT, precisions), *shares]),
-        product_caption(record),
-    ]
-    return "\n\n".join(parts)
+    """A table, what it says and how it was measured; for each precision."""
+    size = record["product_size"]
+    parts = []
+    for precision in record["precisions"]:
+        rows = [row | ratios(row, precision, size) for row in record["rows"]]
+        parts += [summary(rows, precision), markdown_table(rows, COLUMNS)]
+    return "\n\n".join([*parts, caption(record)])
 
 
-def columns(quantities: Quantities, precisions: Sequence[str]) -> list[Column]:
-    """Those of one table, for each precision."""
-    several = len(precisions) > 1
-    return [
-        column(f"{precision}: {heading}" if several else heading, precision, *quantity)
-        for precision in precisions
-        for heading, quantity in quantities.items()
-    ]
-
-
-def column(
-    heading: str, precision: str, quantity: str, decimals: int, scale: float = 1.0
-) -> Column:
-    """A median, with its quartiles where it has decimals; empty in rows that do not have it."""
+def column(heading: str, quantity: str, decimals: int = 0, scale: float = 1.0) -> Column:
+    """A median; with its quartiles where it has two decimals."""
 
     def text(row: Record) -> str:
-        found = row[precision].get(quantity)
-        if found is None:
-            return ""
-        return between(found, decimals, scale) if decimals else count(scale * found.median)
+        found = row[quantity]
+        if decimals == 2:
+            return between(found, decimals, scale)
+        return f"{scale * found.median:,.{decimals}f}"
 
     return heading, text
 
 
-def share_columns(precision: str) -> list[Column]:
-    """What the time of forward and backward goes to."""
+COLUMNS: list[Column] = [
+    ("Network", itemgetter("label")),
+    ("Dataset", itemgetter("dataset")),
+    column("Usual, images/s", "usual_images_per_second"),
+    column("Ours, images/s", "images_per_second"),
+    column("Times the usual", "times_usual", 2),
+    column("Over the bare step, %", "overhead", 1, 100),
+    column("Optimiser, %", "optimizer", 0, 100),
+    column("Of a matrix product, %", "of_product", 0, 100),
+]
 
-    def arithmetic(row: Record) -> str:
-        return f"{100 * row['time_shares'][precision]['arithmetic']:.0f}"
 
-    def largest(row: Record) -> str:
-        return "{} {:.0%}".format(*next(iter(row["time_shares"][precision]["others"].items())))
-
-    return [("Arithmetic, % of time", arithmetic), ("Largest other operation", largest)]
-
-
-def usual_summary(rows: Sequence[Record], precision: str) -> str:
-    """The mean, the ends of the range, and what makes them."""
-    times = [row[precision]["times_usual"].median for row in rows]
+def summary(rows: Sequence[Record], precision: str) -> str:
+    """The mean, the ends of the range, what makes them, and what Muon would cost as it was made."""
+    times = [row["times_usual"].median for row in rows]
     least, most = (
         f"{times[number]:.2f} times with {rows[number]['label']} on {rows[number]['dataset']}"
         for number in (np.argmin(times), np.argmax(times))
     )
-    return (
-        f"In {precision} ours trains on {geometric_mean(times):.2f} times as many images per "
-        f"second, the geometric mean over the networks: {most}, {least}. A small network waits for "
-        "its images: the usual loop cuts, mirrors and converts them one by one, ours a whole batch "
-        "with a few operations on tensors in memory. A large one spends its time in convolutions, "
-        "which both loops have."
+    text = (
+        "All images of a split are one tensor here, a batch is cut from it in one piece, and "
+        f"convolutions have their channels last. In {precision} that trains on "
+        f"{geometric_mean(times):.2f} times as many images per second as the usual loop (geometric "
+        f"mean): {most}, {least}. A small network waits for its images, which the usual loop cuts, "
+        "mirrors and converts one by one; a large one spends its time in convolutions, which both "
+        "loops have."
     )
+    dear = [
+        f"{row['always_orthogonal'].median:.2f} times the usual with {row['label']}"
+        for row in rows
+        if "always_orthogonal" in row
+    ]
+    if dear:
+        text += (
+            " Muon's price grows with the weight matrices, not with the images: had each step made "
+            f"its update of a large one orthogonal by itself, it would be {listed(dear)}. Here one "
+            "such update serves eight steps."
+        )
+    return text
 
 
-def usual_caption(record: Record) -> str:
-    """How the first table was measured, and what all three have in common."""
-    size = max(row["batch_size"] for row in record["rows"])
+def caption(record: Record) -> str:
+    """What the columns are and how they were measured."""
+    batch, size = max(row["batch_size"] for row in record["rows"]), record["product_size"]
     left_out = f" bfloat16 is left out: {record['left_out']}." if record["left_out"] else ""
     return (
-        f"Medians over {record['rounds']} rounds, in brackets the quartiles, at batch size {size}; "
-        "in a round each loop trains on a segment of as many images. The usual loop: torchvision's "
-        "dataset, ToTensor and Normalize with crop and mirror image as in our recipe, a DataLoader "
-        "with 2 workers, as busy as in the middle of an epoch, float32 with the channels first, "
-        "Adam, the loss read in every step, batches of at most the usual 128, in a process of its "
-        "own with memory handled as it comes. Ours: the study's own loop with its optimisers and "
-        "gradient norms, which keeps the memory that it frees (`utils/machine.py`). Without the "
-        "optimiser: had its steps cost nothing. With every update orthogonal: had each step made "
-        f"its own for the large layers (`utils/training/optimizers.py`).{left_out}"
-    )
-
-
-OVERHEAD_CAPTION = """\
-What our loop takes on top of forward, loss, backward and optimiser on one batch that lies ready, in
-% of that step: the dearer the network, the less it weighs. It is the making of batches and the
-gradient norms, which the next columns have by themselves, the schedule, and a segment's share of a
-checkpoint and of the padded and mirrored images; below zero is chance. Optimiser: its part of the
-bare step."""
-
-
-def product_caption(record: Record) -> str:
-    """How the third table was measured."""
-    size, seconds = record["product_size"], np.array(record["rows"][0]["seconds"]["product"])
-    return (
-        f"FLOP/s of the bare step, as a share of a float32 product of two {size:,} × {size:,} "
-        "matrices on the same threads in the same rounds "
-        f"({quartiles(2 * size**3 / seconds).median / 1e9:,.0f} GFLOP/s in the first row's). What "
-        "is missing goes to batch-norm, pooling and ReLU, which do little with each number that "
-        "they read, and to layers too narrow to keep the processor busy. Convolutions have another "
-        "library than matrices and may be above 100 %. FLOPs are those of the convolutions and "
-        "matrix products of forward and backward; arithmetic: their share of its time, by torch's "
-        "profiler."
+        "*Over the bare step*: what our loop takes beside forward, loss, backward and optimiser on "
+        "one batch that lies ready, which is to make batches, norms of gradients and checkpoints. "
+        "*Optimiser*: its part of the bare step. *Of a matrix product*: FLOP/s of the bare step "
+        f"over those of a float32 product of two {size:,} × {size:,} matrices; what is missing "
+        "goes to batch-norm, pooling and ReLU, which do little with each number that they read, "
+        f"and to narrow layers. Medians of {record['rounds']} rounds, in brackets the quartiles; "
+        f"our batches have {batch} images, the usual loop has a process of its own.{left_out}"
     )

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.setting import BUSY, others_running
 from benchmarks.step_actions import our_loop, whole_cycles
-from benchmarks.time_to_accuracy_report import figure, file_of, table
+from benchmarks.time_to_accuracy_report import figure, file_of, summary, table
 from benchmarks.usual_loop import (
     LEARNING_RATE,
     PREFETCHED,
@@ -43,19 +43,11 @@ from utils.records.schema import SCHEMA
 from utils.report.markdown import picture_markdown
 from utils.report.rows import reported_results
 from utils.runner import DatasetLoader, lock, logs, run_script
-from utils.training.checkpoint import (
-    UNREADABLE,
-    DamagedError,
-    read_state,
-    seed_everything,
-    set_aside,
-    write_state,
-)
+from utils.training.checkpoint import seed_everything
 from utils.training.loop import evaluate
 
 log = logging.getLogger(__name__)
 
-TITLE = "Time to the report's accuracy"
 MOST_EPOCHS = 10
 EFFORT, BATCHES = Effort(rounds=5), 24  # of a timed segment
 QUICK_EFFORT, QUICK_BATCHES = Effort(rounds=2), 4
@@ -199,57 +191,28 @@ def read_checked(path: Path, expected: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def train_usual(run: Run, data: Dataset, target: float, most: int, options: Options) -> None:
-    """One training until an epoch passes; goes on after the last epoch that is on record."""
+    """One training until an epoch passes; what is on record with a lower target begins anew."""
     path = options.results / "usual" / file_of(run.dataset, run.name)
     expected = facts(run, data)
-    record = read_checked(path, expected) or {**expected, "tried": [], "environments": []}
-    tried = record["tried"]
-    if any(e["validation_accuracy"] > target for e in tried) or len(tried) >= most:
+    record = read_checked(path, expected)
+
+    def goes_on(tried: Sequence[dict[str, Any]]) -> bool:
+        return len(tried) < most and all(e["validation_accuracy"] <= target for e in tried)
+
+    if record and not goes_on(record["tried"]):
         return
     seed_everything(run.seed)
-    loop = UsualLoop(run, data)
-    checkpoint = path.with_suffix(".checkpoint.pt")
-    if tried and not resume(loop, checkpoint, len(tried)):
-        record["tried"] = tried = []
-    here = environment(loop.device).model_dump()
-    if here not in record["environments"]:
-        record["environments"].append(here)
-    while not any(e["validation_accuracy"] > target for e in tried) and len(tried) < most:
+    loop, tried = UsualLoop(run, data), []
+    while goes_on(tried):
         loop.train_epoch()
         _, validation, _ = evaluate(loop.network, data.x_validation, data.y_validation, data)
         _, test, _ = evaluate(loop.network, data.x_test, data.y_test, data)
         tried.append(
             {"epochs": len(tried) + 1, "validation_accuracy": validation, "test_accuracy": test}
         )
-        write_json(path, record)
-        save(loop, checkpoint, len(tried))
         log.info("usual loop, %s %s: %s", run.dataset, run.network, tried[-1])
-
-
-def save(loop: UsualLoop, checkpoint: Path, epochs: int) -> None:
-    """Writes what the next epoch depends on."""
-    content = {
-        "epochs": epochs,
-        "network": loop.network.state_dict(),
-        "optimizer": loop.optimizer.state_dict(),
-        "random": torch.get_rng_state(),
-    }
-    write_state(checkpoint, content)
-
-
-def resume(loop: UsualLoop, checkpoint: Path, epochs: int) -> bool:
-    """Puts the loop behind this many epochs; returns whether that could be done."""
-    try:
-        content = read_state(checkpoint)
-        if content is None or content["epochs"] != epochs:
-            return False
-        loop.network.load_state_dict(content["network"])
-        loop.optimizer.load_state_dict(content["optimizer"])
-        torch.set_rng_state(content["random"])
-    except (DamagedError, *UNREADABLE) as error:
-        set_aside(checkpoint, error)
-        return False
-    return True
+    here = environment(loop.device).model_dump()
+    write_json(path, {**expected, "tried": tried, "environments": [here]})
 
 
 def time_epochs(run: Run, data: Dataset, options: Options) -> None:
@@ -293,10 +256,13 @@ def time_epochs(run: Run, data: Dataset, options: Options) -> None:
 
 
 def markdown(results: Path, plots: Path) -> str:
-    """The figure, drawn anew in ``plots``, the table, and how they came about."""
-    picture = figure(every_schedule(), results / "benchmarks", plots)
-    shown = picture_markdown(picture, plots).replace("](plots/", "](../plots/") if picture else ""
-    return f"{shown}\n\n{table(every_schedule(), results / 'benchmarks')}".strip()
+    """What came out, the figure, drawn anew in ``plots``, the table, and how they came about."""
+    schedules, folder = every_schedule(), results / "benchmarks"
+    picture = figure(schedules, folder, plots)
+    if not picture:
+        return ""
+    shown = picture_markdown(picture, plots).replace("](plots/", "](../plots/")
+    return "\n\n".join([summary(schedules, folder), shown, table(schedules, folder)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -129,11 +129,11 @@ IN_TRAINING = (
             f"3.1-trained-{gate.lower()}",
             f"{gate} makes the network more accurate.",
             f"{gate} делает сеть точнее.",
-            source,
+            "ours",
             pairs=((gate, "base"),),
             about=("gate", "receptive_field"),  # it weighs channels by what the whole map holds
         )
-        for gate, source in (("ChannelAttention", "report"), ("SqueezeExcitation", "ours"))
+        for gate in ("ChannelAttention", "SqueezeExcitation")
     ),
     Claim(
         "3.1-l2pooling-overfitting",

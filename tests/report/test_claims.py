@@ -131,6 +131,15 @@ def test_an_open_claim_says_how_many_seeds_it_would_take(tmp_path: Path) -> None
     assert count == pytest.approx(16 * (deviation / (np.mean(a) - np.mean(b))) ** 2, rel=0.1)
 
 
+def test_a_lead_too_small_to_matter_can_be_shown_to_be_so(tmp_path: Path) -> None:
+    rows = ("CNN3x3", "CNN5x5", "CNN7x7", "DeepCNN")
+    leads = claim("lead", pairs=(rows[:2], rows[2:]))
+    values = [0.700, 0.710, 0.720, 0.705, 0.715]  # of all: the leads are equal
+    records = [record for name in rows for record in seeds(name, values)]
+    (found,) = findings(tmp_path, [leads], records, rows=rows)
+    assert found.verdict.startswith("open: about ")  # not "more than …": the margin is in reach
+
+
 def test_the_best_is_above_every_rival_and_who_refutes_it_is_named(tmp_path: Path) -> None:
     rows = ("CNN3x3", "CNN5x5", "CNN7x7", "DeepCNN")
     best = claim("best", pairs=tuple(("CNN3x3", rival) for rival in rows[1:]))

@@ -32,9 +32,16 @@ from utils.records.files import read_arrays
 from utils.records.schema import Record
 from utils.records.study import Evidence, gather
 from utils.report.figures import FIGURES, canvas, draw
-from utils.report.figures.canvas import label_line_ends, looks, moved_apart, new_figure
+from utils.report.figures.canvas import (
+    extremes,
+    label_line_ends,
+    looks,
+    moved_apart,
+    new_figure,
+)
 from utils.report.figures.images import plot_confusion, square_start
 from utils.report.figures.plotting import plot_models_by_epoch
+from utils.report.figures.training import mix_up
 from utils.report.markdown import picture_markdown
 from utils.report.rows import training_rows
 
@@ -122,7 +129,8 @@ def test_every_figure_is_drawn_and_says_what_of(
     assert name == picture.file.stem
     assert figure.get_suptitle()
     assert picture.caption.endswith(".")
-    assert "[" not in picture.caption  # it would end the alternative text of an image link
+    assert not {"[", "]", "\n"} & set(picture.finding)  # it is the alternative text of a link
+    assert not picture.caption.startswith(picture.finding)
     pixels = imread(picture.file)[..., :3]
     assert (pixels[0, 0] == 1).all()  # opaque white, in dark mode too
     assert pixels.min() < 0.5  # something is drawn
@@ -227,13 +235,6 @@ def test_a_shortcut_is_not_on_the_main_path(
     assert lines[1:] == ([[[2, 0.1]], lines[0], [[2, 0.1]]] if name == "gradient_flow" else [])
 
 
-def test_smoothed_targets_are_mentioned_where_there_are_any(tmp_path: Path) -> None:
-    for share in (0.0, 0.1):
-        record, results = make_record(recipe=replace(RECIPE, label_smoothing=share)), tmp_path
-        (picture,) = draw("curves", evidence_of(record, results / str(share)), results / "plots")
-        assert ("spreads 10% of each target" in picture.caption) == bool(share)
-
-
 def test_what_rounds_to_nothing_is_left_empty() -> None:
     _, axes = new_figure()
     matrix = np.array([[199, 1, 0], [6, 194, 0], [0, 3, 197]])  # 0.5 % would be printed as 0
@@ -247,7 +248,7 @@ def test_layers_are_timed_against_their_analogues(tmp_path: Path, drawn: list[Fi
     rows = [label.get_text() for label in ax.get_yticklabels()]
     assert rows == ["Swish\nto SiLU", "Swish\nto ReLU", "L2Pooling\nto MaxPool2d"]
     ratios = [text.get_text() for text in ax.texts]
-    assert ratios == 2 * ["1.3", "2", "1.5"]  # forward, and with backward
+    assert ratios == 2 * ["1.3", "2.0", "1.5"]  # forward, and with backward
 
 
 def test_the_pooling_that_is_left_out_is_the_same_picture(tmp_path: Path) -> None:
@@ -291,8 +292,7 @@ def test_equal_figures_are_equal_files(tmp_path: Path) -> None:
 
 def test_links_are_relative_to_the_repository(tmp_path: Path) -> None:
     (picture,) = draw("shift", evidence_for("shift", tmp_path), tmp_path / "p" / "residual_blocks")
-    seen = "Test accuracy when the test images are moved by so many pixels, CIFAR-10"
-    link = f"![{seen}](plots/residual_blocks/shift.png)\n\n*{picture.caption}*"
+    link = f"![{picture.finding}](plots/residual_blocks/shift.png)\n\n*{picture.caption}*"
     assert picture_markdown(picture, tmp_path / "p") == link
 
 
@@ -347,3 +347,25 @@ def test_a_matplotlibrc_on_disk_and_a_backend_change_no_figure(tmp_path: Path) -
         subprocess.run(command, env=environment, cwd=folder, check=True, capture_output=True)
     plain, users = (each / "figure.png" for each in (tmp_path / "plain", tmp_path))
     assert plain.read_bytes() == users.read_bytes()
+
+
+def test_a_finding_names_both_ends() -> None:
+    values = {"CNN3x3": 80.82, "CNN5x5": 78.38, "CNN7x7": 73.28}
+    ends = "highest 80.8 % (CNN3x3), lowest 73.3 % (CNN7x7)"
+    assert extremes(values, "Accuracy") == f"Accuracy: {ends}"
+    assert extremes({"CNN3x3": 100.0}, "Accuracy") == "Accuracy: 100 % (CNN3x3)"
+    assert extremes({"a": 0.646, "b": 8.14}, "Time", " times") == (
+        "Time: highest 8.14 times (b), lowest 0.646 times (a)"
+    )
+
+
+def test_the_most_frequent_confusion_is_named() -> None:
+    matrix = np.array([[90, 10, 0], [5, 75, 20], [1, 2, 97]])
+    assert mix_up("FCNet", matrix, ("cat", "dog", "ship")) == (
+        "FCNet takes 20 % of class dog for ship"
+    )
+
+
+def test_a_move_names_the_seeds_that_were_moved(tmp_path: Path) -> None:
+    (picture,) = draw("shift", evidence_for("shift", tmp_path), tmp_path / "plots")
+    assert f"Seeds whose test images were moved: {MODELS[0]} 0" in picture.caption

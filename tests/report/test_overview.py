@@ -9,7 +9,7 @@ from models import MODELS
 from tests.fake_records import NETWORKS, make_experiment, make_record, write_runs
 from utils import REPOSITORY
 from utils.claim import Answer, Claim, Shown
-from utils.records.schema import over_passes
+from utils.measuring.timing import geometric_mean
 from utils.records.study import gather
 from utils.report.languages import localised, word_of
 from utils.report.overview import render_overview
@@ -110,8 +110,7 @@ def test_layers_stand_beside_their_analogues() -> None:
         next(case for case in evidence.cases.cases if case.name == name)
         for name in ("Swish", "ReLU")
     )
-    ratio = (
-        over_passes(swish.forward_seconds_100).median / over_passes(relu.forward_seconds_100).median
-    )
+    passes = zip(swish.forward_seconds_100, relu.forward_seconds_100, strict=True)
+    ratio = geometric_mean([own.median / other.median for own, other in passes])
     (line,) = (line for line in lines if line.startswith("| Swish | ReLU | "))
     assert f" | {ratio:.2f} | " in line

@@ -21,6 +21,12 @@ def without_code(text: str) -> str:
     return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
+def code(text: str) -> list[str]:
+    """The blocks of code, without comments and labels, which stand behind several spaces."""
+    blocks = re.findall(r"^```.*?^```", text, flags=re.MULTILINE | re.DOTALL)
+    return [re.sub(r" {2,}[#\w].*$", "", block, flags=re.MULTILINE) for block in blocks]
+
+
 def numbers(text: str) -> list[list[str]]:
     """Of each line of each table, without their separators, which the languages write otherwise."""
     lines = [line for line in without_code(text).splitlines() if line.startswith("|")]
@@ -36,7 +42,7 @@ def test_the_readme_is_read_in_one_sitting() -> None:
     "part",
     [
         lambda text: re.findall(r"^#+ (?:\d\.\d)?", without_code(text), flags=re.MULTILINE),
-        lambda text: re.findall(r"^```.*?^```", text, flags=re.MULTILINE | re.DOTALL),
+        code,
         lambda text: [x for x in LINK.findall(text) if not x.startswith("README")],
         lambda text: [path.replace(".ru", "") for path in IMAGE.findall(text)],
         lambda text: [x.replace(".ru", "") for x in re.findall(r"<!-- .*? -->", text)],

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,18 @@ def test_the_caption_says_how_it_was_measured(tmp_path: Path) -> None:
     ):
         assert part in caption
     assert "synthetic" not in caption
+
+
+def test_the_caption_has_every_length_and_the_seeds_of_moved_images(tmp_path: Path) -> None:
+    rows = [Row("CNN3x3"), Row("longer", "CNN5x5", recipe={"epochs": 6})]
+    experiment = make_experiment(rows, figures=(), columns=("shift",))
+    recipe = replace(experiment.recipe, epochs=6)
+    long = make_record("CNN5x5", recipe=recipe, shifted_test_accuracy=None)
+    write_runs(tmp_path, experiment, [make_record(), make_record(seed=1), long])
+    evidence = gather(experiment, tmp_path, NETWORKS)
+    caption = training_markdown(training_rows(evidence), evidence)
+    assert "; 3 or 6 epochs; " in caption
+    assert " Seeds whose test images were moved: CNN3x3 0, 1. " in caption
 
 
 def test_a_synthetic_dataset_is_called_one(tmp_path: Path) -> None:

@@ -270,7 +270,7 @@ def what_it_takes(claim: Claim, comparison: Comparison, margin: float | None) ->
     if claim.kind == "equal":
         distance = abs(margin - distance)
     else:
-        if claim.kind in ("greater", "time"):  # a small difference is decided too
+        if claim.kind in ("greater", "lead", "time"):  # a small difference is decided too
             distance = max(distance, margin - distance)
         if comparison.p_holm > found.p:  # what the correction leaves of it
             alpha *= found.p / comparison.p_holm

@@ -16,10 +16,12 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "title": "What holds, and how surely",
         "axis": "difference in accuracy, points, with its 95 % interval",
         "forest": (
-            "Differences in test accuracy with their 95 % intervals; small dots: each seed of the "
-            "first less the mean of the second; grey: too little to matter; hollow: something else "
-            "differs too. Of “train images” the accuracy on those."
+            "By how much the first is more accurate than the second on test images: mean and 95 % "
+            "interval; small dots: each seed of the first less the mean of the second; grey: too "
+            "little to matter; hollow: the two differ in something else too. “Train images”: "
+            "accuracy on those."
         ),
+        "counts": "Of {number} comparisons: {each}",
         "question": "Question",
         "answer": "Answer",
         "difference": "Difference, points [95 % CI]",
@@ -38,46 +40,54 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "both": "with backward",
         "seeds": "± is half the 95 % interval of the mean over {seeds} seeds.",
         "timed": "Times: {machine}, medians of {passes} passes.",
+        "ratios": "Ratios: {machine}, geometric means of {passes} passes.",
         "time": (
             "Training the {networks} networks of sections 1 to 3 with one seed takes {hours} hours "
             "on {machine}."
         ),
-        "to": "to",
+        "to": " to ",
     },
     "ru": {
         SUPPORTED: "подтверждено",
-        LITTLE: "подтверждено, но на несущественную величину",
+        LITTLE: "подтверждено, но разница несущественна",
         REFUTED: "опровергнуто",
         NO_DIFFERENCE: "существенной разницы нет",
-        OPEN: "открыто",
+        OPEN: "вопрос открыт",
         NOT_TESTED: "ещё не измерено",
         "title": "Что верно и насколько надёжно",
-        "axis": "разница точности, пункты, с 95 % интервалом",
+        "axis": "разница точности, п. п., с 95%-м интервалом",
         "forest": (
-            "Разницы точности на тесте с 95 % интервалами; точки: каждый seed первой минус среднее "
-            "второй; серое: слишком мало, чтобы быть важным; полые: отличается и что-то ещё. "
-            "Где сказано «обучение» — точность на обучающих картинках."
+            "На сколько первая сеть точнее второй на тесте: среднее и 95%-й доверительный "
+            "интервал; мелкие точки: каждый запуск первой минус среднее второй; серая полоса: "
+            "разница слишком мала, чтобы быть важной; пустой значок: сети различаются и чем-то "
+            "ещё. «Обучение»: точность на обучающих изображениях."
         ),
+        "counts": "Из {number} сравнений: {each}",
         "question": "Вопрос",
         "answer": "Ответ",
-        "difference": "Разница, пункты [95 % ДИ]",
-        "verdict": "Вывод",
+        "difference": "Разница, п. п. [95 % ДИ]",
+        "verdict": "Вердикт",
         "page": "Подробно",
         "network": "Сеть",
         "layer": "Слой",
         "parameters": "Параметры",
         "mflops": "MFLOPs",
         "accuracy": "Точность на тесте, %",
-        "latency": "Одна картинка, мс",
-        "gap": "Обучение минус тест, пункты",
+        "latency": "Одно изображение, мс",
+        "gap": "Обучение минус тест, п. п.",
         "receptive_field": "Рецептивное поле, пиксели",
         "analogue": "Аналог",
-        "forward": "Прямой проход, раз от аналога",
-        "both": "с обратным",
-        "seeds": "± — половина 95 % интервала среднего по {seeds} seed.",
-        "timed": "Время: {machine}, медианы {passes} проходов.",
+        "forward": "Прямой проход, во сколько раз дольше аналога",
+        "both": "вместе с обратным",
+        "seeds": (
+            "± — половина 95%-го доверительного интервала среднего по {seeds} запускам с разными "
+            "seed."
+        ),
+        "timed": "Время: {machine}, медиана по {passes} проходам.",
+        "ratios": "Отношения: {machine}, среднее геометрическое по {passes} проходам.",
         "time": (
-            "Обучение {networks} сетей разделов 1–3 с одним seed занимает {hours} ч на {machine}."
+            "Обучение {networks} сетей из разделов 1–3 по одному разу занимает {hours} ч на "
+            "{machine}."
         ),
         "to": "–",
     },
@@ -86,9 +96,13 @@ SUFFIXES = {"en": "", "ru": ".ru"}  # of the names of a README's blocks
 
 
 def localised(text: str, language: str) -> str:
-    """The numbers of an English text as the language has them: 60,362 and 0.19, 60 362 and 0,19."""
+    """An English text with the language's numbers: 60,362 and 0.19, 60 362 and 0,19.
+
+    The threads of a machine's name are translated too.
+    """
     if language == "en":
         return text
+    text = re.sub(r"(\d+) threads?", r"потоков: \1", text)
     text = re.sub(r"(?<=\d),(?=\d{3})", "\N{NO-BREAK SPACE}", text)
     return re.sub(r"(?<=\d)\.(?=\d)", ",", text)
 

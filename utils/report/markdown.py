@@ -15,7 +15,7 @@ from utils.records.environment import machine_name
 from utils.records.schema import Cases
 from utils.records.study import Evidence
 from utils.report.figures.training import Picture
-from utils.report.provenance import mixed_precisions, provenance
+from utils.report.provenance import mixed_precisions, moved_seeds, provenance
 from utils.report.rows import Row
 
 TEMPLATES = jinja2.Environment(
@@ -146,9 +146,11 @@ def training_markdown(rows: Sequence[Row], evidence: Evidence) -> str:
     below = caption(
         "training",
         record=evidence.records[0],
+        epochs=sorted({record.recipe.epochs for record in evidence.records}),
         dataset=evidence.dataset,
         provenance=provenance(evidence.runs),
         mixed_precisions=mixed_precisions(evidence.runs),
+        moved=moved_seeds(evidence.runs) if "shift" in evidence.experiment.columns else "",
         varied=evidence.experiment.varied,
         held=evidence.experiment.held,
         not_tuned=evidence.experiment.not_tuned,
@@ -180,8 +182,7 @@ def caption(name: str, **facts: object) -> str:
 def picture_markdown(picture: Picture, plots: Path) -> str:
     """The image, its link relative to the repository, and its caption below.
 
-    The alternative text is what the caption says first.
+    The alternative text is what the figure shows.
     """
     link = Path("plots") / picture.file.relative_to(plots)
-    first = re.split(r"[;:(.]\s", picture.caption)[0].rstrip(".")
-    return f"![{first}]({link.as_posix()})\n\n*{picture.caption}*"
+    return f"![{picture.finding}]({link.as_posix()})\n\n*{picture.caption}*"

@@ -4,6 +4,7 @@ It is made of the records of all experiments, whichever script is running. A run
 several experiments under several labels has one row of the table, under its first.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -81,9 +82,12 @@ def draw_answers(answers: Sequence[Answer], compared: Compared, plots: Path, lan
     groups = {question: rows for question, rows in groups.items() if rows}
     if not groups:
         return ""
-    path = plots / f"overview{SUFFIXES[language]}.png"
+    path, words = plots / f"overview{SUFFIXES[language]}.png", WORDS[language]
     draw_forest(groups, path, language)
-    return picture_markdown(Picture(path, WORDS[language]["forest"]), plots)
+    verdicts = Counter(row.verdict for rows in groups.values() for row in rows)
+    each = ", ".join(f"{words[verdict]} {number}" for verdict, number in verdicts.most_common())
+    finding = words["counts"].format(number=verdicts.total(), each=each)
+    return picture_markdown(Picture(path, words["forest"], finding), plots)
 
 
 def forest_row(shown: Shown, evidence: Evidence, finding: Finding, language: str) -> ForestRow:
@@ -146,7 +150,7 @@ def time_text(every: Sequence[Evidence], language: str) -> str:
         return ""
     hours = localised(f"{sum(seconds.values()) / 3600:.1f}", language)
     return WORDS[language]["time"].format(
-        networks=len(seconds), hours=hours, machine=listed(list(machines))
+        networks=len(seconds), hours=hours, machine=localised(listed(list(machines)), language)
     )
 
 

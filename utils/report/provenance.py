@@ -49,6 +49,16 @@ def _place(records: Sequence[Record], common: str) -> str:
     return listed(sorted(names))
 
 
+def moved_seeds(runs: Runs) -> str:
+    """Which seeds of each row saw moved test images, as in "…: FCNet 10–14."; else nothing."""
+    seeds = {
+        label: [record.seed for record in records if record.shifted_test_accuracy]
+        for label, records in runs.items()
+    }
+    shown = [f"{label} {seed_ranges(each)}" for label, each in seeds.items() if each]
+    return f"Seeds whose test images were moved: {'; '.join(shown)}." if shown else ""
+
+
 def mixed_precisions(runs: Runs) -> str:
     """Which rows have how much of float32, where rows differ in that; else nothing."""
     wide = {

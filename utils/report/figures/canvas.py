@@ -51,16 +51,24 @@ Look = Mapping[str, Any]  # of a line, as matplotlib's Line2D takes it
 
 
 class Picture(NamedTuple):
-    """A written figure, and what one sees on it: caption and alternative text."""
+    """A written figure, and the words that go with it."""
 
     file: Path
-    caption: str
+    caption: str  # what one sees, and what bars and bands are
+    finding: str  # the alternative text: what it shows, in a line for who cannot see it
 
 
 def title(evidence: Evidence, what: str) -> str:
     """As in "Kernel size at equal parameters: learning curves, CIFAR-10"."""
     subject = evidence.experiment.subject or evidence.experiment.name
     return f"{subject}: {what}{f', {evidence.dataset}' if evidence.runs else ''}"
+
+
+def extremes(values: Mapping[str, float], what: str, unit: str = " %") -> str:
+    """As in "Test accuracy: highest 80.8 % (CNN3x3), lowest 73.3 % (CNN7x7)"."""
+    high, low = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
+    first, last = (f"{values[name]:#.3g}".rstrip(".") + f"{unit} ({name})" for name in (high, low))
+    return f"{what}: {first}" if high == low else f"{what}: highest {first}, lowest {last}"
 
 
 def looks(labels: Iterable[str], evidence: Evidence) -> dict[str, Look]:

@@ -18,12 +18,14 @@ from utils.report.figures.canvas import (
     BLACK,
     Look,
     Picture,
+    extremes,
     label_line_ends,
     looks,
     new_figure,
     save,
     title,
 )
+from utils.report.provenance import moved_seeds
 from utils.report.statistics import mean
 
 INTERVALS = "means over seeds with their 95 % intervals (Student's t)"
@@ -61,7 +63,9 @@ def draw_accuracies(evidence: Evidence, folder: Path) -> list[Picture]:
         f"Accuracy after the last epoch, {evidence.dataset}: {INTERVALS}; small: each seed; "
         "hollow: train accuracy."
     )
-    return [Picture(save(figure, folder / "accuracies.png"), caption)]
+    means = {label: np.mean(percent(each, "test")) for label, each in evidence.runs.items()}
+    finding = extremes(means, "Test accuracy")
+    return [Picture(save(figure, folder / "accuracies.png"), caption, finding)]
 
 
 def draw_along(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -89,7 +93,14 @@ def draw_along(evidence: Evidence, folder: Path) -> list[Picture]:
         f"Accuracy after the last epoch on test images (left) and on train images (right), "
         f"{evidence.dataset}, by {evidence.experiment.axis}: {INTERVALS}."
     )
-    return [Picture(save(figure, folder / "along.png"), caption)]
+    last = max(row.at[1] for row in rows)
+    means = {
+        row.at[0]: np.mean(percent(evidence.runs[row.label], "test"))
+        for row in rows
+        if row.at[1] == last
+    }
+    finding = extremes(means, f"Test accuracy at the right end, {last:,g}")
+    return [Picture(save(figure, folder / "along.png"), caption, finding)]
 
 
 def plot_means(
@@ -138,6 +149,8 @@ def draw_shift(evidence: Evidence, folder: Path) -> list[Picture]:
     caption = (
         f"Test accuracy when the test images are moved by so many pixels, {evidence.dataset}: a "
         "quarter of them in each direction, what comes in from outside being the image reflected; "
-        f"{INTERVALS}."
+        f"{INTERVALS}. {moved_seeds(evidence.runs)}"
     )
-    return [Picture(save(figure, folder / "shift.png"), caption)]
+    lost = {label: values[:, 0].mean() - values[:, -1].mean() for label, values in moved.items()}
+    finding = extremes(lost, f"Accuracy lost by a move of {pixels[-1]} pixels", " points")
+    return [Picture(save(figure, folder / "shift.png"), caption, finding)]

@@ -43,6 +43,9 @@ def plot_receptive_field(heat: np.ndarray, size: int, ax: Axes) -> None:
     )
     ax.set_xlim(min(-0.5, left - 1.5), max(width - 0.5, left + size + 0.5))
     ax.set_ylim(max(height - 0.5, top + size + 0.5), min(-0.5, top - 1.5))
+    ticks = range(0, max(width, height), 10)
+    ax.set_xticks(ticks)
+    ax.set_yticks(ticks)
     ax.set_xlabel("pixel", fontsize=9)
     ax.grid(False)
 

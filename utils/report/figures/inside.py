@@ -6,12 +6,13 @@ and returns them with their captions; without the arrays that it needs it return
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from utils.records.schema import Record
 from utils.records.study import (
     FACTOR,
     Arrays,
@@ -34,6 +35,7 @@ from utils.report.figures.canvas import (
 from utils.report.figures.images import plot_grid, plot_receptive_field
 from utils.report.figures.plotting import epoch_axis, log_y_axis
 from utils.report.provenance import seed_ranges
+from utils.report.wording import listed
 
 CHANNELS = 9  # of a feature map that are shown, three by three
 FULL = {"color": BLACK, "marker": "o"}  # in legends, where each network has a colour of its own
@@ -78,7 +80,16 @@ def draw_gradient_flow(evidence: Evidence, folder: Path) -> list[Picture]:
         "to the output (right), mean over the steps of an epoch and over seeds. A cross is the "
         "1×1 convolution of a shortcut, beside the layer whose output it is added to."
     )
-    return [Picture(save(figure, folder / "gradient_flow.png"), caption)]
+    return [Picture(save(figure, folder / "gradient_flow.png"), caption, ratio_finding(evidence))]
+
+
+def ratio_finding(evidence: Evidence) -> str:
+    """What becomes of each network's gradients on their way to the first layer."""
+    called: dict[str, list[str]] = {}
+    for model, records in evidence.runs.items():
+        called.setdefault(gradient_verdict(gradient_ratios(records)), []).append(model)
+    each = (f"{verdict} in {listed(models)}" for verdict, models in called.items())
+    return f"From the last layer to the first the gradients are {'; '.join(each)}"
 
 
 def describe_ratios(ratios: np.ndarray) -> str:
@@ -120,7 +131,7 @@ def draw_gradient_norms(evidence: Evidence, folder: Path) -> list[Picture]:
         f"norm over the last one's, smallest and largest of all epochs (below 1/{FACTOR}: "
         f"vanishing, above {FACTOR}: exploding)."
     )
-    return [Picture(save(figure, folder / "gradient_norms.png"), caption)]
+    return [Picture(save(figure, folder / "gradient_norms.png"), caption, ratio_finding(evidence))]
 
 
 def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -157,7 +168,18 @@ def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
         "first step (above) and in the last epoch, mean over its steps (below). Each line is one "
         "network and ends at its last layer; norms of zero are not there, nor are shortcuts."
     )
-    return [Picture(save(figure, folder / "gradient_depth.png"), caption)]
+    finding = "In the first step the first layer's gradient norm over the last layer's is "
+    finding += "; ".join(
+        f"{first_step_ratio(evidence.runs[rows[max(rows)]])} in {max(rows):g} layers, {name}"
+        for name, rows in series.items()
+    )
+    return [Picture(save(figure, folder / "gradient_depth.png"), caption, finding)]
+
+
+def first_step_ratio(records: Sequence[Record]) -> str:
+    """The first layer's gradient norm over the last's in the first step, as in "10^-17.1"."""
+    norms = list(records[0].epochs[0].gradient_norm_first.values())
+    return f"10^{math.log10(norms[0] / norms[-1]):.1f}" if norms[0] and norms[-1] else "undefined"
 
 
 def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -165,9 +187,10 @@ def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:
     found = with_array(evidence, "receptive_field")
     if not found:
         return []
-    figure, panels = new_panels(list(found), 2.9, title(evidence, "receptive fields"))
+    figure, panels = new_panels(list(found), 2.6, title(evidence, "receptive fields"))
+    sides = {model: list(evidence.inside[model].receptive_field.values())[-1] for model in found}
     for ax, (model, arrays) in zip(panels, found.items(), strict=True):
-        side = list(evidence.inside[model].receptive_field.values())[-1]
+        side = sides[model]
         plot_receptive_field(arrays["receptive_field"], side, ax)
         ax.set_title(f"{model}\n{side}×{side} pixels", fontsize=10)
         ax.tick_params(labelsize=8)
@@ -176,7 +199,9 @@ def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:
         "mean absolute gradient at each input pixel over real test images (bright: large, square "
         "root scale) with the theoretical square, whose side stands in the title."
     )
-    return [Picture(save(figure, folder / "receptive_field.png"), caption)]
+    sides = listed([f"{sides[model]} pixels in {model}" for model in found])
+    finding = f"Receptive fields are as wide as {sides}"
+    return [Picture(save(figure, folder / "receptive_field.png"), caption, finding)]
 
 
 def draw_filters(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -194,7 +219,12 @@ def draw_filters(evidence: Evidence, folder: Path) -> list[Picture]:
         f"Filters of the first convolution after training, {evidence.dataset}; each on its own "
         "scale, the input channels as red, green and blue."
     )
-    return [Picture(save(figure, folder / "filters.png"), caption)]
+    sizes = (
+        f"{len(each['filters'])} of {'×'.join(map(str, each['filters'].shape[2:]))} in {model}"
+        for model, each in found.items()
+    )
+    finding = f"Small colour patches, {listed(list(sizes))}"
+    return [Picture(save(figure, folder / "filters.png"), caption, finding)]
 
 
 def draw_activations(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -211,7 +241,8 @@ def draw_activations(evidence: Evidence, folder: Path) -> list[Picture]:
         f"Activations of the first convolution for {probe_image(evidence, found)}; each channel "
         "on its own scale."
     )
-    return [Picture(save(figure, folder / "activations.png"), caption)]
+    finding = f"Edges and patches that {listed(list(found))} find in one image"
+    return [Picture(save(figure, folder / "activations.png"), caption, finding)]
 
 
 def probe_image(evidence: Evidence, models: Mapping[str, object]) -> str:
@@ -247,6 +278,7 @@ def draw_feature_maps(evidence: Evidence, folder: Path) -> list[Picture]:
     caption = (
         "Feature maps behind each convolution or residual block, from the input (left) to the "
         f"output, for {probe_image(evidence, found)}: the first {CHANNELS} channels, each on its "
-        "own scale. The image itself is not among the records."
+        "own scale. The image itself is not shown: CIFAR-10 comes without a licence to pass it on."
     )
-    return [Picture(save(figure, folder / "feature_maps.png"), caption)]
+    finding = f"From layer to layer the maps of {listed(list(found))} get smaller and sparser"
+    return [Picture(save(figure, folder / "feature_maps.png"), caption, finding)]

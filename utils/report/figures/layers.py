@@ -4,10 +4,11 @@ Each function takes the evidence of an experiment and the folder of its plots, w
 and returns them with their captions; without the records that it needs it returns none.
 """
 
+import math
 from pathlib import Path
 
 from utils.records.study import Evidence
-from utils.report.figures.canvas import Picture, new_figure, new_panels, save, title
+from utils.report.figures.canvas import Picture, extremes, new_figure, new_panels, save, title
 from utils.report.figures.images import plot_image
 from utils.report.figures.plotting import plot_functions, plot_ratios
 from utils.report.statistics import log_ratio
@@ -27,7 +28,8 @@ def draw_activation_functions(evidence: Evidence, folder: Path) -> list[Picture]
         f"{', '.join(names).replace('(beta=2)', ' with β = 2')}, and their derivatives: Swish "
         "with β = 1 and SiLU are the same function, ReLU's derivative jumps at 0."
     )
-    return [Picture(save(figure, folder / "activation_functions.png"), caption)]
+    finding = "Swish and SiLU are one smooth curve below ReLU, which they approach on both sides"
+    return [Picture(save(figure, folder / "activation_functions.png"), caption, finding)]
 
 
 def draw_pooling(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -51,7 +53,8 @@ def draw_pooling(evidence: Evidence, folder: Path) -> list[Picture]:
         f"A digit of MNIST and what {', '.join(names)} make of it; each image on its own scale, "
         "its largest value stands above it. LPPool2d makes the same of it as L2Pooling."
     )
-    return [Picture(save(figure, folder / "pooling.png"), caption)]
+    finding = "At half the size max-pooling thickens the strokes, the other poolings blur them"
+    return [Picture(save(figure, folder / "pooling.png"), caption, finding)]
 
 
 def draw_layer_timings(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -78,4 +81,9 @@ def draw_layer_timings(evidence: Evidence, folder: Path) -> list[Picture]:
         "what it is compared with: left of the line it is faster. Bars: 95 % intervals over "
         "passes (Student's t)."
     )
-    return [Picture(save(figure, folder / "layer_timings.png"), caption)]
+    times = {
+        f"{own.name} against {other.name}": math.exp(each.value)
+        for (own, other), each in zip(pairs, ratios["forward"], strict=True)
+    }
+    finding = extremes(times, "Time forward", " times")
+    return [Picture(save(figure, folder / "layer_timings.png"), caption, finding)]

@@ -122,7 +122,7 @@ def plot_ratios(names: Sequence[str], ratios: Mapping[str, Sequence[Estimate]], 
                 label=None if row else kind,
             )
             at = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
-            ax.annotate(f"{value:.2g}", (high, row + above), **at)
+            ax.annotate(f"{value:#.2g}", (high, row + above), **at)
     _log_axis(ax, [1, *(np.exp(each.value) for found in ratios.values() for each in found)])
     ax.set_xlabel("times as long (logarithmic)")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=9)

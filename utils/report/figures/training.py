@@ -4,6 +4,7 @@ Each function takes the evidence of an experiment and the folder of its plots, w
 and returns them with their captions; without the records that it needs it returns none.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from utils.records.study import Evidence, by_epoch, loss_spread
 from utils.report.figures.canvas import (
     GREY,
     Picture,
+    extremes,
     label_line_ends,
     legend_below,
     looks,
@@ -67,21 +69,18 @@ def draw_curves(evidence: Evidence, folder: Path) -> list[Picture]:
     legend_below(figure, shown)
     caption = (
         f"Learning curves, {evidence.dataset}: loss and accuracy after each epoch on "
-        f"{train_part(evidence)} (left; in eval mode, not augmented) and on all test images "
-        f"(right); {band(evidence.runs)}.{smoothing_note(evidence)}"
+        f"{train_part(evidence)} (left) and on all test images (right); {band(evidence.runs)}."
     )
-    return [Picture(save(figure, folder / "curves.png"), caption)]
+    return [Picture(save(figure, folder / "curves.png"), caption, accuracy_finding(evidence))]
 
 
-def smoothing_note(evidence: Evidence) -> str:
-    """What label smoothing does to a loss, where the networks were trained with it."""
-    share = evidence.records[0].recipe.label_smoothing
-    if not share:
-        return ""
-    return (
-        f" Training spreads {share:.0%} of each target over all classes (label smoothing), so a "
-        "network does not grow sure of itself, and its cross-entropy stays above zero."
-    )
+def accuracy_finding(evidence: Evidence) -> str:
+    """Which networks have the highest and the lowest test accuracy after the last epoch."""
+    means = {
+        label: 100 * accuracy_columns(records)["test_accuracy"]
+        for label, records in evidence.runs.items()
+    }
+    return extremes(means, "Test accuracy after the last epoch")
 
 
 def draw_confusion(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -116,7 +115,16 @@ def draw_confusion(evidence: Evidence, folder: Path) -> list[Picture]:
         "seeds together: per cent of each true class, empty where they round to 0; and the share "
         "of each class that each network recognises."
     )
-    return [Picture(save(figure, folder / "confusion.png"), caption)]
+    finding = "; ".join(mix_up(model, matrix, classes) for model, matrix in matrices.items())
+    return [Picture(save(figure, folder / "confusion.png"), caption, finding)]
+
+
+def mix_up(model: str, matrix: np.ndarray, classes: Sequence[str]) -> str:
+    """The most frequent confusion, as in "DeepFCNet takes 20 % of class cat for dog"."""
+    share = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    np.fill_diagonal(share, 0)
+    true, predicted = np.unravel_index(share.argmax(), share.shape)
+    return f"{model} takes {share.max():.0f} % of class {classes[true]} for {classes[predicted]}"
 
 
 def draw_generalization_gap(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -124,7 +132,7 @@ def draw_generalization_gap(evidence: Evidence, folder: Path) -> list[Picture]:
     if not evidence.runs:
         return []
     figure, axes = new_figure(1, 1, 4, title(evidence, "train minus test accuracy"))
-    ax, ends = axes[0, 0], []
+    ax, ends, last = axes[0, 0], [], {}
     ax.axhline(0, color=GREY, lw=1)
     shown = looks(evidence.runs, evidence)
     gaps = {
@@ -135,15 +143,17 @@ def draw_generalization_gap(evidence: Evidence, folder: Path) -> list[Picture]:
     plot_models_by_epoch(gaps, shown, ax)
     for model, records in evidence.runs.items():
         epochs, gap = gaps[model].shape[1], 100 * accuracy_columns(records)["generalization_gap"]
+        last[model] = gap
         ax.plot(epochs, gap, **{**shown[model], "markersize": 10})
         ends.append((f"{model}  {gap:.1f}", epochs, gap, shown[model]["color"]))
     label_line_ends(ax, ends)
     caption = (
         f"Train accuracy minus test accuracy, {evidence.dataset}: after each epoch on "
-        f"{train_part(evidence)}, in eval mode and not augmented; {band(evidence.runs)}. The large "
+        f"{train_part(evidence)}; {band(evidence.runs)}. The large "
         "markers and the numbers are those of the table, on all train images."
     )
-    return [Picture(save(figure, folder / "overfitting.png"), caption)]
+    finding = extremes(last, "Gap between train and test accuracy", " points")
+    return [Picture(save(figure, folder / "overfitting.png"), caption, finding)]
 
 
 def draw_stability(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -169,4 +179,10 @@ def draw_stability(evidence: Evidence, folder: Path) -> list[Picture]:
         "(left) and the largest norm of the whole gradient (right), both on logarithmic axes; "
         f"{band(evidence.runs)}."
     )
-    return [Picture(save(figure, folder / "stability.png"), caption)]
+    at_the_end = {model: each[:, -1].mean() for model, each in spread.items()}
+    finding = (
+        "In the last epoch the batch losses scatter most with "
+        f"{max(at_the_end, key=at_the_end.get)} and least with "
+        f"{min(at_the_end, key=at_the_end.get)}"
+    )
+    return [Picture(save(figure, folder / "stability.png"), caption, finding)]
