@@ -135,7 +135,7 @@ def deviations_markdown(experiment: Experiment, results: Path) -> str:
         for network, values in networks.items():
             by_network.setdefault(network, []).append([100 * value for value in values])
     found = [f"{pooled_deviation(each)[0]:.2f} on {name}" for name, each in by_network.items()]
-    return f"Seeds of one recipe differ by {listed(found)} points (standard deviation)."
+    return f"The standard deviation over seeds of one recipe, in points: {listed(found)}."
 
 
 def read_search(path: Path) -> list[dict[str, str]]:

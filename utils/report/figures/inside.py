@@ -187,7 +187,7 @@ def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:
     found = with_array(evidence, "receptive_field")
     if not found:
         return []
-    figure, panels = new_panels(list(found), 2.6, title(evidence, "receptive fields"))
+    figure, panels = new_panels(list(found), 2.9, title(evidence, "receptive fields"))
     sides = {model: list(evidence.inside[model].receptive_field.values())[-1] for model in found}
     for ax, (model, arrays) in zip(panels, found.items(), strict=True):
         side = sides[model]
