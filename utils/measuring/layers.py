@@ -6,7 +6,7 @@ All cases get the same seeds: an analogue starts from the same weights, sees the
 asked for its gradient in the same direction. Everything is float32, in train mode, as built.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -131,20 +131,18 @@ def _forward_backward_action(module: nn.Module, x: Tensor) -> Action:
     return forward_backward
 
 
-def activation_curves(
-    activations: Mapping[str, nn.Module] | None = None, limit: float = 6.0, points: int = 241
-) -> dict[str, np.ndarray]:
-    """Each activation (ours unless given) and its derivative on ``[-limit, limit]``.
+def activation_curves() -> dict[str, np.ndarray]:
+    """Each activation and its derivative on [-6, 6].
 
-    Returns "x", "<name>/value" and "<name>/derivative", each float32 ``[points]``.
+    Returns "x", "<name>/value" and "<name>/derivative", each float32 ``[241]``.
     """
-    activations = activations or {
+    activations = {
         "Swish": Swish(),
         "Swish(beta=2)": Swish(beta=2.0),
         "SiLU": nn.SiLU(),
         "ReLU": nn.ReLU(),
     }
-    x = torch.linspace(-limit, limit, points, requires_grad=True)
+    x = torch.linspace(-6, 6, 241, requires_grad=True)
     arrays = {"x": x.detach().numpy()}
     for name, activation in activations.items():
         value = activation(x)

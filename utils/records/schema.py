@@ -85,9 +85,7 @@ class Epoch(Fields):
     """One pass over the train images, and the network after it."""
 
     epoch: Positive
-    learning_rate: Annotated[
-        float, Field(ge=0, allow_inf_nan=False)
-    ]  # of the last step; Muon's goes up and down with it
+    learning_rate: Rate  # of the last step; Muon's goes up and down with it
     running_loss: Loss  # mean over the batches, while training
     batch_loss_quartiles: tuple[Number, Number, Number]
     gradient_norm: dict[str, Number]  # layer -> mean over the steps, of its weight
