@@ -1,11 +1,19 @@
-"""The tiny datasets that most tests train, measure or look at: random images, made once."""
+"""The tiny datasets that most tests train, measure or look at: random images, made once.
+
+And how many examples hypothesis tries of each property: more of them in ``make soak``.
+"""
 
 from dataclasses import replace
 
 import pytest
+from hypothesis import settings
 
 from tests import fakes
 from utils.data.dataset import Dataset
+
+settings.register_profile("test", max_examples=60, deadline=None)
+settings.register_profile("soak", max_examples=1000, deadline=None)
+settings.load_profile("test")
 
 
 @pytest.fixture(scope="session")
