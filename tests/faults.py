@@ -16,7 +16,6 @@ import multiprocessing
 import os
 import re
 import resource
-import shutil
 import signal
 import sys
 import tempfile
@@ -58,7 +57,7 @@ STUDY = make_experiment(
     ),
     claims=(Claim("2.1-a", "A.", "А.", "ours", pairs=(("CNN7x7", "CNN5x5"),)),),
 )
-FLAGS = "--quick --epochs 2 --threads 1 --device cpu --weights --out-dir".split()
+FLAGS = ["--quick", "--epochs", "2", "--threads", "1", "--device", "cpu", "--weights", "--out-dir"]
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
 FITS = 100  # bytes of a file, where the disk is full in the middle of it
@@ -126,7 +125,8 @@ def command(folder: Path, fault: Fault | None = None, told: Path | None = None) 
     child = os.fork()
     if not child:
         os.dup2(write, 2)
-        sys.stdout, sys.stderr = open(os.devnull, "w"), open(2, "w", 1, closefd=False)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        sys.stderr = open(2, "w", 1, closefd=False)  # noqa: SIM115 (line by line)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         code, operations = 70, []
         try:
@@ -167,7 +167,7 @@ def hook(
         resource.setrlimit(resource.RLIMIT_FSIZE, (FITS, resource.RLIM_INFINITY))
 
 
-# --- what is on disk --------------------------------------------------------------------------------
+# --- what is on disk ------------------------------------------------------------------------------
 
 
 def contents(folder: Path) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def epochs(text: str) -> set[str]:
     return set(EPOCH.findall(text))
 
 
-# --- one fault ----------------------------------------------------------------------------------------
+# --- one fault ------------------------------------------------------------------------------------
 
 
 def outcome(fault: Fault, folder: Path, expected: dict[str, Any]) -> dict[str, str]:
@@ -257,7 +257,7 @@ def try_out(fault: Fault, expected: dict[str, Any]) -> tuple[Fault, dict[str, st
         return fault, outcome(fault, Path(folder) / "out", expected)
 
 
-# --- all of them ----------------------------------------------------------------------------------------
+# --- all of them ----------------------------------------------------------------------------------
 
 
 def every_fault(operations: Sequence[Operation]) -> list[Fault]:
@@ -280,8 +280,9 @@ def sample(operations: Sequence[Operation], faults: Sequence[Fault]) -> list[Fau
     chosen: list[Fault] = []
     seen: set[str] = set()
     while new := [fault for fault in faults if not kinds(fault) <= seen]:
-        rarest = Counter(chosen_one.kind for chosen_one in chosen)
-        chosen.append(max(new, key=lambda fault: (len(kinds(fault) - seen), -rarest[fault.kind])))
+        often = Counter(each.kind for each in chosen)
+        ranks = [(len(kinds(fault) - seen), -often[fault.kind]) for fault in new]
+        chosen.append(new[ranks.index(max(ranks))])
         seen |= kinds(chosen[-1])
     return chosen
 

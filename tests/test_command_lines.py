@@ -131,7 +131,7 @@ def write_record_of(
 
 
 def result(task: Sequence[Experiment], argv: Sequence[str], folder: Path) -> tuple[int, str]:
-    """Exit code and stderr of a command in a folder with a record, a file and a dataset's folder."""
+    """Exit code and stderr of a command in a folder with records, a file and a dataset."""
     (folder / "file").write_text("in the way")
     (folder / "data").mkdir()
     write_record_of(task[0], folder / "results", lambda recipe: recipe)

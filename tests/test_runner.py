@@ -351,6 +351,18 @@ def test_what_killed_writes_left_is_gone_with_the_next_command(few: None, tmp_pa
     assert not list(results.rglob("*.tmp"))
 
 
+def test_the_checkpoint_of_a_finished_run_is_gone_with_the_next_command(
+    few: None, tmp_path: Path
+) -> None:
+    path = tmp_path / "results" / "quick" / "runs" / "cifar10" / "CNN7x7-seed0.checkpoint.pt"
+    assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path)]) == 0
+    other = path.with_name("CNN5x5-seed0.checkpoint.pt")
+    for each in (path, other):
+        each.touch()  # as a kill leaves it between the record's last write and its own end
+    assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path)]) == 0
+    assert (path.exists(), other.exists()) == (False, True)
+
+
 def test_no_room_for_the_images_of_other_processes_is_a_line(tmp_path: Path) -> None:
     data, run = make_tiny(TINY_CIFAR10), Run("CNN7x7", "cifar10", RECIPE, seed=0)
     resource = pytest.importorskip("resource")  # not on Windows
