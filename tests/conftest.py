@@ -12,7 +12,7 @@ from tests import fakes
 from utils.data.dataset import Dataset
 
 settings.register_profile("test", max_examples=60, deadline=None)
-settings.register_profile("soak", max_examples=1000, deadline=None)
+settings.register_profile("soak", max_examples=3000, deadline=None)
 settings.load_profile("test")
 
 

@@ -486,6 +486,34 @@ def test_a_folder_in_place_of_a_file_or_the_reverse_is_one_line(
     assert str(path) in rendering_fails(copied, capsys)
 
 
+@pytest.mark.skipif(
+    hasattr(os, "geteuid") and os.geteuid() == 0, reason="nothing is forbidden to root"
+)
+@pytest.mark.parametrize(
+    "name, mode",
+    [
+        ("results/quick", 0o500),
+        ("results/quick/kernel_size", 0o500),
+        ("plots/quick/kernel_size", 0o500),
+        ("results/quick/.lock", 0),
+        ("results/quick/runs/cifar10/CNN7x7-seed0.json", 0),
+        ("results/quick/runs/cifar10/CNN7x7-seed0.npz", 0),
+        ("results/quick/speed/cifar10/CNN7x7.json", 0),
+    ],
+)
+def test_what_is_forbidden_is_one_line(
+    name: str, mode: int, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied / name
+    path.chmod(mode)
+    try:
+        line = rendering_fails(copied, capsys)
+    finally:
+        path.chmod(0o700)
+    assert "Permission denied" in line
+    assert str(path) in line
+
+
 @pytest.mark.parametrize("most", [0, 3_000])  # bytes of a file: none fits, or the tables alone
 def test_a_full_disk_is_one_line_and_loses_nothing(
     most: int, copied: Path, capsys: pytest.CaptureFixture[str]
