@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fake_records import (
@@ -75,12 +75,15 @@ def edited(record: dict, at: tuple, value: object) -> dict:
 
 
 RECORD = make_record("CNN3x3", 1).model_dump(mode="json")
-VALUES = (..., None, True, -1, 0, 1, 1.7, 2**70, 1e308, "", "\ud800", "x\ny", [], {}, [[1]])
+VALUES = (..., None, True, -1, 0, 1, 1.7, 1e308, "", "\ud800", "x\ny", [], {}, [[1]])
+BEYOND = (2**70, 10**400)  # what an index, and what a float can hold
 
 
+@example(at=("recipe", "epochs"), value=2**70)
+@example(at=("recipe", "batch_size"), value=10**400)
 @given(
     at=st.sampled_from([at for at in places(RECORD) if at]),
-    value=st.sampled_from(VALUES),
+    value=st.sampled_from(VALUES + BEYOND),
 )
 def test_an_edited_record_is_a_line_with_its_file_or_makes_a_table(
     at: tuple, value: object, folder: Path
