@@ -21,7 +21,7 @@ training = --data-dir "$$DATA_DIR" --jobs $(JOBS) $(if $(PRECISION),--precision 
 # into docs/speed.md, unless the records went elsewhere
 render-page = $(if $(filter --out-dir% --quick -h --help,$(FLAGS)),,$(bin)/python -m benchmarks.bench --render)
 
-.PHONY: help quick test verify full render bench bench-accuracy bench-precision search lint clean
+.PHONY: help quick test soak verify full render bench bench-accuracy bench-precision search lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ test: .venv/dev ## set up, then lint and all tests: minutes
 	$(bin)/ruff format --check .
 	$(bin)/lint-imports --no-cache
 	$(bin)/python -m pytest
+
+soak: .venv/dev ## faults at every write of a small study, and many more examples: half an hour
+	OMP_NUM_THREADS=1 $(bin)/python -m tests.faults --jobs 2
+	$(bin)/python -m pytest -m hypothesis --hypothesis-profile soak
 
 verify: .venv/run ## accuracies again from the weights, tables again from the records: two to four minutes
 	set -e; for script in $(scripts); do $(bin)/python $$script --evaluate --data-dir "$$DATA_DIR"; done

@@ -18,12 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
 
-from utils.signals import end_at_once
+from utils.errors import importing
 
 if __name__ == "__main__":
-    end_at_once("nothing was changed yet")  # what follows imports torch, which takes seconds
-    from experiments import STUDY, TASK_2
-    from experiments.answers import ANSWERS
-    from utils.runner import main
+    with importing():  # torch too, which takes seconds
+        from experiments import STUDY, TASK_2
+        from experiments.answers import ANSWERS
+        from utils.runner import main
 
     sys.exit(main(TASK_2, __doc__, study=STUDY, answers=ANSWERS))

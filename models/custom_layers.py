@@ -251,7 +251,8 @@ class CustomConv(nn.Module):
     Input ``[batch, in_channels, height, width]`` (or without batch), output
     ``[batch, out_channels, height', width']``. Sizes, parameters, their names and their initial
     values are those of ``nn.Conv2d``. It is none, for what folds a batch-norm into a convolution
-    or quantises one would leave out the mean; look for ``Convolution``, which is either.
+    or quantises one would leave out the mean; look for ``Convolution``, which is either. What asks
+    for no type, as ``torch.nn.utils.fusion.fuse_conv_bn_eval`` by itself, must not be given one.
 
     Analogue: ``nn.Conv2d``.
     Raises: ValueError where an argument is not an int, or a pair, in its range.

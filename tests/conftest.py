@@ -1,13 +1,21 @@
-"""What all tests share: one thread a process, and tiny datasets of random images, made once."""
+"""What all tests share: one thread a process, and tiny datasets of random images, made once.
+
+And how many examples hypothesis tries of each property: more of them in ``make soak``.
+"""
 
 import os
 from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import settings
 
 from tests import fakes
 from utils.data.dataset import Dataset
+
+settings.register_profile("test", max_examples=60, deadline=None)
+settings.register_profile("soak", max_examples=3000, deadline=None)
+settings.load_profile("test")
 
 
 def pytest_configure() -> None:

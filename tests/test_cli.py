@@ -156,6 +156,7 @@ def test_help_explains_each_flag_with_its_default() -> None:
     [
         (["--out-dir", ""], "argument --out-dir: not a path (empty); see --help"),
         (["--data-dir="], "argument --data-dir: not a path (empty); see --help"),
+        (["--predict", ""], "argument --predict: not a path (empty); see --help"),
         (["--data-dir", "a\0b"], "argument --data-dir: not a path (has a NUL in it); see --help"),
         (
             ["--out-dir", "~nobody-of-this-name/x"],
@@ -180,6 +181,7 @@ def test_a_folder_may_have_any_name_and_tilde_is_ones_home(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    options = parse(EXPERIMENTS, "", [f"--out-dir=~/{name}", f"--data-dir=~/{name}"])
-    assert options.out_dir == options.data_dir == tmp_path / name
+    flags = [f"{flag}=~/{name}" for flag in ("--out-dir", "--data-dir", "--predict")]
+    options = parse(EXPERIMENTS, "", flags)
+    assert options.out_dir == options.data_dir == options.predict[0] == tmp_path / name
     assert options.results.is_dir()

@@ -341,6 +341,18 @@ def test_what_killed_writes_left_is_gone_with_the_next_command(few: None, tmp_pa
     assert not list(results.rglob("*.tmp"))
 
 
+def test_the_checkpoint_of_a_finished_run_is_gone_with_the_next_command(
+    few: None, tmp_path: Path
+) -> None:
+    path = tmp_path / "results" / "quick" / "runs" / "cifar10" / "CNN7x7-seed0.checkpoint.pt"
+    assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path)]) == 0
+    other = path.with_name("CNN5x5-seed0.checkpoint.pt")
+    for each in (path, other):
+        each.touch()  # as a kill leaves it between the record's last write and its own end
+    assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path)]) == 0
+    assert (path.exists(), other.exists()) == (False, True)
+
+
 def test_no_room_for_the_images_of_other_processes_is_a_line(tmp_path: Path) -> None:
     data, run = make_tiny(TINY_CIFAR10), Run("CNN7x7", "cifar10", RECIPE, seed=0)
     resource = pytest.importorskip("resource")  # not on Windows
@@ -462,6 +474,34 @@ def test_a_folder_in_place_of_a_file_or_the_reverse_is_one_line(
         path.unlink(missing_ok=True)
         path.mkdir()
     assert str(path) in rendering_fails(copied, capsys)
+
+
+@pytest.mark.skipif(
+    hasattr(os, "geteuid") and os.geteuid() == 0, reason="nothing is forbidden to root"
+)
+@pytest.mark.parametrize(
+    "name, mode",
+    [
+        ("results/quick", 0o500),
+        ("results/quick/kernel_size", 0o500),
+        ("plots/quick/kernel_size", 0o500),
+        ("results/quick/.lock", 0),
+        ("results/quick/runs/cifar10/CNN7x7-seed0.json", 0),
+        ("results/quick/runs/cifar10/CNN7x7-seed0.npz", 0),
+        ("results/quick/speed/cifar10/CNN7x7.json", 0),
+    ],
+)
+def test_what_is_forbidden_is_one_line(
+    name: str, mode: int, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied / name
+    path.chmod(mode)
+    try:
+        line = rendering_fails(copied, capsys)
+    finally:
+        path.chmod(0o700)
+    assert "Permission denied" in line
+    assert str(path) in line
 
 
 @pytest.mark.parametrize("most", [0, 3_000])  # bytes of a file: none fits, or the tables alone

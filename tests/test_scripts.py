@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import runpy
 import shutil
 import signal
@@ -18,7 +19,7 @@ import pytest
 
 import models
 from experiments import STUDY, TASK_2
-from utils import REPOSITORY, runner, signals
+from utils import REPOSITORY, errors, runner
 from utils.data.dataset import TENSORS, Dataset, load_quick_dataset
 from utils.experiment import Experiment, declared_runs
 from utils.measuring import layers, speed
@@ -49,7 +50,7 @@ def run(
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(sys, "argv", [f"{script}.py", *flags, "--threads", "1"])
         monkeypatch.setattr(canvas, "DPI", 20)
-        monkeypatch.setattr(signals, "end_at_once", lambda advice: None)  # of the tests, that is
+        monkeypatch.setattr(errors, "end_at_once", lambda advice: None)  # of the tests, that is
         if few_images:  # and measured once
             monkeypatch.setattr(runner, "load_quick_dataset", few)
             monkeypatch.setattr(layers, "QUICK", Effort(rounds=1))
@@ -173,10 +174,13 @@ def test_fresh_trains_again_in_another_precision_and_keeps_the_weights(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_during_the_imports_is_a_line(number: signal.Signals) -> None:
+@pytest.mark.parametrize("command", [f"{TASK2}.py", "verify_tables.py", "-m benchmarks.precision"])
+def test_a_signal_during_the_imports_is_a_line(command: str, number: signal.Signals) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-X", "importtime", str(REPOSITORY / f"{TASK2}.py"), "--quick"],
+        [sys.executable, "-X", "importtime", *command.split()],
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        cwd=REPOSITORY,
         text=True,
         # a shell's background job, as the tests may be, ignores SIGINT, and its children do too
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -187,7 +191,20 @@ def test_a_signal_during_the_imports_is_a_line(number: signal.Signals) -> None:
     *_, last = process.stderr
     assert process.wait(10) == 128 + number
     assert time.monotonic() - start < 2
-    assert last == "interrupted; nothing was changed yet\n"
+    assert re.fullmatch("interrupted; nothing was (changed yet|written)\n", last)
+
+
+def test_a_name_that_cannot_be_one_is_a_line(tmp_path: Path) -> None:
+    script = tmp_path / f"{TASK2}.py"
+    shutil.copy(REPOSITORY / script.name, script)
+    (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
+    (tmp_path / "experiments.py").write_text(
+        "from utils.experiment import Row\nSTUDY = TASK_2 = [Row('a/b')]\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: row 'a/b': its name has '/'; allowed are letters")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make here")

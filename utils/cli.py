@@ -136,7 +136,7 @@ ACTIONS: dict[str, dict[str, Any]] = {
     ),
     "--predict": {
         "nargs": "+",
-        "type": Path,
+        "type": path_of,
         "metavar": "IMAGE",
         "help": "show each network whose weights are on record these pictures (PNG or JPEG), and "
         "print its three likeliest classes; trains and renders nothing (default: train and render)",

@@ -1,11 +1,12 @@
 """The one exception whose message is written for the person at the terminal, and exit codes."""
 
+import contextlib
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from utils.signals import Interrupted, raised
+from utils.signals import Interrupted, end_at_once, raised
 
 
 class UserError(Exception):
@@ -22,6 +23,18 @@ class UserError(Exception):
 
 class SomeFailed(Exception):
     """Some runs of a command failed, which has told of each; the others are finished."""
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Within, a script imports: a signal, or what is declared wrongly, ends it with a line."""
+    end_at_once("nothing was changed yet")
+    try:
+        yield
+    except UserError as error:
+        make_streams_usable()
+        tell(error)
+        sys.exit(2)
 
 
 def exit_code(command: Callable[[], object], if_interrupted: str) -> int:

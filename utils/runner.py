@@ -56,7 +56,7 @@ from utils.report.overview import render_overview
 from utils.report.pages import render_pages
 from utils.report.render import render_experiment
 from utils.report.rows import speed_columns
-from utils.training.checkpoint import CHECKPOINT, save_weights
+from utils.training.checkpoint import CHECKPOINT, drop_finished, save_weights
 from utils.training.jobs import one_after_another, side_by_side
 from utils.training.loop import train
 from utils.training.progress import Event, Progress, Tell
@@ -103,6 +103,7 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     pages = [REPOSITORY / "docs"] if options.is_study else []
     for folder in (options.results, options.plots, *pages):
         sweep(folder, options.results)
+    drop_finished(options.results / "runs")
     if options.evaluate:
         return evaluate_weights(options)
     if options.predict:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data.sample.make_sample import make_sample
@@ -54,7 +54,6 @@ def small_arrays(seed: int) -> Arrays:
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
 def test_the_order_of_the_source_changes_nothing(seed: int) -> None:
     arrays = small_arrays(seed)
     rng = np.random.default_rng(seed)
@@ -64,7 +63,6 @@ def test_the_order_of_the_source_changes_nothing(seed: int) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), key=st.sampled_from(sources.KEYS), where=st.integers(0, 999))
-@settings(max_examples=50, deadline=None)
 def test_one_pixel_or_one_label_changes_the_fingerprint(seed: int, key: str, where: int) -> None:
     arrays = small_arrays(seed)
     changed = {k: a.copy() for k, a in arrays.items()}

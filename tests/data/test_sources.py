@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import fakes
@@ -202,7 +202,6 @@ def test_a_file_that_is_no_npz_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 @given(share=st.floats(0, 1, exclude_max=True))
-@settings(max_examples=25, deadline=None)
 def test_an_npz_cut_anywhere_is_an_error_that_names_it(
     tmp_path_factory: pytest.TempPathFactory, share: float
 ) -> None:
@@ -214,7 +213,6 @@ def test_an_npz_cut_anywhere_is_an_error_that_names_it(
 
 
 @given(where=st.integers(0, 10**9), flip=st.integers(1, 255))
-@settings(max_examples=200, deadline=None)
 def test_a_flipped_byte_anywhere_in_an_npz_is_harmless_or_an_error_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, where: int, flip: int
 ) -> None:
@@ -391,7 +389,6 @@ def test_an_array_with_a_header_that_cannot_be_true_is_named(
 
 
 @given(where=st.integers(0, 127), bits=st.integers(1, 255), key=st.sampled_from(sources.KEYS))
-@settings(max_examples=60, deadline=None)
 def test_flipped_bits_in_the_header_of_an_array_cost_one_line(
     where: int, bits: int, key: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -459,7 +456,6 @@ def test_an_idx_file_is_refused_by_its_header_before_it_is_unpacked(
 
 
 @given(where=st.integers(0, 15), bits=st.integers(1, 255), gz=st.booleans())
-@settings(max_examples=40, deadline=None)
 def test_flipped_bits_in_the_header_of_an_idx_file_cost_one_line(
     where: int, bits: int, gz: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

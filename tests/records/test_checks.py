@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fake_records import (
@@ -64,14 +64,16 @@ def places(content: Any, at: tuple = ()) -> Iterator[tuple]:  # noqa: ANN401
 
 
 RECORD = make_record("CNN3x3", 1).model_dump(mode="json")
-VALUES = (..., None, True, -1, 0, 1, 1.7, 2**70, 1e308, "", "\ud800", "x\ny", [], {}, [[1]])
+VALUES = (..., None, True, -1, 0, 1, 1.7, 1e308, "", "\ud800", "x\ny", [], {}, [[1]])
+BEYOND = (2**70, 10**400)  # what an index, and what a float can hold
 
 
+@example(at=("recipe", "epochs"), value=2**70)
+@example(at=("recipe", "batch_size"), value=10**400)
 @given(
     at=st.sampled_from([at for at in places(RECORD) if at]),
-    value=st.sampled_from(VALUES),
+    value=st.sampled_from(VALUES + BEYOND),
 )
-@settings(max_examples=150, deadline=None)
 def test_an_edited_record_is_a_line_with_its_file_or_makes_a_table(
     at: tuple, value: object, folder: Path
 ) -> None:
@@ -217,7 +219,6 @@ def test_arrays_that_are_not_the_records_are_told(
 
 
 @given(where=st.integers(0, 10**9), flip=st.integers(1, 255))
-@settings(max_examples=60, deadline=None)
 def test_a_flipped_byte_in_the_arrays_is_harmless_or_one_line(
     where: int, flip: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

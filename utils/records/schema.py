@@ -156,7 +156,7 @@ class Record(Fields):
 
     def _of_recipe(self) -> Iterator[str]:
         numbers = [each for each in vars(self.recipe).values() if not isinstance(each, str)]
-        if not all(math.isfinite(number) and number >= 0 for number in numbers):
+        if not all(0 <= number < math.inf for number in numbers):
             yield "recipe: a number that is negative or not finite"
         if min(self.recipe.epochs, self.recipe.batch_size) < 1:
             yield "recipe: less than one epoch, or than one image in a batch"
@@ -167,7 +167,8 @@ class Record(Fields):
         if self.diverged and self.diverged.epoch > last:
             yield f"diverged.epoch: after the last of {last}"
         found = [each.epoch for each in self.epochs]
-        if (found or self.diverged) and found != [*range(1, expected + 1)]:
+        are_all = len(found) == expected and found == [*range(1, len(found) + 1)]
+        if (found or self.diverged) and not are_all:
             yield f"epochs: {len(found)} of {expected}, or not in order"
         if self.timings and len(self.timings.epoch_seconds) != expected:
             yield f"timings.epoch_seconds: of {len(self.timings.epoch_seconds)}, not {expected}"
@@ -197,6 +198,7 @@ class Record(Fields):
         images, accuracy = self.data.test_images, self.final.test_accuracy
         if (total := sum(map(sum, matrix))) != images:
             yield f"final.confusion_matrix: of {total} images, not {images} (data.test_images)"
+            return
         right = sum(row[place] for place, row in enumerate(matrix))
         if accuracy is not None and right != round(accuracy * images):
             yield f"final.confusion_matrix: {right} right, not {accuracy:.2%} (final.test_accuracy)"

@@ -226,6 +226,13 @@ def set_aside(path: Path, reason: object) -> None:
     log.warning("%s is damaged (%s): starting anew, it is kept as %s", path, reason, kept.name)
 
 
+def drop_finished(runs: Path) -> None:
+    """Deletes the checkpoints below a folder whose runs have their record: a kill came between."""
+    for path in list(runs.rglob(f"*{CHECKPOINT}")):
+        if path.with_name(f"{path.name.removesuffix(CHECKPOINT)}.json").exists():
+            path.unlink(missing_ok=True)
+
+
 def save_weights(path: Path, network: nn.Module) -> None:
     """Writes all parameters and buffers as safetensors, under their names in the state dict."""
     tensors = {
