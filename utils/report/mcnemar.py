@@ -1,6 +1,6 @@
 """Do two trained networks differ on these test images? Another question than that of the seeds.
 
-which images were classified rightly by one seed --> results/mcnemar.csv, a table in docs/methods.md
+which images were classified rightly by one seed --> results/mcnemar.csv, docs/methods.md
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ from utils.report.markdown import Column, count, digits, markdown_table
 from utils.report.rows import Row, to_csv
 from utils.report.statistics import mcnemar
 
+SURE = 0.001  # pairs with a smaller p are counted, and stand in the CSV alone
+
 COLUMNS: list[Column] = [
     ("A", lambda row: row["a"]),
     ("B", lambda row: row["b"]),
@@ -21,7 +23,7 @@ COLUMNS: list[Column] = [
     ("Only A right", lambda row: count(row["only_a_right"])),
     ("Only B right", lambda row: count(row["only_b_right"])),
     ("A less B, points", lambda row: f"{row['difference']:+.2f}"),
-    ("p", lambda row: digits(row["p"], 2) if row["p"] > 1e-99 else "below 1e-99"),
+    ("p", lambda row: digits(row["p"], 2)),
 ]
 
 
@@ -66,6 +68,12 @@ def accuracy_pairs(evidence: Evidence) -> list[tuple[str, str]]:
 
 
 def render_mcnemar(rows: Sequence[Row], results: Path) -> str:
-    """Writes ``results/mcnemar.csv``; returns the table."""
+    """Writes ``results/mcnemar.csv``; returns the pairs that differ less surely than the others."""
+    if not rows:
+        return "No predictions yet."
     write_text(results / "mcnemar.csv", to_csv(rows))
-    return markdown_table(rows, COLUMNS)
+    rest = [row for row in rows if row["p"] >= SURE]
+    counted = f"Of {len(rows)} pairs {len(rows) - len(rest)} differ with p < {SURE}"
+    if not rest:
+        return f"{counted}."
+    return f"{counted}. The others:\n\n{markdown_table(rest, COLUMNS)}"

@@ -38,7 +38,7 @@ def methods_blocks(every: Sequence[Evidence], results: Path) -> dict[str, str]:
         "methods.spread": markdown_table(list(filter(None, map(spread_row, found))), SPREAD),
         "methods.correlation": correlation_text(found),
         "methods.images": images_text(found),
-        "methods.mcnemar": render_mcnemar(tested, results) if tested else "No predictions yet.",
+        "methods.mcnemar": render_mcnemar(tested, results),
     }
 
 
