@@ -168,9 +168,10 @@ class Cluster:
                         pending[future], given[future] = run, worker
                 ended = {future: run for future, run in pending.items() if future.done()}
                 _listen(messages, [run.title for run in pending.values()], tell)
-                for future in ended:
-                    del pending[future], given[future]
+                where = {run.title: given.pop(future) for future, run in ended.items()}
+                pending = {future: run for future, run in pending.items() if future in given}
                 for run in take_out(ended, (KilledWorker, CancelledError), tell, failures, keep):
+                    self.accepted.pop(where[run.title], None)
                     deaths[run.title] += 1
                     if deaths[run.title] == TRIES:
                         fail(run, ProcessDiedError(), tell, failures)
@@ -209,6 +210,7 @@ class Cluster:
     def _free(self, images: Mapping[str, Dataset], given: Container[str]) -> list[str]:
         """The addresses of the workers that can be given a run; new ones are looked at first."""
         found = self.client.processing()
+        self.refused &= found.keys()  # another may be started at the same address
         if new := found.keys() - self.accepted.keys() - self.refused:
             self._meet(sorted(new), images)
         is_waiting = not self.accepted.keys() & found.keys()
@@ -222,34 +224,41 @@ class Cluster:
         ]
 
     def _meet(self, new: list[str], images: Mapping[str, Dataset]) -> None:
-        """Accepts the workers of this version, once they have the images; says who is refused."""
-        introduced = {}
-        for address, found in self._ask(_introduce, self.place.device, workers=new).items():
-            version = str(found) if isinstance(found, Exception) else found.pop("version")
-            if is_same(version):
-                introduced[address] = found
-                continue
-            self.refused.add(address)
-            is_without = isinstance(found, UserError)  # the device
-            log.warning(
-                "worker %s is left out: %s", address, found if is_without else differing(version)
-            )
+        """Accepts the workers of this version, once they have the images."""
+        found = self._ask(_introduce, self.place.device, workers=new)
+        for address, each in list(found.items()):
+            if not is_same(version := each.pop("version")):
+                self._leave_out(address, differing(version))
+                del found[address]
         wanted = {name: dataset.fingerprint for name, dataset in images.items()}
-        lacking = self._ask(_lacking, wanted, self.place.data_dir, workers=list(introduced))
+        lacking = self._ask(_lacking, wanted, self.place.data_dir, workers=list(found))
+        met = set(lacking)
         for name, dataset in images.items():
             if workers := [address for address, names in lacking.items() if name in names]:
                 file = io.BytesIO()
                 save_mapped(dataset, file)
                 # Dask's scattered data would not do: of several copies it drops all but one
-                self._ask(_take, dataset.fingerprint, file.getvalue(), workers=workers)
-        self.accepted |= {address: introduced[address] for address in lacking}
+                taken = self._ask(_take, dataset.fingerprint, file.getvalue(), workers=workers)
+                met -= set(workers) - taken.keys()
+        self.accepted |= {address: found[address] for address in met}
 
-    def _ask(self, function: Callable[..., Any], *arguments: object, workers: list[str]) -> Any:  # noqa: ANN401
-        """Address -> what the function returns there, or what it raises; not of who is gone."""
+    def _ask(
+        self, function: Callable[..., Any], *arguments: object, workers: list[str]
+    ) -> dict[str, Any]:
+        """Address -> what the function returns there; where it raises, the worker is left out."""
         if not workers:
             return {}
         answers = self.client.run(function, *arguments, workers=workers, on_error="return")
-        return {each: found for each, found in answers.items() if not isinstance(found, OSError)}
+        for address, found in answers.items():
+            if isinstance(found, UserError | OSError):
+                self._leave_out(address, str(found))
+            elif isinstance(found, Exception):
+                self._leave_out(address, differing(in_one_line(found)))
+        return {each: found for each, found in answers.items() if each not in self.refused}
+
+    def _leave_out(self, address: str, reason: str) -> None:
+        self.refused.add(address)
+        log.warning("worker %s is left out: %s", address, reason)
 
 
 def _listen(
@@ -294,7 +303,7 @@ def _lacking(wanted: Mapping[str, str], data_dir: Path | None) -> list[str]:
     """The datasets that are not here, of these names and fingerprints."""
     for name, fingerprint in wanted.items():
         if data_dir and fingerprint not in _images:
-            with contextlib.suppress(UserError):
+            with contextlib.suppress(UserError, OSError):
                 dataset = find_dataset(name, REPOSITORY / data_dir)
                 if dataset and dataset.fingerprint == fingerprint:
                     _images[fingerprint] = dataset
