@@ -329,8 +329,6 @@ def check_scheduler(arguments: argparse.Namespace) -> str | None:
         )
     if arguments.device not in (None, "auto"):
         parse_device(arguments.device)
-    if importlib.util.find_spec("distributed") is None:
-        raise UserError("--scheduler needs Dask: pip install -r requirements-cluster.txt")
     address = given
     if "://" not in given:
         try:
@@ -340,7 +338,11 @@ def check_scheduler(arguments: argparse.Namespace) -> str | None:
                 f"--scheduler {given}: neither tcp://host:port nor a scheduler file ({error})"
             ) from error
     if not re.fullmatch(r"(tcp|tls)://.+:\d{1,5}", str(address)):
-        raise UserError(f"--scheduler {given}: {address!r} is not tcp://host:port or tls://…")
+        raise UserError(
+            f"--scheduler {given}: {address!r} is not tcp://host:port or tls://host:port"
+        )
+    if importlib.util.find_spec("distributed") is None:
+        raise UserError("--scheduler needs Dask: pip install -r requirements-cluster.txt")
     return address
 
 

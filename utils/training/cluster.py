@@ -30,6 +30,7 @@ from typing import Any, Self
 
 import torch
 from distributed import Client, KilledWorker, Scheduler, Worker, get_worker
+from distributed.client import ClosedClientError
 
 from utils import REPOSITORY
 from utils.data.dataset import Dataset, find_dataset, load_mapped, save_mapped
@@ -149,7 +150,7 @@ class Cluster:
         left, failures, deaths = list(runs), {}, Counter()
         pending: dict[Future, Run] = {}
         given: dict[Future, str] = {}  # to which worker
-        with self._marked() as marker, self._executor() as executor:
+        with self._opened() as (executor, marker):
             self.client.subscribe_topic(marker.name, lambda each: messages.put(loads(each[1])))
             while left or pending:
                 for worker in self._free(images, given.values()) if left else ():
@@ -181,15 +182,16 @@ class Cluster:
         return failures
 
     @contextlib.contextmanager
-    def _marked(self) -> Iterator[Path]:
-        """A file by which a worker knows that the results folder is before it too.
+    def _opened(self) -> Iterator[tuple[Executor, Path]]:
+        """Dask's executor, and a file by which a worker knows that it sees the results folder too.
 
-        Raises: UserError where the scheduler is lost meanwhile.
+        What is not done by the end is cancelled. Raises: UserError where the scheduler is lost.
         """
+        executor = self.client.get_executor(pure=False)
         marker = self.place.results / f"cluster-{uuid.uuid4()}.{os.getpid()}.tmp"
         marker.touch()
         try:
-            yield marker
+            yield executor, marker
         except OSError as error:
             raise UserError(
                 f"--scheduler {self.address}: the scheduler is gone ({error}); what is finished is "
@@ -197,15 +199,8 @@ class Cluster:
             ) from error
         finally:
             marker.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _executor(self) -> Iterator[Executor]:
-        """Dask's own; what it has not done by the end is cancelled."""
-        executor = self.client.get_executor(pure=False)
-        try:
-            yield executor
-        finally:
-            executor.shutdown(wait=False)
+            with contextlib.suppress(ClosedClientError):
+                executor.shutdown(wait=False)
 
     def _free(self, images: Mapping[str, Dataset], given: Container[str]) -> list[str]:
         """The addresses of the workers that can be given a run; new ones are looked at first."""
