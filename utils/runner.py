@@ -58,6 +58,7 @@ from utils.records.files import (
 from utils.records.runs import find_files, run_path, seed_of, speed_path
 from utils.records.schema import Diverged, Record, Speed
 from utils.report.claim_text import claims_csv
+from utils.report.makespan import makespan_text
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
 from utils.report.pages import render_pages
@@ -511,4 +512,5 @@ def render_study(study: Sequence[Experiment], answers: Sequence[Answer], options
     write_text(options.results / "claims.csv", claims_csv(study, options.results, models.MODELS))
     if options.is_study:
         blocks |= methods_blocks(study, options.results, models.MODELS)
+        blocks["cluster.makespan"] = makespan_text(study, options.results)
         render_pages(REPOSITORY, blocks)

@@ -20,6 +20,7 @@ from utils.records.files import write_text
 from utils.records.runs import SUFFIXES, find_records, run_path
 from utils.report.claim_text import claims_csv
 from utils.report.figures import canvas
+from utils.report.makespan import makespan_text
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
 from utils.report.pages import find_blocks
@@ -52,6 +53,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], 
     blocks |= render_overview(STUDY, ANSWERS, results, plots, models.MODELS)
     write_text(results / "claims.csv", claims_csv(STUDY, results, models.MODELS))
     blocks |= methods_blocks(STUDY, results, models.MODELS)
+    blocks["cluster.makespan"] = makespan_text(STUDY, results)
     monkeypatch.undo()
     return blocks, folder
 
@@ -64,7 +66,7 @@ def test_the_pages_are_what_the_records_say(rendered: tuple[dict[str, str], Path
         for name, (start, end) in find_blocks(text, "").items()
     }
     short = sum(bool(experiment.asks) for experiment in STUDY)
-    assert len(blocks) == 3 * len(STUDY) + 2 * short + 7 + 4
+    assert len(blocks) == 3 * len(STUDY) + 2 * short + 7 + 4 + 1
     for name, text in blocks.items():
         assert found[name] == text.strip(), f"{name}: run `make render`"
 
