@@ -1,5 +1,6 @@
 """The command line: every bad value is one line that says what is allowed, before anything runs."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -68,6 +69,24 @@ EXPERIMENTS = (
             for flag in ("--weights", "--no-train", "--seeds 9")
         ),
         ("--jobs 0", "--jobs 0: must be between 1 and 256"),
+        (
+            "--scheduler tcp://a:1 --jobs 2",
+            "--scheduler: how many runs at once, and with how many threads, is how workers were "
+            "started (--nworkers, --nthreads): not with --jobs, --threads",
+        ),
+        (
+            "--scheduler tcp://a:1 --device gpu",
+            "--device 'gpu': must be auto, cpu, cuda, cuda:N or mps",
+        ),
+        (
+            "--scheduler nowhere.json",
+            "--scheduler nowhere.json: neither tcp://host:port nor a scheduler file ([Errno 2] No "
+            "such file or directory: 'nowhere.json')",
+        ),
+        (
+            "--scheduler http://a:1",
+            "--scheduler http://a:1: 'http://a:1' is not tcp://host:port or tls://host:port",
+        ),
         ("--jobs 257", "--jobs 257: must be between 1 and 256"),
         ("--measure --fresh", "--measure trains nothing: not with --fresh"),
     ],
@@ -132,6 +151,25 @@ def test_quick_output_stays_apart() -> None:
     assert options.results == REPOSITORY / "results" / "quick"
     assert options.plots == REPOSITORY / "plots" / "quick"
     assert not options.is_study
+
+
+def test_a_scheduler_is_an_address_or_stands_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    file = tmp_path / "scheduler.json"
+    file.write_text('{"address": "tls://10.0.0.1:8786"}')
+    for given, address in (
+        ("tcp://localhost:8786", "tcp://localhost:8786"),
+        (file, "tls://10.0.0.1:8786"),
+    ):
+        flags = ["--scheduler", str(given), "--device", "cuda:7", "--out-dir", str(tmp_path)]
+        options = parse(EXPERIMENTS, "", flags)
+        assert (options.scheduler, options.device) == (address, None)
+        assert options.worker_device == "cuda:7"  # which is not looked for here
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs Dask: pip install -r requirements-cluster\.txt$"):
+        parse(EXPERIMENTS, "", flags)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ VALUES = {
     "--jobs": NUMBERS[1:],
     "--device": ("auto", "cpu", "auto", "cpu", "cpu:3", "cuda:99", "meta", *STRANGE),
     "--precision": ("float32", "bfloat16", "float32", "bfloat16", "float16", *STRANGE),
+    "--scheduler": ("tcp://", "tcp://x", "http://127.0.0.1:1", "file", "data", *STRANGE),
     "--predict": ("picture.png", "data", "file", *STRANGE),
     "--data-dir": ("data", *PLACES, *STRANGE),
     "--out-dir": PLACES,

@@ -4,6 +4,9 @@ A bad value costs one line that says what is allowed, and exit code 2.
 """
 
 import argparse
+import importlib.util
+import json
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ import models
 from utils import REPOSITORY
 from utils.errors import UserError
 from utils.experiment import Experiment, Precision
-from utils.machine import check_device, check_threads
+from utils.machine import check_device, check_threads, parse_device
 from utils.recipes import QUICK_EPOCHS
 
 MAX_EPOCHS = 10
@@ -44,6 +47,8 @@ class Options:
     weights: bool
     threads: int  # of each run
     jobs: int  # runs at once
+    scheduler: str | None = None  # Dask's address; runs are trained by its workers
+    worker_device: str = "auto"  # which of their devices these use
     folder: str = ""  # below results/ and plots/, of what is not the study itself
 
     @property
@@ -200,6 +205,16 @@ PLACE: dict[str, dict[str, Any]] = {
 }
 
 
+SCHEDULER: dict[str, dict[str, Any]] = {
+    "--scheduler": {
+        "metavar": "ADDRESS",
+        "help": "train on the workers of this Dask scheduler, on any number of machines: "
+        "tcp://host:port, tls://host:port or a scheduler file; threads are each worker's "
+        "--nthreads, --device is which of its devices; see docs/cluster.md (default: train here)",
+    },
+}
+
+
 def build_parser(experiments: Sequence[Experiment], description: str | None) -> OneLineParser:
     """All flags with their help; ``description`` is the script's docstring."""
     parser = OneLineParser(
@@ -210,7 +225,7 @@ def build_parser(experiments: Sequence[Experiment], description: str | None) -> 
     groups = {
         "what is done": ACTIONS,
         "which runs": selection([each.name for each in experiments]),
-        "where and how": PLACE,
+        "where and how": PLACE | SCHEDULER,
     }
     for title, group in groups.items():
         added = parser.add_argument_group(title)
@@ -231,6 +246,7 @@ def parse(
     """
     arguments = build_parser(experiments, description).parse_args(argv)
     check_exclusive(arguments)
+    scheduler = check_scheduler(arguments)
     selected = select_experiments(
         experiments, arguments.experiments, arguments.quick or arguments.evaluate
     )
@@ -241,7 +257,7 @@ def parse(
         epochs=arguments.epochs,
         data_dir=arguments.data_dir,
         out_dir=arguments.out_dir.resolve(),
-        device=check_device(arguments.device),
+        device=None if scheduler else check_device(arguments.device),
         precision=arguments.precision,
         quick=arguments.quick,
         fresh=arguments.fresh,
@@ -254,6 +270,8 @@ def parse(
         weights=arguments.weights,
         threads=threads_of_a_run(arguments.threads, arguments.jobs),
         jobs=arguments.jobs,
+        scheduler=scheduler,
+        worker_device=arguments.device or "auto",
         folder=folder,
     )
     check_fixed(options)
@@ -303,6 +321,39 @@ def threads_of_a_run(threads: int | None, jobs: int) -> int:
     if not 1 <= jobs <= MAX_JOBS:
         raise UserError(f"--jobs {jobs}: must be between 1 and {MAX_JOBS}")
     return check_threads(max(1, torch.get_num_threads() // jobs) if threads is None else threads)
+
+
+def check_scheduler(arguments: argparse.Namespace) -> str | None:
+    """The scheduler's address, which may stand in a file; None where none was given.
+
+    Raises: UserError for what is no address, for flags that are not for workers, and where Dask is
+    not installed.
+    """
+    given = arguments.scheduler
+    if given is None:
+        return None
+    if arguments.jobs != 1 or arguments.threads is not None:
+        raise UserError(
+            "--scheduler: how many runs at once, and with how many threads, is how workers were "
+            "started (--nworkers, --nthreads): not with --jobs, --threads"
+        )
+    if arguments.device not in (None, "auto"):
+        parse_device(arguments.device)
+    address = given
+    if "://" not in given:
+        try:
+            address = json.loads(Path(given).read_text(encoding="utf-8"))["address"]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise UserError(
+                f"--scheduler {given}: neither tcp://host:port nor a scheduler file ({error})"
+            ) from error
+    if not re.fullmatch(r"(tcp|tls)://.+:\d{1,5}", str(address)):
+        raise UserError(
+            f"--scheduler {given}: {address!r} is not tcp://host:port or tls://host:port"
+        )
+    if importlib.util.find_spec("distributed") is None:
+        raise UserError("--scheduler needs Dask: pip install -r requirements-cluster.txt")
+    return address
 
 
 def check_labels(

@@ -81,10 +81,11 @@ def automatic_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def check_device(name: str | None) -> torch.device | None:
-    """The device of that name, which is there."""
-    if name in (None, "auto"):
-        return automatic_device() if name else None
+def parse_device(name: str) -> torch.device:
+    """The device of that name, wherever it is.
+
+    Raises: UserError for one that is not meant.
+    """
     allowed = "must be auto, cpu, cuda, cuda:N or mps"
     try:
         device = torch.device(name)
@@ -92,6 +93,14 @@ def check_device(name: str | None) -> torch.device | None:
         raise UserError(f"--device {name!r}: {allowed}") from error
     if device.type not in ("cpu", "cuda", "mps") or name.startswith("cpu:"):
         raise UserError(f"--device {name!r}: {allowed}")
+    return device
+
+
+def check_device(name: str | None) -> torch.device | None:
+    """The device of that name, which is there."""
+    if name in (None, "auto"):
+        return automatic_device() if name else None
+    device = parse_device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; use cpu"

@@ -101,6 +101,8 @@ def check_images(
     """
     for run in [] if options.fresh else missing:
         wanted = identity(run) | {"fingerprint": load(run.dataset).fingerprint}
+        if options.scheduler:
+            del wanted["device"]  # each worker has its own
         with contextlib.suppress(DamagedError):  # it is set aside when the run is begun
             find_checkpoint(run_path(options.results, run).with_suffix(CHECKPOINT), wanted)
     paths = {run_path(options.results, run) for run in missing}

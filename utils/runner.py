@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 import numpy as np
@@ -46,20 +47,31 @@ from utils.measuring.shift import shifted_test_accuracy
 from utils.measuring.trial import try_out
 from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
 from utils.records.environment import machine_name
-from utils.records.files import read_record, sweep, write_arrays, write_record, write_text
+from utils.records.files import (
+    read_record,
+    sweep,
+    write_arrays,
+    write_bytes,
+    write_record,
+    write_text,
+)
 from utils.records.runs import find_files, run_path, seed_of, speed_path
 from utils.records.schema import Diverged, Record, Speed
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv
+from utils.report.makespan import makespan_text
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
 from utils.report.pages import render_pages
 from utils.report.render import render_experiment
 from utils.report.rows import speed_columns
-from utils.training.checkpoint import CHECKPOINT, drop_finished, save_weights
+from utils.training.checkpoint import CHECKPOINT, drop_finished, weights_of
 from utils.training.jobs import one_after_another, side_by_side
 from utils.training.loop import train
 from utils.training.progress import Event, Progress, Tell
+
+if TYPE_CHECKING:
+    from utils.training.cluster import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -116,17 +128,19 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
         compute = compute_of(options)
         load = DatasetLoader(options, torch.device(compute.device))
         runs = runs_to_train(options, compute)
-        for run in {(run.dataset, run.network, str(run.overrides)): run for run in runs}.values():
-            try_out(run, load(run.dataset))
-        costs = {run.title: cost(run, load(run.dataset)) for run in runs}
-        check_images(options, compute, runs, load)
-        # all that the user can get wrong has been looked at: from here on files are changed
-        for precision in dict.fromkeys(run.compute.precision for run in runs):
-            if warning := warn_if_slower(torch.device(compute.device), precision):
-                log.warning(warning)
-        if options.fresh:
-            forget(runs, options.results)
-        failures = train_runs(runs, costs, options, load)
+        with connected(options, runs) as cluster:
+            nets = {(run.dataset, run.network, str(run.overrides)): run for run in runs}
+            for run in nets.values():
+                try_out(run, load(run.dataset))
+            costs = {run.title: cost(run, load(run.dataset)) for run in runs}
+            check_images(options, compute, runs, load)
+            # all that the user can get wrong has been looked at: from here on files are changed
+            for precision in dict.fromkeys(run.compute.precision for run in runs if not cluster):
+                if warning := warn_if_slower(torch.device(compute.device), precision):
+                    log.warning(warning)
+            if options.fresh:
+                forget(runs, options.results)
+            failures = train_runs(runs, costs, options, load, cluster)
         # with as many threads as the runs had together
         compute = replace(compute, threads=options.threads * options.jobs)
         torch.set_num_threads(compute.threads)
@@ -336,6 +350,25 @@ def mapped(load: Load, runs: Iterable[Run], results: Path) -> Iterator[MappedLoa
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def connected(options: Options, runs: Sequence[Run]) -> "Iterator[Cluster | None]":
+    """The cluster of ``--scheduler``; None where there is none, or nothing to train.
+
+    Raises: UserError as ``Cluster`` does.
+    """
+    if not (options.scheduler and runs):
+        yield None
+        return
+    from utils.training.cluster import Cluster, Place  # Dask need not be installed
+
+    data_dir = options.data_dir.resolve()
+    if data_dir.is_relative_to(REPOSITORY):  # each worker's own
+        data_dir = data_dir.relative_to(REPOSITORY)
+    place = Place(options.results, options.worker_device, None if options.quick else data_dir)
+    with Cluster(options.scheduler, place) as cluster:
+        yield cluster
+
+
 def cost(run: Run, dataset: Dataset) -> float:
     """Roughly how long a run takes, in no unit: for the remaining time, and the order of many.
 
@@ -347,43 +380,73 @@ def cost(run: Run, dataset: Dataset) -> float:
 
 
 def train_runs(
-    runs: Sequence[Run], costs: Mapping[str, float], options: Options, load: Load
+    runs: Sequence[Run],
+    costs: Mapping[str, float],
+    options: Options,
+    load: Load,
+    cluster: "Cluster | None" = None,
 ) -> Mapping[str, BaseException]:
     """Trains each run; returns what stopped those that failed, by their titles."""
     progress = Progress(costs)
     work = partial(run_one, results=options.results, weights=options.weights)
+    longest_first = sorted(runs, key=lambda run: -costs[run.title])
     try:
+        if cluster:
+            images = {name: load(name).to("cpu") for name in {run.dataset for run in runs}}
+            train_there = partial(train_one, weights=options.weights)
+            keep = partial(keep_one, results=options.results, tell=progress)
+            return cluster.train(longest_first, train_there, keep, images, progress)
         if options.jobs == 1 or len(runs) < 2:
             return one_after_another(runs, partial(work, load=load), progress)
         with mapped(load, runs, options.results) as loader:
-            longest_first = sorted(runs, key=lambda run: -costs[run.title])
             work = partial(work, load=loader)
             return side_by_side(longest_first, work, options.jobs, progress)
     finally:
         progress.close()
 
 
+@dataclass(frozen=True)
+class Kept:
+    """All that is kept of a run."""
+
+    record: Record
+    arrays: Mapping[str, np.ndarray] | None  # None where it diverged
+    weights: bytes | None  # None where they were not asked for
+
+
 def run_one(run: Run, tell: Tell, results: Path, weights: bool, load: Load) -> None:
-    """Trains a run, looks into its network, and writes all that is kept of it."""
-    dataset, path = dataset_of(run, load(run.dataset)), run_path(results, run)
-    checkpoint = path.with_suffix(CHECKPOINT)
+    """Trains a run and writes all that is kept of it."""
+    checkpoint = run_path(results, run).with_suffix(CHECKPOINT)
+    keep_one(run, train_one(run, tell, load(run.dataset), checkpoint, weights), results, tell)
+
+
+def train_one(run: Run, tell: Tell, dataset: Dataset, checkpoint: Path, weights: bool) -> Kept:
+    """Trains a run and looks into its network; ``dataset`` is whole, and on the run's device."""
+    dataset = dataset_of(run, dataset)
     outcome = train(run, dataset, checkpoint, tell)
     if diverged := outcome.record["diverged"]:
         log.warning("%s diverged: %s", run.title, where(diverged))
-        facts = sizes(outcome.network, dataset)
-    else:
-        facts, arrays = probe(outcome.network, dataset)
-        if not run.permuted:  # in which no image is left to move
-            facts |= {"shifted_test_accuracy": shifted_test_accuracy(outcome.network, dataset)}
-        arrays["test_predictions"] = outcome.predictions.byte().cpu().numpy()
-        correct = outcome.predictions == dataset.y_test
-        arrays["test_correct"] = np.packbits(correct.cpu().numpy())  # see records.study.right_of
-        # before the record, which says "finished"
-        write_arrays(path.with_suffix(".npz"), arrays)
-        if weights:
-            save_weights(path.with_suffix(".safetensors"), outcome.network)
-    write_record(path, Record(**outcome.record, **facts))
-    checkpoint.unlink(missing_ok=True)
+        return Kept(Record(**outcome.record, **sizes(outcome.network, dataset)), None, None)
+    facts, arrays = probe(outcome.network, dataset)
+    if not run.permuted:  # in which no image is left to move
+        facts |= {"shifted_test_accuracy": shifted_test_accuracy(outcome.network, dataset)}
+    arrays["test_predictions"] = outcome.predictions.byte().cpu().numpy()
+    correct = outcome.predictions == dataset.y_test
+    arrays["test_correct"] = np.packbits(correct.cpu().numpy())  # see records.study.right_of
+    record = Record(**outcome.record, **facts)
+    return Kept(record, arrays, weights_of(outcome.network) if weights else None)
+
+
+def keep_one(run: Run, kept: Kept, results: Path, tell: Tell) -> None:
+    """Writes what is kept of a run, and says that it is finished."""
+    path = run_path(results, run)
+    # before the record, which says "finished"
+    if kept.arrays is not None:
+        write_arrays(path.with_suffix(".npz"), kept.arrays)
+    if kept.weights is not None:
+        write_bytes(path.with_suffix(".safetensors"), kept.weights)
+    write_record(path, kept.record)
+    path.with_suffix(CHECKPOINT).unlink(missing_ok=True)
     tell(Event(run, finished=True))
 
 
@@ -457,4 +520,5 @@ def render_study(study: Sequence[Experiment], answers: Sequence[Answer], options
     write_text(results / "claims.csv", claims_csv(every))
     if options.is_study:
         blocks |= methods_blocks(every, results)
+        blocks["cluster.makespan"] = makespan_text(study, results)
         render_pages(REPOSITORY, blocks)

@@ -17,9 +17,9 @@ from tests.fake_records import (
 from tests.fakes import TINY_CIFAR10, make_tiny
 from utils.experiment import Compute, Row
 from utils.measuring.evaluation import Comparison, check_weights
-from utils.records.files import write_record
+from utils.records.files import write_bytes, write_record
 from utils.records.schema import Record
-from utils.training.checkpoint import save_weights
+from utils.training.checkpoint import weights_of
 from utils.training.loop import evaluate
 
 DATA = make_tiny(TINY_CIFAR10)
@@ -42,7 +42,7 @@ def record(tmp_path: Path) -> Path:
     network = models.build("CNN7x7")
     _, accuracy, _ = evaluate(network, DATA.x_test, DATA.y_test, DATA)
     (path,) = write_runs(tmp_path, EXPERIMENT, [record_of(accuracy)], timed=True)
-    save_weights(path.with_suffix(".safetensors"), network)
+    write_bytes(path.with_suffix(".safetensors"), weights_of(network))
     return path
 
 
@@ -85,13 +85,13 @@ def cut(record: Path) -> None:
 
 
 def foreign(record: Path) -> None:
-    save_weights(record.with_suffix(".safetensors"), models.build("CNN5x5"))
+    write_bytes(record.with_suffix(".safetensors"), weights_of(models.build("CNN5x5")))
 
 
 def more(record: Path) -> None:
     network = models.build("CNN7x7")
     network.register_buffer("extra", torch.zeros(2))
-    save_weights(record.with_suffix(".safetensors"), network)
+    write_bytes(record.with_suffix(".safetensors"), weights_of(network))
 
 
 def of_other_images(record: Path) -> None:

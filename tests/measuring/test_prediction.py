@@ -19,7 +19,8 @@ from utils.measuring.prediction import (
     read_picture,
     top,
 )
-from utils.training.checkpoint import save_weights
+from utils.records.files import write_bytes
+from utils.training.checkpoint import weights_of
 
 
 def drawn(path: Path, ink: str, paper: str, size: tuple[int, int] = (200, 300)) -> Path:
@@ -61,7 +62,7 @@ def test_what_is_transparent_is_white(tmp_path: Path) -> None:
 def test_each_network_with_weights_names_its_three_likeliest(tmp_path: Path) -> None:
     folder = tmp_path / "results" / "runs" / "cifar10"
     folder.mkdir(parents=True)
-    save_weights(folder / "CNN7x7-seed3.safetensors", models.build("CNN7x7"))
+    write_bytes(folder / "CNN7x7-seed3.safetensors", weights_of(models.build("CNN7x7")))
     experiment, lines = make_experiment(["CNN7x7"]), []
     run = experiment.rows[0].run("cifar10", experiment.recipe, 3, Compute())
     picture = drawn(tmp_path / "a.png", "black", "white")

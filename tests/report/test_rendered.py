@@ -17,6 +17,7 @@ from utils.errors import SomeFailed
 from utils.experiment import Compute, Experiment, declared_runs
 from utils.records.runs import SUFFIXES, Found, find_records, run_path
 from utils.records.study import gather
+from utils.report.makespan import makespan_text
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
 from utils.report.pages import find_blocks
@@ -42,6 +43,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], 
         for evidence in every:
             blocks |= render_experiment(evidence, results, plots)
         blocks |= render_overview(every, ANSWERS, plots) | methods_blocks(every, results)
+    blocks["cluster.makespan"] = makespan_text(STUDY, RESULTS)
     return blocks, plots
 
 
@@ -64,7 +66,7 @@ def test_the_pages_are_what_the_records_say(rendered: tuple[dict[str, str], Path
         for name, (start, end) in find_blocks(text, "").items()
     }
     short = sum(bool(experiment.asks) for experiment in STUDY)
-    assert len(blocks) == 3 * len(STUDY) + 2 * short + 7 + 4
+    assert len(blocks) == 3 * len(STUDY) + 2 * short + 7 + 4 + 1
     for name, text in blocks.items():
         assert found[name] == text.strip(), f"{name}: run `make render`"
 

@@ -11,14 +11,23 @@ from utils.training.progress import Event, Tell
 
 def dies(run: Run, tell: Tell, folder: Path) -> None:
     """Its process is killed with seed 0, and with seed 1 the first time; each try is noted."""
-    tries = folder / f"{run.seed}"
-    with tries.open("a") as file:
-        file.write("x")
+    note(run, folder)
     tell(Event(run))
     time.sleep(0.5)  # until that has been heard
-    if run.seed == 0 or (run.seed == 1 and tries.read_text() == "x"):
-        os.kill(os.getpid(), signal.SIGKILL)
+    die(run, folder)
     tell(Event(run, finished=True))
+
+
+def note(run: Run, folder: Path) -> None:
+    """Notes a try."""
+    with (folder / f"{run.seed}").open("a") as file:
+        file.write("x")
+
+
+def die(run: Run, folder: Path) -> None:
+    """The end of this process, where it is to be."""
+    if run.seed == 0 or (run.seed == 1 and (folder / "1").read_text() == "x"):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def dies_at_once(run: Run, tell: Tell) -> None:

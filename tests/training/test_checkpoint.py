@@ -17,14 +17,15 @@ from tests.fakes import TINY_CIFAR10, error_of, make_tiny
 from tests.training.runs import RECIPE, RUN, Killed, StopAfter, train_in
 from utils.data.dataset import Dataset
 from utils.experiment import Compute, Run
+from utils.records.files import write_bytes
 from utils.training import loop
 from utils.training.checkpoint import (
     DamagedError,
     random_states,
     read_state,
-    save_weights,
     seed_everything,
     set_random_states,
+    weights_of,
     write_state,
 )
 from utils.training.loop import build_network, evaluate
@@ -219,7 +220,7 @@ def test_a_full_disk_costs_a_line_and_nothing_that_is_kept(
     try:
         texts = [
             error_of(lambda: train_in(tmp_path, RUN, cifar10)),
-            error_of(lambda: save_weights(tmp_path / "weights", build_network(LARGE))),
+            error_of(lambda: write_bytes(tmp_path / "weights", weights_of(build_network(LARGE)))),
         ]
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -267,7 +268,7 @@ def test_weights_come_back_to_the_last_bit(cifar10: Dataset, tmp_path: Path) -> 
     run = replace(RUN, network="CNNWithResidualReg")
     trained, other = build_network(run), build_network(run)
     path = tmp_path / "weights.safetensors"
-    save_weights(path, trained)
+    write_bytes(path, weights_of(trained))
     found = safetensors.torch.load_file(path)
     assert {t.dtype for t in found.values() if t.is_floating_point()} == {torch.float32}
     other.load_state_dict(found)
@@ -278,7 +279,7 @@ def test_weights_come_back_to_the_last_bit(cifar10: Dataset, tmp_path: Path) -> 
 def test_tied_weights_are_kept_under_both_names(tmp_path: Path) -> None:
     network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
     network[1].weight = network[0].weight
-    save_weights(tmp_path / "a.safetensors", network)
+    write_bytes(tmp_path / "a.safetensors", weights_of(network))
     kept = safetensors.torch.load_file(tmp_path / "a.safetensors")
     assert list(kept) == ["0.bias", "0.weight", "1.bias", "1.weight"]
     assert torch.equal(kept["0.weight"], kept["1.weight"])

@@ -12,6 +12,7 @@ import hashlib
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -84,6 +85,13 @@ def load_dataset(
         download(official, data_dir, remote)
         arrays = sources.read_torchvision(official, data_dir)
     return make_dataset(arrays, name, official.title, official.classes)
+
+
+def find_dataset(name: str, data_dir: Path) -> Dataset | None:
+    """A full dataset from the files below ``data_dir``; None where there are none."""
+    official = OFFICIAL[name]
+    arrays = sources.read_local(official, data_dir)
+    return arrays and make_dataset(arrays, name, official.title, official.classes)
 
 
 def load_quick_dataset(name: str) -> Dataset:
@@ -204,9 +212,9 @@ def _mean_and_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]
     return tuple(means), tuple(stds)
 
 
-def save_mapped(dataset: Dataset, path: Path) -> None:
+def save_mapped(dataset: Dataset, file: Path | BinaryIO) -> None:
     """Writes a dataset for ``load_mapped``."""
-    torch.save(vars(dataset.to("cpu")), path)
+    torch.save(vars(dataset.to("cpu")), file)
 
 
 def load_mapped(path: Path) -> Dataset:

@@ -95,7 +95,7 @@ def compare(found: Found, run: Run, dataset: Dataset) -> Comparison:
 
 
 def load_weights(path: Path, network: nn.Module) -> None:
-    """Reads what ``training.checkpoint.save_weights`` wrote.
+    """Reads what ``training.checkpoint.weights_of`` made.
 
     Raises: UserError for a file that cannot be read, or that is another network's.
     """

@@ -63,6 +63,11 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes bytes atomically."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
 def write_record(path: Path, record: BaseModel) -> None:
     """Writes a record atomically; a NaN becomes null, which JSON has a word for."""
     write_json(path, record.model_dump(mode="json", exclude_none=False))

@@ -127,6 +127,8 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
 def find_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     """What is kept of the run of this identity; None where there is nothing.
 
+    An identity without a device is of any.
+
     Raises: DamagedError; UserError for a file that may not be read, and for another run's, with
     the flags that go on with that one.
     """
@@ -135,7 +137,7 @@ def find_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
         return None
     if not isinstance(content, dict) or not content.keys() >= set(CONTENTS):
         raise DamagedError("not a checkpoint")
-    if content["identity"] != identity:
+    if {**content["identity"], **identity} != content["identity"]:
         raise UserError(f"{path}: {way_on(content['identity'], identity)}")
     return content
 
@@ -233,16 +235,15 @@ def drop_finished(runs: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def save_weights(path: Path, network: nn.Module) -> None:
-    """Writes all parameters and buffers as safetensors, under their names in the state dict."""
+def weights_of(network: nn.Module) -> bytes:
+    """All parameters and buffers as safetensors, under their names in the state dict."""
     tensors = {
         # in the usual order of dimensions, whatever it is in memory while training; each by
         # itself, as safetensors will have no two that are tied
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in network.state_dict().items()
     }
-    content = safetensors.torch.save(tensors)  # save_file would let nobody else read the file
-    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    return safetensors.torch.save(tensors)  # save_file would let nobody else read the file
 
 
 def seed_everything(seed: int) -> None:

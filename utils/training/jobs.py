@@ -14,6 +14,7 @@ import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from typing import Any
 
 from utils import signals
@@ -23,6 +24,7 @@ from utils.machine import keep_freed_memory
 from utils.training.progress import Event, Tell
 
 Work = Callable[[Run, Tell], None]  # trains a run and writes all that is kept of it
+Keep = Callable[[Run, Any], None]  # writes what came of a run, where its process does not
 Failures = dict[str, BaseException]  # title of a run -> what stopped it
 
 POLL_SECONDS = 0.1
@@ -35,6 +37,9 @@ log = logging.getLogger(__name__)
 class ProcessDiedError(Exception):
     """A process that ended without a word, twice with the same run."""
 
+    def __init__(self) -> None:
+        super().__init__("its process died, twice")
+
 
 def one_after_another(runs: Sequence[Run], work: Work, tell: Tell) -> Failures:
     """All runs in this process; a failed one is told and left behind."""
@@ -43,8 +48,7 @@ def one_after_another(runs: Sequence[Run], work: Work, tell: Tell) -> Failures:
         try:
             work(run, tell)
         except Exception as error:
-            failures[run.title] = error
-            tell_failure(run, error, tell)
+            fail(run, error, tell, failures)
     return failures
 
 
@@ -62,18 +66,41 @@ def side_by_side(runs: Sequence[Run], work: Work, jobs: int, tell: Tell) -> Fail
     for run in suspected:
         _, died = _pool([run], work, 1, tell, failures)
         if died:
-            failures[run.title] = ProcessDiedError("its process died, twice")
-            tell_failure(run, failures[run.title], tell)
+            fail(run, ProcessDiedError(), tell, failures)
     return failures
 
 
-def tell_failure(run: Run, error: BaseException, tell: Tell) -> None:
-    """A line on the terminal, which shows no traceback; the log file has it too."""
+def fail(run: Run, error: BaseException, tell: Tell, failures: Failures) -> None:
+    """Notes a failure, with a line on the terminal; the log file has its traceback too."""
+    failures[run.title] = error
     if isinstance(error, UserError):
         log.error("%s failed: %s", run.title, error)
     else:
         log.error("%s failed: %s: %s", run.title, type(error).__name__, error, exc_info=error)
     tell(Event(run, failed=True))
+
+
+def take_out(
+    pending: dict[Future, Run],
+    deaths: tuple[type[BaseException], ...],
+    tell: Tell,
+    failures: Failures,
+    keep: Keep = lambda run, result: None,
+) -> list[Run]:
+    """Takes out the runs that have ended and keeps what came of them; a failed one is told.
+
+    Returns those whose process has died, which is what ``deaths`` say.
+    """
+    died = []
+    for future in [future for future in pending if future.done()]:
+        run = pending.pop(future)
+        try:
+            keep(run, future.result())
+        except deaths:
+            died.append(run)
+        except Exception as error:
+            fail(run, error, tell, failures)
+    return died
 
 
 def _pool(
@@ -93,13 +120,7 @@ def _pool(
             pending: dict[Future, Run] = {executor.submit(_work, work, run): run for run in runs}
         while pending:
             _listen(messages, begun, tell)
-            for future in [future for future in pending if future.done()]:
-                run, error = pending.pop(future), future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    broken.append(run)
-                elif error:
-                    failures[run.title] = error
-                    tell_failure(run, error, tell)
+            broken += take_out(pending, (BrokenProcessPool,), tell, failures)
         _listen(messages, begun, tell)
     finally:  # Ctrl-C too: nobody waits for what is in the middle of an epoch
         for process in multiprocessing.active_children():
@@ -117,11 +138,17 @@ def _listen(messages: Any, begun: set[str], tell: Tell) -> None:  # noqa: ANN401
             message = messages.get(timeout=POLL_SECONDS)
         except queue.Empty:
             return
-        if isinstance(message, logging.LogRecord):
-            logging.getLogger(message.name).handle(message)
-        else:
+        if isinstance(message, Event):
             begun.add(message.run.title)
-            tell(message)
+        hear(message, tell)
+
+
+def hear(message: Event | logging.LogRecord, tell: Tell) -> None:
+    """Passes on what another process has said."""
+    if isinstance(message, logging.LogRecord):
+        logging.getLogger(message.name).handle(message)
+    else:
+        tell(message)
 
 
 # what follows runs in the processes
@@ -140,19 +167,18 @@ def _prepare(messages: Any) -> None:  # noqa: ANN401 (as above)
 
 
 def _work(work: Work, run: Run) -> None:
-    work(run, _Teller())
+    work(run, Teller(_messages.put))
 
 
-class _Teller:
-    """Puts events into the queue, steps not one by one: thousands a second would wait there."""
+class Teller:
+    """Puts events where another process hears them, steps not one by one: there are thousands."""
 
-    def __init__(self) -> None:
-        self.share = 0.0
+    def __init__(self, put: Callable[[Event], object]) -> None:
+        self.put, self.share = put, 0.0
 
     def __call__(self, event: Event) -> None:
         """Takes an event in."""
         self.share += 0 if event.resumed else event.share
         if event.resumed or event.epoch or event.finished or self.share > TOLD_SHARE:
-            share = event.share if event.resumed else self.share
-            _messages.put(Event(event.run, share, event.resumed, event.epoch, event.finished))
+            self.put(event if event.resumed else replace(event, share=self.share))
             self.share = 0.0

@@ -31,6 +31,7 @@ class Event:
     epoch: Epoch | None = None  # that has just ended
     finished: bool = False  # whether all of it is on disk
     failed: bool = False  # whether nothing more is to come of it
+    where: str = ""  # the worker's name, on a cluster
 
 
 Tell = Callable[[Event], None]
@@ -43,6 +44,7 @@ class Progress:
         self.costs = costs
         self.running: dict[str, float] = {}  # title -> when it was first heard of
         self.done: dict[str, float] = {}  # title -> share of its steps
+        self.where: dict[str, str] = {}  # title -> the worker that was last heard of it
         self.finished = 0
         self.bar = tqdm(
             total=sum(costs.values()),
@@ -62,6 +64,8 @@ class Progress:
         if event.resumed and not self.bar.disable:
             self.bar.initial += work  # it does not count as this command's speed
         self.bar.update(work)
+        if event.where:
+            self.where[title] = f" on {event.where}"
         if event.failed:
             del self.running[title]
             self._describe()
@@ -70,7 +74,8 @@ class Progress:
         if event.finished:
             minutes, seconds = divmod(round(time.monotonic() - self.running.pop(title)), 60)
             self.finished += 1
-            log.info("%s finished in %d:%02d", title, minutes, seconds)
+            where = self.where.get(title, "")
+            log.info("%s finished in %d:%02d%s", title, minutes, seconds, where)
             self._describe()
 
     def _describe(self) -> None:

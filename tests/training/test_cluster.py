@@ -1,0 +1,233 @@
+"""Runs on a Dask cluster: two workers here, each a process, as good as one after another."""
+
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+distributed = pytest.importorskip(
+    "distributed", reason="Dask is not installed: pip install -r requirements-cluster.txt"
+)
+
+from experiments import TASK_1  # noqa: E402
+from tests.fakes import TINY_CIFAR10, error_of, make_arrays, make_tiny, write_npz  # noqa: E402
+from tests.training.deaths import die, note  # noqa: E402
+from tests.training.runs import RUN, nothing  # noqa: E402
+from tests.training.test_jobs import lines_of  # noqa: E402
+from utils import REPOSITORY, runner  # noqa: E402
+from utils.data import dataset as datasets  # noqa: E402
+from utils.data.dataset import Dataset  # noqa: E402
+from utils.experiment import Run  # noqa: E402
+from utils.records.files import read_arrays, read_record  # noqa: E402
+from utils.records.runs import run_path  # noqa: E402
+from utils.records.schema import Record  # noqa: E402
+from utils.runner import Kept, keep_one, run_one, train_one  # noqa: E402
+from utils.training import cluster  # noqa: E402
+from utils.training.cluster import Cluster, Place  # noqa: E402
+from utils.training.jobs import one_after_another  # noqa: E402
+from utils.training.progress import Event, Progress, Tell  # noqa: E402
+
+RUNS = [replace(RUN, seed=seed) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator["distributed.LocalCluster"]:
+    """A scheduler, still without workers; ``scale(2)`` starts two."""
+    with distributed.LocalCluster(
+        n_workers=0, threads_per_worker=1, memory_limit=None, dashboard_address=None
+    ) as started:
+        yield started
+
+
+def place(results: Path) -> Place:
+    results.mkdir(parents=True, exist_ok=True)
+    return Place(results, "cpu", None)
+
+
+def assert_same(runs: list, results: Path, others: Path) -> None:
+    """All files of these runs say the same, the time they took apart."""
+    for run in runs:
+        paths = [run_path(folder, run) for folder in (results, others)]
+        first, second = (read_record(path, Record) for path in paths)
+        assert first.model_copy(update={"timings": second.timings}) == second
+        first, second = (read_arrays(path.with_suffix(".npz")) for path in paths)
+        assert first.keys() == second.keys()
+        assert all(each.tobytes() == second[name].tobytes() for name, each in first.items())
+        first, second = (path.with_suffix(".safetensors").read_bytes() for path in paths)
+        assert first == second
+        assert not [*paths[0].parent.glob("*.checkpoint.pt")]
+
+
+def test_workers_that_come_late_without_the_images_give_the_records_of_one_after_another(
+    local: "distributed.LocalCluster",
+    cifar10: Dataset,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    progress = Progress({run.title: 1.0 for run in RUNS})
+    events: list[Event] = []
+
+    def tell(event: Event) -> None:
+        events.append(event)
+        progress(event)
+
+    threading.Timer(1, local.scale, [2]).start()
+    images = {"cifar10": cifar10}
+    work = partial(train_one, weights=True)
+    with Cluster(local.scheduler_address, place(tmp_path / "a")) as connection:
+        keep = partial(keep_one, results=tmp_path / "a", tell=tell)
+        assert connection.train(RUNS, work, keep, images, tell) == {}
+    assert f"no worker at {local.scheduler_address} yet; waiting for one" in caplog.messages
+    workers = {str(name) for name in local.workers}
+    finished = [line for line in caplog.messages if " finished in " in line]
+    assert len(finished) == len(RUNS)
+    assert {line.rpartition(" on ")[2] for line in finished} == workers == {"0", "1"}
+    for run in RUNS:
+        mine = [event for event in events if event.run.title == run.title]
+        assert [event.epoch.epoch for event in mine if event.epoch] == [1, 2, 3]
+        assert sum(event.share for event in mine) == pytest.approx(1)
+        assert mine[-1].finished
+    local_work = partial(run_one, results=tmp_path / "b", weights=True, load=lambda _: cifar10)
+    assert one_after_another(RUNS, local_work, nothing) == {}
+    assert_same(RUNS, tmp_path / "a", tmp_path / "b")
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def trains_or_dies(run: Run, tell: Tell, dataset: Dataset, checkpoint: Path, folder: Path) -> Kept:
+    """Is ended after an epoch with seed 0, and with seed 1 the first time."""
+
+    def tells(event: Event) -> None:
+        tell(event)
+        if event.resumed:
+            note(run, folder)
+        if event.epoch:
+            die(run, folder)
+
+    return train_one(run, tells, dataset, checkpoint, weights=True)
+
+
+def test_a_run_whose_worker_is_killed_goes_on_elsewhere_and_one_that_kills_two_stops_no_other(
+    local: "distributed.LocalCluster",
+    cifar10: Dataset,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    local.scale(2)
+    results = tmp_path / "a"
+    work = partial(trains_or_dies, folder=tmp_path)
+    with Cluster(local.scheduler_address, place(results)) as connection:
+        keep = partial(keep_one, results=results, tell=nothing)
+        failures = connection.train(RUNS, work, keep, {"cifar10": cifar10}, nothing)
+    assert {title: str(error) for title, error in failures.items()} == {
+        RUNS[0].title: "its process died, twice"
+    }
+    assert (tmp_path / "0").read_text() == (tmp_path / "1").read_text() == "xx"
+    assert f"{RUNS[1].title}: its worker died, it is begun again" in caplog.messages
+    assert "continuing after epoch 1" in caplog.messages  # the folder is before the workers too
+    run_path(results, RUNS[0]).with_suffix(".checkpoint.pt").unlink()
+    local_work = partial(run_one, results=tmp_path / "b", weights=True, load=lambda _: cifar10)
+    assert one_after_another(RUNS[1:], local_work, nothing) == {}
+    assert_same(RUNS[1:], results, tmp_path / "b")
+
+
+FLAGS = ["--quick", "--experiments", "locality_mnist", "--models", "SimpleCNN", "--scheduler"]
+
+
+def begun(address: str, folder: Path) -> "subprocess.Popen[str]":
+    script = str(REPOSITORY / "homework_cnn_vs_fc_comparison.py")
+    return subprocess.Popen(
+        [sys.executable, script, *FLAGS, address, "--out-dir", str(folder)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_command_that_is_killed_or_stopped_is_taken_up_by_the_same_command(
+    local: "distributed.LocalCluster", tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    local.scale(1)
+    killed = begun(local.scheduler_address, tmp_path)
+    next(line for line in lines_of(killed, 120) if "epoch 1/2" in line)
+    killed.kill()
+    killed.wait(10)
+    stopped = begun(local.scheduler_address, tmp_path)
+    next(line for line in lines_of(stopped, 120) if "continuing after epoch 1" in line)
+    start = time.monotonic()
+    stopped.send_signal(signal.SIGTERM)
+    error = stopped.stderr.read()
+    assert stopped.wait(10) == 128 + signal.SIGTERM
+    assert time.monotonic() - start < 2
+    assert error.splitlines()[-1].startswith("interrupted; the same command goes on after")
+    assert "Traceback" not in error
+    flags = [*FLAGS, local.scheduler_address, "--out-dir", str(tmp_path)]
+    assert runner.main(TASK_1, "", flags) == 0
+    assert "continuing after epoch 1" in caplog.messages
+    runs = tmp_path / "results" / "quick" / "runs" / "mnist"
+    assert [path.name for path in runs.glob("*.*")].count("SimpleCNN-crop_padding=0-seed0.json")
+    assert not list(runs.glob("*.checkpoint.pt"))
+
+
+def test_a_worker_of_another_version_is_left_out_with_a_line_that_names_both(
+    local: "distributed.LocalCluster",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    local.scale(1)
+    local.wait_for_workers(1)
+    there = cluster.VERSION
+    monkeypatch.setattr(cluster, "VERSION", "sources 123, torch 2.11 (commit 456)")
+    with Cluster(local.scheduler_address, place(tmp_path)) as connection:
+        (address,) = connection.client.processing()
+        assert connection._free({}, ()) == []
+    (line,) = (each for each in caplog.messages if "left out" in each)
+    assert line == (
+        f"worker {address} is left out: it has {there}, and here is sources 123, torch 2.11 "
+        "(commit 456); start it in an up-to-date clone of the repository, as docs/cluster.md says"
+    )
+
+
+def test_the_version_is_that_of_the_sources(tmp_path: Path) -> None:
+    for name in ("models", "utils"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.py").write_text("1")
+    before = cluster.version_of(tmp_path)
+    assert "commit" not in before  # no repository
+    (tmp_path / "README.md").write_text("x")
+    assert cluster.version_of(tmp_path) == before
+    (tmp_path / "utils" / "a.py").write_text("2")
+    assert cluster.version_of(tmp_path) != before
+    assert cluster.is_same(cluster.VERSION.partition(" (")[0] + " (commit 123)")
+
+
+def test_a_worker_reads_the_images_that_it_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_images", {})
+    monkeypatch.setitem(datasets.OFFICIAL, "cifar10", TINY_CIFAR10)
+    wanted = {"cifar10": make_tiny(TINY_CIFAR10).fingerprint}
+    assert cluster._lacking(wanted, tmp_path) == ["cifar10"]
+    write_npz(tmp_path, TINY_CIFAR10, make_arrays(TINY_CIFAR10, seed=1))
+    assert cluster._lacking(wanted, tmp_path) == ["cifar10"]  # others
+    write_npz(tmp_path, TINY_CIFAR10, make_arrays(TINY_CIFAR10))
+    assert cluster._lacking(wanted, None) == ["cifar10"]
+    assert cluster._lacking(wanted, tmp_path) == []
+
+
+def test_an_address_where_nothing_answers_costs_a_line(tmp_path: Path) -> None:
+    start = time.monotonic()
+    text = error_of(lambda: Cluster("tcp://127.0.0.1:1", place(tmp_path)))
+    assert text.startswith("--scheduler tcp://127.0.0.1:1: no Dask scheduler answers there (")
+    assert text.endswith("; start one, or correct the address")
+    assert time.monotonic() - start < 5

@@ -1,0 +1,359 @@
+"""Runs on the workers of a Dask scheduler, on any number of machines; this process writes all.
+
+    runs --longest first--> free workers --Events, log lines, what came of a run--> files, here
+
+A worker that is free is given the longest run that is left, and no second one: Dask would hand
+out all of them at once, and count a worker's death against every run that waits there. What is
+sent here from a worker is pickled, and so is what is sent there: who reaches the scheduler's port
+can run code on all of these machines (docs/cluster.md).
+"""
+
+import contextlib
+import hashlib
+import io
+import logging
+import logging.handlers
+import os
+import queue
+import socket
+import subprocess
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor, Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from pickle import dumps, loads
+from types import SimpleNamespace
+from typing import Any, Self
+
+import torch
+from distributed import Client, KilledWorker, Scheduler, Worker, get_worker
+from distributed.client import ClosedClientError
+
+from utils import REPOSITORY
+from utils.data.dataset import Dataset, find_dataset, load_mapped, save_mapped
+from utils.errors import UserError, in_one_line
+from utils.experiment import Run
+from utils.machine import check_device, keep_freed_memory
+from utils.records.runs import identity, run_path
+from utils.training.checkpoint import CHECKPOINT, DamagedError, find_checkpoint
+from utils.training.jobs import (
+    POLL_SECONDS,
+    Failures,
+    Keep,
+    ProcessDiedError,
+    Teller,
+    fail,
+    hear,
+    take_out,
+)
+from utils.training.progress import Event, Tell
+
+Work = Callable[[Run, Tell, Dataset, Path], Any]  # the path is the checkpoint's
+
+CONNECT_SECONDS = 3
+TRIES = 2  # of a run whose worker dies
+
+log = logging.getLogger(__name__)
+
+
+def version_of(folder: Path) -> str:
+    """What a record depends on: the sources that train, and torch. The commit is for the reader."""
+    digest = hashlib.sha256()
+    for path in sorted(
+        each for name in ("models", "utils") for each in (folder / name).rglob("*.py")
+    ):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    torch_version = ".".join(torch.__version__.split(".")[:2])
+    found = f"sources {digest.hexdigest()[:12]}, torch {torch_version}"
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        git = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout
+        found += f" (commit {commit.strip()})"
+    return found
+
+
+VERSION = version_of(REPOSITORY)  # of what has been imported, whatever is pulled later
+
+
+def is_same(version: str) -> bool:
+    """Whether it is the version here; equal sources may have been committed twice."""
+    return version.partition(" (")[0] == VERSION.partition(" (")[0]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What workers need to know of the command."""
+
+    results: Path
+    device: str  # as --device has it, on each worker
+    data_dir: Path | None  # where a worker looks for the images first; None: nowhere
+
+
+def differing(version: str) -> str:
+    """That something has another version, or what it raises when it is asked."""
+    return (
+        f"it has {version}, and here is {VERSION}; start it in an up-to-date clone of the "
+        "repository, as docs/cluster.md says"
+    )
+
+
+class Cluster:
+    """A connection to a scheduler; what has been given to workers ends with it.
+
+    Raises: UserError where nothing answers at the address, or something else than a scheduler of
+    this version.
+    """
+
+    def __init__(self, address: str, place: Place) -> None:
+        self.address, self.place = address, place
+        self.accepted: dict[str, dict[str, Any]] = {}  # address -> device and threads
+        self.refused: set[str] = set()
+        self.is_waiting = False
+        try:
+            self.client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"--scheduler {address}: no Dask scheduler answers there ({error}); start one, or "
+                "correct the address"
+            ) from error
+        try:
+            found = self.client.run_on_scheduler(_prepare)
+        except Exception as error:
+            found = in_one_line(error)
+        if not is_same(found):
+            self.client.close()
+            raise UserError(f"--scheduler {address}: not this scheduler: {differing(found)}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(OSError):
+            self.client.close(timeout=1)
+
+    def train(
+        self,
+        runs: Sequence[Run],
+        work: Work,
+        keep: Keep,
+        images: Mapping[str, Dataset],
+        tell: Tell,
+    ) -> Failures:
+        """All runs, in this order; ``keep`` is called here with what ``work`` returns there.
+
+        A run whose worker dies is begun again once. Raises: UserError where the scheduler is lost.
+        """
+        messages: queue.SimpleQueue[Event | logging.LogRecord] = queue.SimpleQueue()
+        left, failures, deaths = list(runs), {}, Counter()
+        pending: dict[Future, Run] = {}
+        given: dict[Future, str] = {}  # to which worker
+        with self._opened() as (executor, marker):
+            self.client.subscribe_topic(marker.name, lambda each: messages.put(loads(each[1])))
+            while left or pending:
+                for worker in self._free(images, given.values()) if left else ():
+                    if left:
+                        run = left.pop(0)
+                        future = executor.submit(
+                            _work,
+                            work,
+                            replace(run, compute=replace(run.compute, **self.accepted[worker])),
+                            images[run.dataset].fingerprint,
+                            run_path(self.place.results, run).with_suffix(CHECKPOINT),
+                            marker,
+                            workers=[worker],
+                            allow_other_workers=True,  # it may be gone by now
+                        )
+                        pending[future], given[future] = run, worker
+                ended = {future: run for future, run in pending.items() if future.done()}
+                _listen(messages, [run.title for run in pending.values()], tell)
+                where = {run.title: given.pop(future) for future, run in ended.items()}
+                pending = {future: run for future, run in pending.items() if future in given}
+                for run in take_out(ended, (KilledWorker, CancelledError), tell, failures, keep):
+                    self.accepted.pop(where[run.title], None)
+                    deaths[run.title] += 1
+                    if deaths[run.title] == TRIES:
+                        fail(run, ProcessDiedError(), tell, failures)
+                    else:
+                        log.warning("%s: its worker died, it is begun again", run.title)
+                        left.insert(0, run)
+        return failures
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[Executor, Path]]:
+        """Dask's executor, and a file by which a worker knows that it sees the results folder too.
+
+        What is not done by the end is cancelled. Raises: UserError where the scheduler is lost.
+        """
+        executor = self.client.get_executor(pure=False)
+        marker = self.place.results / f"cluster-{uuid.uuid4()}.{os.getpid()}.tmp"
+        marker.touch()
+        try:
+            yield executor, marker
+        except OSError as error:
+            raise UserError(
+                f"--scheduler {self.address}: the scheduler is gone ({error}); what is finished is "
+                "on disk: start it again, and the same command goes on"
+            ) from error
+        finally:
+            marker.unlink(missing_ok=True)
+            with contextlib.suppress(ClosedClientError):
+                executor.shutdown(wait=False)
+
+    def _free(self, images: Mapping[str, Dataset], given: Container[str]) -> list[str]:
+        """The addresses of the workers that can be given a run; new ones are looked at first."""
+        found = self.client.processing()
+        self.refused &= found.keys()  # another may be started at the same address
+        if new := found.keys() - self.accepted.keys() - self.refused:
+            self._meet(sorted(new), images)
+        is_waiting = not self.accepted.keys() & found.keys()
+        if is_waiting and not self.is_waiting:
+            log.warning("no worker at %s yet; waiting for one", self.address)
+        self.is_waiting = is_waiting
+        return [
+            address
+            for address, tasks in found.items()
+            if not tasks and address in self.accepted and address not in given
+        ]
+
+    def _meet(self, new: list[str], images: Mapping[str, Dataset]) -> None:
+        """Accepts the workers of this version, once they have the images."""
+        found = self._ask(_introduce, self.place.device, workers=new)
+        for address, each in list(found.items()):
+            if not is_same(version := each.pop("version")):
+                self._leave_out(address, differing(version))
+                del found[address]
+        wanted = {name: dataset.fingerprint for name, dataset in images.items()}
+        lacking = self._ask(_lacking, wanted, self.place.data_dir, workers=list(found))
+        met = set(lacking)
+        for name, dataset in images.items():
+            if workers := [address for address, names in lacking.items() if name in names]:
+                file = io.BytesIO()
+                save_mapped(dataset, file)
+                # Dask's scattered data would not do: of several copies it drops all but one
+                taken = self._ask(_take, dataset.fingerprint, file.getvalue(), workers=workers)
+                met -= set(workers) - taken.keys()
+        self.accepted |= {address: found[address] for address in met}
+
+    def _ask(
+        self, function: Callable[..., Any], *arguments: object, workers: list[str]
+    ) -> dict[str, Any]:
+        """Address -> what the function returns there; where it raises, the worker is left out."""
+        if not workers:
+            return {}
+        answers = self.client.run(function, *arguments, workers=workers, on_error="return")
+        for address, found in answers.items():
+            if isinstance(found, UserError | OSError):
+                self._leave_out(address, str(found))
+            elif isinstance(found, Exception):
+                self._leave_out(address, differing(in_one_line(found)))
+        return {each: found for each, found in answers.items() if each not in self.refused}
+
+    def _leave_out(self, address: str, reason: str) -> None:
+        self.refused.add(address)
+        log.warning("worker %s is left out: %s", address, reason)
+
+
+def _listen(
+    messages: "queue.SimpleQueue[Event | logging.LogRecord]", titles: Container[str], tell: Tell
+) -> None:
+    """Passes on what has been said of runs that have not ended."""
+    for _ in range(messages.qsize() or 1):
+        try:
+            message = messages.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            return
+        if isinstance(message, logging.LogRecord) or message.run.title in titles:
+            hear(message, tell)
+
+
+# what follows runs in the scheduler
+
+
+def _prepare(dask_scheduler: Scheduler) -> str:
+    dask_scheduler.allowed_failures = 0  # a run whose worker dies comes back to the command
+    return VERSION
+
+
+# what follows runs in the workers
+
+_images: dict[str, Dataset] = {}  # by fingerprint
+_one_run = threading.Lock()  # at a time: random generators are the process's
+
+
+class Cancelled(Exception):
+    """The command that gave this run is gone."""
+
+
+def _introduce(device: str, dask_worker: Worker) -> dict[str, Any]:
+    """The version, and what a run's ``Compute`` is here."""
+    keep_freed_memory()
+    found = str(check_device(device))
+    return {"version": VERSION, "device": found, "threads": dask_worker.state.nthreads}
+
+
+def _lacking(wanted: Mapping[str, str], data_dir: Path | None) -> list[str]:
+    """The datasets that are not here, of these names and fingerprints."""
+    for name, fingerprint in wanted.items():
+        if data_dir and fingerprint not in _images:
+            with contextlib.suppress(UserError, OSError):
+                dataset = find_dataset(name, REPOSITORY / data_dir)
+                if dataset and dataset.fingerprint == fingerprint:
+                    _images[fingerprint] = dataset
+    return [name for name, fingerprint in wanted.items() if fingerprint not in _images]
+
+
+def _take(fingerprint: str, content: bytes, dask_worker: Worker) -> None:
+    path = Path(dask_worker.local_directory) / f"{fingerprint}.pt"
+    path.write_bytes(content)
+    _images[fingerprint] = load_mapped(path)
+
+
+def _work(work: Work, run: Run, fingerprint: str, path: Path, marker: Path) -> Any:  # noqa: ANN401
+    """One run; its checkpoint is at ``path`` where the marker is seen, else it is this worker's."""
+    worker = get_worker()
+    task = worker.state.tasks[worker.get_current_task()]
+    where = str(worker.name)
+    if where == worker.address:
+        where = f"{socket.gethostname()}:{worker.port}"
+
+    def put(message: Event | logging.LogRecord) -> None:
+        worker.log_event(marker.name, dumps(message))
+
+    teller = Teller(lambda event: put(replace(event, where=where)))
+
+    def tell(event: Event) -> None:
+        if task.state != "executing":
+            raise Cancelled
+        teller(event)
+
+    handler = logging.handlers.QueueHandler(SimpleNamespace(put_nowait=put))
+    checkpoint = Path(worker.local_directory) / path.name
+    if marker.exists() and goes_on(path, run, fingerprint):
+        checkpoint = path
+    ours = logging.getLogger("utils")
+    with _one_run:
+        ours.setLevel(logging.INFO)
+        ours.addHandler(handler)
+        try:
+            return work(run, tell, _images[fingerprint].to(run.compute.device), checkpoint)
+        finally:
+            ours.removeHandler(handler)
+            if checkpoint != path:
+                checkpoint.unlink(missing_ok=True)
+
+
+def goes_on(path: Path, run: Run, fingerprint: str) -> bool:
+    """Whether a run may go on from what is at ``path``, and leave its own there.
+
+    Not where that was begun on another kind of device.
+    """
+    try:
+        find_checkpoint(path, identity(run) | {"fingerprint": fingerprint})
+    except DamagedError:
+        return True  # it is set aside
+    except UserError:
+        return False
+    return True
