@@ -15,8 +15,8 @@ import numpy as np
 
 from utils.data.sources import KEYS, MNIST, Official, expected_shape, read_idx
 
-TRAIN_PER_DIGIT = 300
-TEST_PER_DIGIT = 100
+TRAIN_PER_DIGIT = 150
+TEST_PER_DIGIT = 50
 SAMPLE = Path(__file__).with_name("mnist.npz")
 
 

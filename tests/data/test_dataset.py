@@ -104,7 +104,7 @@ def test_a_dataset_moves_whole_to_another_device() -> None:
 @pytest.mark.parametrize(
     "name, description, synthetic, train, test",
     [
-        ("mnist", "MNIST sample", False, 3000, 1000),
+        ("mnist", "MNIST sample", False, 1500, 500),
         ("cifar10", "synthetic stand-in for CIFAR-10", True, 2000, 500),
     ],
 )
@@ -141,7 +141,7 @@ def test_the_sample_is_the_first_of_each_digit_in_official_order(tmp_path: Path)
     official = replace(MNIST, train_images=4_000, test_images=1_500)
     full = fakes.make_arrays(official)
     sample = make_sample(fakes.write_idx(tmp_path, official, full), official)
-    for split, count in (("train", 300), ("test", 100)):
+    for split, count in (("train", 150), ("test", 50)):
         seen = dict.fromkeys(range(10), 0)
         chosen = []
         for position, label in enumerate(full[f"y_{split}"].tolist()):

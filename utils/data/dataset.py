@@ -89,7 +89,7 @@ def load_dataset(
 def load_quick_dataset(name: str) -> Dataset:
     """What ``--quick`` uses in its place: a sample of MNIST, or images drawn by a program."""
     if name == "mnist":
-        sample = replace(OFFICIAL[name], train_images=3_000, test_images=1_000)
+        sample = replace(OFFICIAL[name], train_images=1_500, test_images=500)
         arrays = sources.read_npz(SAMPLE, sample, remedy="restore it from the repository")
         return make_dataset(arrays, name, "MNIST sample", sample.classes)
     description = f"synthetic stand-in for {OFFICIAL[name].title}"
