@@ -16,6 +16,12 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that two workers end at about the same time."""
+    longest = ("test_jobs.py", "test_scripts.py")
+    items.sort(key=lambda item: item.path.name not in longest)
+
+
 @pytest.fixture(scope="session")
 def cifar10() -> Dataset:
     """64 train and 32 test images of ten classes in the shape of CIFAR-10's."""
