@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy
 import torch
-import torchvision
 from torch.utils.benchmark import Timer
 
 from utils.errors import UserError
@@ -25,6 +24,8 @@ LARGEST_INT = 2**31 - 1
 
 def environment(device: torch.device) -> Environment:
     """Versions, processor, device and thread count, for a record."""
+    import torchvision  # here: it takes two seconds, and not every process asks for this
+
     return Environment(
         python=sys.version.split()[0],
         torch=str(torch.__version__),  # a string of its own kind otherwise

@@ -240,6 +240,7 @@ class LogFile(logging.FileHandler):
 def logs(path: Path) -> Iterator[None]:
     """Messages go to stderr, above the progress bar, and with their time into a file."""
     root = logging.getLogger()
+    level = root.level
     root.setLevel(logging.INFO)
     terminal, file = logging.StreamHandler(), LogFile(path)
     terminal.setFormatter(MessageAlone())
@@ -250,6 +251,7 @@ def logs(path: Path) -> Iterator[None]:
         with logging_redirect_tqdm():
             yield
     finally:
+        root.setLevel(level)
         for handler in (terminal, file):
             root.removeHandler(handler)
             with contextlib.suppress(OSError):  # which has been told

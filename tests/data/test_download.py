@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import tarfile
 import threading
@@ -310,6 +311,7 @@ def test_what_is_wrong_with_certificates_and_proxies_here_is_told_and_the_next_i
     for name in (*TLS_VARIABLES, *PROXY_VARIABLES):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+    caplog.set_level(logging.WARNING)
     monkeypatch.setenv(variable, value)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     official, remote = serve_cifar10(server, tmp_path, "good")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import TASK_2
+from experiments import TASK_1
 from tests.fake_records import make_experiment
 from tests.training.deaths import dies, dies_at_once
 from tests.training.runs import RUN, nothing
@@ -132,13 +132,13 @@ def living() -> dict[int, int]:
     return found
 
 
-FLAGS = ["--quick", "--threads", "1", "--experiments", "kernel_size"]
-FLAGS += ["--models", "CNN7x7", "CNN5x5", "--out-dir"]
+FLAGS = ["--quick", "--threads", "1", "--experiments", "mnist_comparison"]
+FLAGS += ["--models", "FCNet", "SimpleCNN", "--out-dir"]
 
 
 def started(folder: Path, *flags: str) -> subprocess.Popen[str]:
     """The script, as a shell starts it: in a group of processes, which has a terminal's Ctrl-C."""
-    script = [sys.executable, str(REPOSITORY / "homework_cnn_architecture_analysis.py")]
+    script = [sys.executable, str(REPOSITORY / "homework_cnn_vs_fc_comparison.py")]
     return subprocess.Popen(
         [*script, *FLAGS, str(folder), *flags],
         stderr=subprocess.PIPE,
@@ -179,18 +179,18 @@ def test_a_signal_ends_all_processes_at_once_and_the_same_command_goes_on(
     children = children_of(process)
     assert len(children) >= 2
     assert_ends(process, signal.SIGTERM, children)
-    runs = tmp_path / "results" / "quick" / "runs" / "cifar10"
+    runs = tmp_path / "results" / "quick" / "runs" / "mnist"
     assert list(runs.glob("*.checkpoint.pt"))
     assert len(list(runs.glob("*.json"))) < 2
 
     monkeypatch.setattr(runner, "measure_networks", lambda *_: None)
     monkeypatch.setattr(runner, "render_study", lambda *_: None)
     with caplog.at_level(logging.INFO):
-        assert runner.main(TASK_2, "", [*FLAGS, str(tmp_path)]) == 0
+        assert runner.main(TASK_1, "", [*FLAGS, str(tmp_path)]) == 0
     assert "continuing after epoch" in caplog.text
     assert {path.name for path in runs.glob("*.json")} == {
-        "CNN5x5-seed0.json",
-        "CNN7x7-seed0.json",
+        "FCNet-seed0.json",
+        "SimpleCNN-seed0.json",
     }
     assert not list(runs.glob("*.checkpoint.pt"))
     assert not list(tmp_path.rglob("*.tmp"))
