@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fake_records import make_experiment, make_record, make_speed, write_runs
-from utils.experiment import Row
-from utils.records.files import write_record
+from tests.fake_records import make_experiment
 from utils.report.makespan import bottleneck, makespan, makespan_text
 
 SECONDS = st.lists(st.integers(1, 50).map(float), min_size=1, max_size=20)
