@@ -79,6 +79,6 @@ clean: ## remove the environment, quick output, unfinished runs, logs and locks
 	$(bin)/pip install -r requirements.txt
 	touch $@
 
-.venv/dev: .venv/run requirements-dev.txt
+.venv/dev: .venv/run requirements-dev.txt requirements-cluster.txt
 	$(bin)/pip install -r requirements-dev.txt
 	touch $@

@@ -8,6 +8,7 @@ sent here from a worker is pickled, and so is what is sent there: who reaches th
 can run code on all of these machines (docs/cluster.md).
 """
 
+import asyncio
 import contextlib
 import hashlib
 import io
@@ -29,8 +30,9 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import torch
-from distributed import Client, KilledWorker, Scheduler, Worker, get_worker
+from distributed import Client, KilledWorker, Scheduler, Security, Worker, get_worker
 from distributed.client import ClosedClientError
+from distributed.comm import connect
 
 from utils import REPOSITORY
 from utils.data.dataset import Dataset, find_dataset, load_mapped, save_mapped
@@ -113,11 +115,12 @@ class Cluster:
         self.refused: set[str] = set()
         self.is_waiting = False
         try:
+            asyncio.run(_reach(address))  # a Client that reaches nothing is slow to go
             self.client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two of TLS
             raise UserError(
-                f"--scheduler {address}: no Dask scheduler answers there ({error}); start one, or "
-                "correct the address"
+                f"--scheduler {address}: no Dask scheduler answers there "
+                f"({str(error) or 'silence'}); start one, or correct the address"
             ) from error
         try:
             found = self.client.run_on_scheduler(_prepare)
@@ -254,6 +257,12 @@ class Cluster:
     def _leave_out(self, address: str, reason: str) -> None:
         self.refused.add(address)
         log.warning("worker %s is left out: %s", address, reason)
+
+
+async def _reach(address: str) -> None:
+    async with asyncio.timeout(CONNECT_SECONDS + 1):  # after Dask's own, which says more
+        certificates = Security().get_connection_args("client")
+        await (await connect(address, timeout=CONNECT_SECONDS, **certificates)).close()
 
 
 def _listen(
