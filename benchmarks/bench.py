@@ -16,7 +16,7 @@ from types import ModuleType
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from benchmarks import layers, precision, steps, time_to_accuracy
+from benchmarks import jobs, layers, precision, steps, time_to_accuracy
 from benchmarks.setting import BUSY, Record, Setting, others_running
 from utils.cli import PLACE, OneLineParser, check_writable
 from utils.data.dataset import Dataset, load_dataset, load_quick_dataset
@@ -28,7 +28,7 @@ from utils.records.schema import SCHEMA, Environment
 
 # A section has NAME (of its record), TITLE, measure(setting) -> record, or None where it cannot be
 # measured, and markdown(record) -> text.
-SECTIONS: dict[str, ModuleType] = {each.NAME: each for each in (steps, layers)}
+SECTIONS: dict[str, ModuleType] = {each.NAME: each for each in (steps, layers, jobs)}
 # What takes hours of training is a command of its own, with markdown(results, …) -> text (""
 # without records); its figure is drawn then. It stands before the sections, or behind.
 FIRST, LAST = time_to_accuracy, precision
