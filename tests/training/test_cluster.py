@@ -20,17 +20,18 @@ distributed = pytest.importorskip(
 from experiments import TASK_1  # noqa: E402
 from tests.fakes import TINY_CIFAR10, error_of, make_arrays, make_tiny, write_npz  # noqa: E402
 from tests.training.deaths import die, note  # noqa: E402
-from tests.training.runs import RUN, nothing  # noqa: E402
+from tests.training.runs import RUN, Killed, StopAfter, nothing, train_in  # noqa: E402
 from tests.training.test_jobs import lines_of  # noqa: E402
 from utils import REPOSITORY, runner  # noqa: E402
 from utils.data import dataset as datasets  # noqa: E402
 from utils.data.dataset import Dataset  # noqa: E402
 from utils.experiment import Run  # noqa: E402
 from utils.records.files import read_arrays, read_record  # noqa: E402
-from utils.records.runs import run_path  # noqa: E402
+from utils.records.runs import identity, run_path  # noqa: E402
 from utils.records.schema import Record  # noqa: E402
 from utils.runner import Kept, keep_one, run_one, train_one  # noqa: E402
 from utils.training import cluster  # noqa: E402
+from utils.training.checkpoint import find_checkpoint  # noqa: E402
 from utils.training.cluster import Cluster, Place  # noqa: E402
 from utils.training.jobs import one_after_another  # noqa: E402
 from utils.training.progress import Event, Progress, Tell  # noqa: E402
@@ -223,6 +224,22 @@ def test_a_worker_reads_the_images_that_it_finds(
     write_npz(tmp_path, TINY_CIFAR10, make_arrays(TINY_CIFAR10))
     assert cluster._lacking(wanted, None) == ["cifar10"]
     assert cluster._lacking(wanted, tmp_path) == []
+
+
+def test_a_run_goes_on_from_its_checkpoint_on_the_same_kind_of_device_alone(
+    cifar10: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(Killed):
+        train_in(tmp_path, RUN, cifar10, StopAfter(4))  # an epoch has as many
+    path = tmp_path / "run.checkpoint.pt"
+    assert cluster.goes_on(path, RUN, cifar10.fingerprint)
+    elsewhere = replace(RUN, compute=replace(RUN.compute, device="cuda"))
+    assert not cluster.goes_on(path, elsewhere, cifar10.fingerprint)
+    wanted = identity(elsewhere) | {"fingerprint": cifar10.fingerprint}
+    del wanted["device"]  # what the command asks, which does not know the worker
+    assert find_checkpoint(path, wanted)
+    path.write_bytes(b"damaged")
+    assert cluster.goes_on(path, RUN, cifar10.fingerprint)  # it is set aside
 
 
 def test_an_address_where_nothing_answers_costs_a_line(tmp_path: Path) -> None:

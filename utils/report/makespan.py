@@ -75,15 +75,15 @@ def makespan_text(experiments: Sequence[Experiment], results: Path) -> str:
     rows = [{"workers": each, "makespan": makespan(seconds, each), **common} for each in WORKERS]
     title = max(zip(seconds, known, strict=True))[1][1]
     is_same = {key: same(first[key], first[ways[key]]) for key in records}
-    scaled = sum(not is_same[key] for key in known)
+    own = sum(is_same[key] for key in known)
     machines = listed(list({machine_name(each.environment): True for each in timed.values()}))
     return (
         f"{markdown_table(rows, COLUMNS)}\n\n"
         f"From {bottleneck(seconds)} workers on the longest run ({title}) is the bottleneck, and "
-        f"more workers save nothing. {len(known)} runs, of which a worker is one {machines}; "
-        f"training steps alone. {len(known) - scaled} runs have the measured speed of their own "
-        f"network, {scaled} that of the timed network nearest in FLOPs, scaled by these: for the "
-        f"timed ones that guess is off by {100 * error(first, records, timed):.0f} % in the median."
+        f"more workers save nothing. A worker is one {machines}, and only training steps count. Of "
+        f"{len(known)} runs {own} have the measured speed of their own network, the others that of "
+        "the timed network nearest in FLOPs, scaled by these: for the timed ones that would be off "
+        f"by {100 * error(first, records, timed):.0f} % in the median."
     )
 
 
