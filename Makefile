@@ -37,7 +37,7 @@ test: .venv/dev ## set up, then lint and all tests: minutes
 
 soak: .venv/dev ## faults at every write of a small study, and many more examples: half an hour
 	OMP_NUM_THREADS=1 $(bin)/python -m tests.faults --jobs 2
-	$(bin)/python -m pytest -m hypothesis --hypothesis-profile soak
+	$(bin)/python -m pytest -m 'hypothesis or soak' --hypothesis-profile soak
 
 verify: .venv/run ## accuracies again from the weights, tables again from the records: two to four minutes
 	set -e; for script in $(scripts); do $(bin)/python $$script --evaluate --data-dir "$$DATA_DIR"; done

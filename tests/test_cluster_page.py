@@ -88,6 +88,7 @@ def test_one_machine_prints_what_the_page_shows(clone: Path) -> None:
     assert not (clone / "cluster.json").exists()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "heading, seed, where", [("Two machines by SSH", 1, " on gpu-box"), ("Slurm", 2, "")]
 )
