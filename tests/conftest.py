@@ -26,7 +26,7 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that two workers end at about the same time."""
-    longest = ("test_jobs.py", "test_scripts.py")
+    longest = ("test_cluster.py", "test_jobs.py", "test_scripts.py")
     items.sort(key=lambda item: item.path.name not in longest)
 
 
