@@ -14,8 +14,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         NO_DIFFERENCE: "no difference that matters",
         OPEN: "open",
         NOT_TESTED: "not run yet",
-        AS_GOOD: "as good, as claimed",
-        "also": "; differing too: {what}",
+        AS_GOOD: "as good",
+        "also": "; {what} differ too",
         "parameters_too": "parameters",
         "flops_too": "FLOPs",
         "layers_too": "layers",
@@ -50,8 +50,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "timed": "Times: {machine}, medians of {passes} passes.",
         "ratios": "Ratios: {machine}, geometric means of {passes} passes.",
         "time": (
-            "By the measured rate of training in {precision}, the {networks} networks of sections "
-            "1 to 3 with one seed take {hours} hours on {machine}."
+            "One seed of the {networks} networks of sections 1 to 3 takes {hours} hours on "
+            "{machine}, reckoned from the measured rate of training in {precision}."
         ),
         "to": " to ",
     },
@@ -62,7 +62,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         NO_DIFFERENCE: "существенной разницы нет",
         OPEN: "вопрос открыт",
         NOT_TESTED: "ещё не измерено",
-        AS_GOOD: "не хуже, как и утверждалось",
+        AS_GOOD: "не хуже",
         "also": "; различаются и {what}",
         "parameters_too": "параметры",
         "flops_too": "FLOPs",
@@ -101,8 +101,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "timed": "Время: {machine}, медиана по {passes} проходам.",
         "ratios": "Отношения: {machine}, среднее геометрическое по {passes} проходам.",
         "time": (
-            "По измеренной скорости обучения в {precision} все {networks} сетей из разделов 1–3 по "
-            "одному разу займут {hours} ч на {machine}."
+            "Обучить по одному разу {networks} сетей из разделов 1–3 — это {hours} ч на {machine}: "
+            "расчёт по измеренной скорости обучения в {precision}."
         ),
         "to": "–",
     },

@@ -152,14 +152,14 @@ def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
         for (layers, label), style in zip(rows.items(), cycle(("-", "--", ":")), strict=False):
             epochs = evidence.runs[label][0].epochs
             (look,) = looks([label], evidence).values()
-            look = {"color": look["color"], "linestyle": style, "marker": ".", "markersize": 3}
+            look = {"color": look["color"], "linestyle": style, "marker": "."}
             lines[f"{layers:g} layers"] = {"color": BLACK, "linestyle": style}
             for ax, norms in zip(
                 column, (epochs[0].gradient_norm_first, epochs[-1].gradient_norm), strict=True
             ):
                 values = np.array(list(norms.values()), dtype=float)[~beside_main_path(norms)]
                 values[values <= 0] = np.nan  # has no place on a logarithmic axis
-                ax.plot(np.arange(1, len(values) + 1), values, **look, lw=1.3)
+                ax.plot(np.arange(1, len(values) + 1), values, **look, lw=1.6, markevery=[-1])
                 at = {"xytext": (3, 3), "textcoords": "offset points", "fontsize": 9}
                 ax.annotate(f"{layers:g}", (len(values), values[-1]), **at)
                 ax.set_yscale("log")
