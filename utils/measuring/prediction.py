@@ -99,8 +99,8 @@ def as_digit(image: Image.Image) -> tuple[Tensor, str]:
     scale = BOX / max(cut.size)
     small = cut.resize([max(1, round(scale * side)) for side in cut.size], Image.Resampling.BOX)
     pixels = centred(np.asarray(small))
-    inverted = "inverted, " if is_dark_on_light else ""
-    done = f"light evened out, {inverted}what is drawn fitted into {BOX} × {BOX} of {DIGIT} × {DIGIT} pixels"
+    light = f"light evened out, {'inverted, ' if is_dark_on_light else ''}"
+    done = f"{light}what is drawn fitted into {BOX} × {BOX} of {DIGIT} × {DIGIT} pixels"
     return torch.from_numpy(pixels)[None, None], done
 
 

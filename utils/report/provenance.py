@@ -43,23 +43,23 @@ def trained_on(runs: Runs) -> str:
     records = [record for each in runs.values() for record in each]
     seeds = {record.seed for record in records}
     precisions = dict(Counter(record.precision for record in records).most_common())
-    places = {
-        f"{_article(machine(each.environment))} {machine(each.environment)}" for each in records
-    }
+    places = {name for record in records for name in _machines(record)}
     count = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {min(seeds)}"
     return f"{count}, {listed(list(precisions))} on {listed(sorted(places))}"
 
 
-def _article(name: str) -> str:
-    return "an" if name.startswith(("A", "I", "NVIDIA")) else "a"
+def _machines(record: Record) -> list[str]:
+    """Those that a run was trained on, as in "an AMD EPYC"."""
+    names = map(machine, (record.environment, *record.continued_in))
+    return [f"{'an' if name.startswith(('A', 'I', 'NVIDIA')) else 'a'} {name}" for name in names]
 
 
 def _place(records: Sequence[Record], common: str) -> str:
     """The machines of one seed, with a precision that is not the common one."""
     names = {
-        f"{_article(name)} {name}{'' if record.precision == common else f' in {record.precision}'}"
+        f"{name}{'' if record.precision == common else f' in {record.precision}'}"
         for record in records
-        for name in map(machine, (record.environment, *record.continued_in))
+        for name in _machines(record)
     }
     return listed(sorted(names))
 

@@ -123,5 +123,6 @@ def _points_axis(ax: Axes, language: str) -> None:
             lambda value, _: localised(f"{value:+g}" if value else "0", language).replace("-", "−")
         )
     )
+    ax.tick_params(axis="x", labelsize=9)
     ax.set_xlabel(WORDS[language]["axis"])
     ax.grid(axis="y", visible=False)

@@ -169,21 +169,19 @@ def draw_stability(evidence: Evidence, folder: Path) -> list[Picture]:
     }
     axes[0, 0].set_title("inter-quartile range of the batch losses")
     axes[0, 1].set_title("largest gradient norm of a step")
-    for ax, values, label in zip(
-        axes.flat, (spread, largest), ("cross-entropy", "gradient norm"), strict=True
-    ):
-        plot_models_by_epoch(values, shown, ax)
-        log_y_axis(ax)
-        ax.set_ylabel(label)
-    if min(each.shape[1] for each in spread.values()) > 1:  # the first epoch's is far above
-        later = np.concatenate([each[:, 1:].ravel() for each in spread.values()])
-        axes[0, 0].set_ylim(later.min() / 1.1, later.max() * 1.1)
-        axes[0, 0].set_xlim(left=1.8)
+    plot_models_by_epoch(spread, shown, axes[0, 0])
+    plot_models_by_epoch(largest, shown, axes[0, 1])
+    log_y_axis(axes[0, 1])
+    axes[0, 0].set_ylabel("cross-entropy")
+    axes[0, 1].set_ylabel("gradient norm")
+    later = np.concatenate([each[:, 1:].ravel() for each in spread.values()])
+    if np.isfinite(later).any():  # the first epoch's is far above
+        axes[0, 0].set(xlim=(1.8, None), ylim=(0, 1.1 * np.nanmax(later)))
     legend_below(figure, shown)
     caption = (
         f"Within each epoch, {evidence.dataset}: the inter-quartile range of the batch losses, "
         "without the first epoch's, which is far above (left), and the largest norm of the whole "
-        "gradient (right), both on logarithmic axes; "
+        "gradient (right, logarithmic axis); "
         f"{band(evidence.runs)}."
     )
     at_the_end = {model: each[:, -1].mean() for model, each in spread.items()}
