@@ -147,15 +147,17 @@ def read_search(path: Path) -> list[dict[str, str]]:
 def reached_markdown(lines: Sequence[Mapping[str, str]], results: Path) -> str:
     """The study's test accuracies beside those of the recipe that the search started from."""
     before = {(line["dataset"], line["network"]): line["test_accuracy"] for line in lines}
-    rows = []
+    rows: dict[tuple[str, str], tuple[str, str, list[float], float]] = {}
     for experiment in STUDY:
         if experiment.reported_table:
             for row in experiment.rows:
+                key = experiment.dataset, row.run_name
+                label = f"{rows[key][0]} = {row.label}" if key in rows else row.label
                 found = find_records(experiment, results)
                 values = [e.record.final.test_accuracy for e in found if e.row is row]
                 ordinary = before.get((experiment.dataset, row.label))
                 if values and ordinary:
-                    rows.append((row.label, experiment.dataset, values, float(ordinary)))
+                    rows[key] = label, experiment.dataset, values, float(ordinary)
     columns: list[Column] = [
         ("Network", lambda row: row[0]),
         ("Dataset", lambda row: {"mnist": "MNIST", "cifar10": "CIFAR-10"}[row[1]]),
@@ -165,7 +167,7 @@ def reached_markdown(lines: Sequence[Mapping[str, str]], results: Path) -> str:
             lambda row: percent_cell(mean(row[2]), estimate(row[2]).half if row[2][1:] else None),
         ),
     ]
-    return markdown_table(rows, columns)
+    return markdown_table(list(rows.values()), columns)
 
 
 def blocks(results: Path) -> dict[str, str]:

@@ -47,8 +47,8 @@ ANSWERS: tuple[Answer, ...] = (
             ),
             Shown(
                 "1.2-permuted-fc",
-                "DeepFCNet: pixels shuffled against in order",
-                "DeepFCNet на перемешанных и обычных",
+                "DeepFCNet: as good with the pixels shuffled",
+                "DeepFCNet: на перемешанных не хуже",
                 SUPPORTED,
             ),
             Shown(
@@ -89,8 +89,8 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "Does kernel size matter?",
         "Важен ли размер ядра?",
-        "7×7 is worse however one counts; 5×5 only at equal FLOPs, not at equal parameters",
-        "7×7 хуже, как ни считай; 5×5 — только при равном числе FLOPs, но не параметров",
+        "7×7 is worse in all three comparisons; 5×5 is as good at equal parameters, else worse",
+        "7×7 хуже во всех трёх сравнениях; 5×5 не хуже при равном числе параметров, иначе хуже",
         "kernel_size.md",
         (
             Shown(
@@ -116,8 +116,10 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "Does depth help?",
         "Помогает ли глубина?",
-        "Up to six convolutions yes; a plain network of 44 layers trains worse than one of 20",
-        "До шести свёрток — да; без остаточных связей сеть из 44 слоёв обучается хуже, чем из 20",
+        "Up to six convolutions yes, in larger networks; a plain one of 44 layers trains worse "
+        "than one of 20",
+        "До шести свёрток — да, но и сети крупнее; без остаточных связей сеть из 44 слоёв "
+        "обучается хуже, чем из 20",
         "depth.md",
         (
             Shown(
@@ -135,7 +137,7 @@ ANSWERS: tuple[Answer, ...] = (
             Shown(
                 "2.2-degradation",
                 "No shortcuts, train images: 20 layers against 44",
-                "Без связей, обучение: 20 слоёв и 44",
+                "Без остаточных связей, на обучающих: 20 против 44 слоёв",
                 SUPPORTED,
             ),
         ),
@@ -170,10 +172,10 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "What do custom layers and blocks bring?",
         "Что дают собственные слои и блоки?",
-        "L2Pooling 1 point at 2.6 times max-pooling's time or more, ChannelAttention nothing that "
-        "matters; at equal size the bottleneck beats the basic block",
-        "L2Pooling — 1 пункт, но работает дольше max-pooling в 2,6 раза и более, ChannelAttention "
-        "— ничего существенного; при равном размере bottleneck лучше базового блока",
+        "L2Pooling 1 point for 18 % more training time, ChannelAttention nothing that matters; at "
+        "equal size the bottleneck beats the basic block",
+        "L2Pooling — 1 пункт, но обучение дольше на 18 %, ChannelAttention — ничего существенного; "
+        "при равном размере bottleneck лучше базового блока",
         "custom_layers.md",
         (
             Shown(

@@ -165,6 +165,12 @@ def test_a_candidate_is_one_change_of_the_recipe_and_its_gain_is_told() -> None:
     assert f"| as chosen | {100 * np.mean(chosen):.2f} |" in table
 
 
+def test_a_network_under_two_names_has_one_row_of_what_the_recipes_reach() -> None:
+    table = recipes.blocks(RESULTS)["reached"]
+    assert "| CNN3x3 = ShallowCNN | CIFAR-10 | 78.33 |" in table
+    assert table.count("ShallowCNN") == 1
+
+
 def test_the_ordinary_recipe_stands_below_the_candidates() -> None:
     with (RESULTS / "benchmarks" / "recipe_search.csv").open(newline="") as lines:
         tried = [line for line in csv.DictReader(lines) if line["dataset"] == "mnist"]

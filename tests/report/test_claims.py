@@ -312,6 +312,10 @@ def test_a_line_of_the_readme_has_the_sentence_the_verdict_and_the_numbers(
     assert sentence == "- Report: A is above B. **Supported.**"
     assert numbers.startswith("  - CNN3x3 80.80 %, CNN5x5 70.80 %; +10.00 points [+8.78, +11.22]; ")
     assert numbers.endswith("; 5 seeds; what else differs: dropout in CNN5x5 alone.")
+    other = replace(claim(), id="2.1-b", text="So is it.")
+    twice = claims_markdown(findings(tmp_path, [claim(), other], records)).splitlines()
+    assert twice[2] == "- Report: So is it. **Supported.** Numbers above."
+    assert len(twice) == 3
 
 
 @pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)

@@ -48,6 +48,9 @@ def test_without_a_common_seed_the_page_still_stands(tmp_path: Path) -> None:
     blocks = methods_blocks([gather(EXPERIMENT, tmp_path, NETWORKS)], tmp_path)
     assert blocks["methods.mcnemar"] == "No predictions yet."
     assert blocks["methods.correlation"] == "There are too few seeds to tell."
+    assert blocks["methods.provenance"] == (
+        "- *kernel_size*: 2 seeds: 0, 1 on an A Processor; bfloat16."
+    )
 
 
 def test_the_spread_is_that_of_all_networks_together(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The first screen: the forest of comparisons, and the answers' table, in both languages."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from utils.claim import Answer, Claim, Shown
 from utils.measuring.timing import geometric_mean
 from utils.records.study import gather
 from utils.report.languages import localised, word_of
-from utils.report.overview import render_overview
+from utils.report.overview import also_differing, render_overview
 from utils.report.short import short_tables
 
 CLAIM = Claim(
@@ -45,6 +46,23 @@ def test_an_answer_stands_with_its_difference_and_verdict(blocks: dict[str, str]
     assert line.startswith("| Which? | CNN3x3 | a: +10.4 [9.2, 11.6] | supported | [kernel_")
     russian = blocks["overview.answers.ru"].splitlines()[-1]
     assert russian.startswith("| Какая? | CNN3x3 и | б: +10,4 [9,2; 11,6] | подтверждено | ")
+
+
+def test_what_else_differs_stands_beside_the_verdict() -> None:
+    confounds = "5.35 times the parameters; 5 to 3 layers with weights; receptive field 16 to 10"
+    assert also_differing(confounds, "en") == "; parameters, layers differ too"
+    assert also_differing(confounds, "ru") == "; различаются и параметры, слои"
+    assert also_differing("dropout in CNN5x5 alone", "en") == "; other parts differ too"
+    assert also_differing("none", "en") == ""
+
+
+def test_an_equality_that_holds_is_no_win(tmp_path: Path) -> None:
+    equal = replace(CLAIM, kind="equal", margin=20)
+    experiment = replace(EXPERIMENT, claims=(equal,))
+    write_runs(tmp_path, experiment, [make_record(n, s) for n in experiment.labels for s in (0, 1)])
+    found = render_overview([gather(experiment, tmp_path, NETWORKS)], [ANSWER], tmp_path / "plots")
+    assert "| as good | [kernel_size]" in found["overview.answers"]
+    assert "![Of 1 comparisons: as good 1]" in found["overview.figure"]
 
 
 def test_both_figures_are_drawn(blocks: dict[str, str], tmp_path: Path) -> None:

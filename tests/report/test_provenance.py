@@ -4,7 +4,7 @@ import pytest
 
 from tests.fake_records import ENVIRONMENT, make_record
 from utils.records.schema import Record
-from utils.report.provenance import mixed_precisions, provenance, seed_ranges
+from utils.report.provenance import mixed_precisions, provenance, seed_ranges, trained_on
 
 H100 = ENVIRONMENT.model_copy(update={"device": "NVIDIA H100"})
 EPYC = ENVIRONMENT.model_copy(update={"processor": "AMD EPYC"})
@@ -43,6 +43,12 @@ def test_two_precisions_stand_with_their_seeds() -> None:
     assert provenance(runs) == (
         "3 seeds: 0 on an AMD EPYC, 1 on an NVIDIA H100, 9 on an AMD EPYC in float32; else bfloat16"
     )
+
+
+def test_a_caption_has_it_in_short() -> None:
+    runs = {"A": [on_cpu(0), on_cpu(9, "float32")], "B": [on_cpu(0), *on_gpu(1)]}
+    assert trained_on(runs) == "3 seeds, bfloat16 and float32 on an AMD EPYC and an NVIDIA H100"
+    assert trained_on({"A": [on_cpu(4)]}) == "seed 4, bfloat16 on an AMD EPYC"
 
 
 def test_rows_that_mix_precisions_differently_are_told() -> None:

@@ -24,7 +24,7 @@ PHOTOGRAPH = 32
 
 
 class NoDigitError(ValueError):
-    """A picture that shows no single dark or light thing on an even ground."""
+    """A picture that shows no single dark or light thing on a plain ground."""
 
 
 def predict(
@@ -87,20 +87,35 @@ def as_digit(image: Image.Image) -> tuple[Tensor, str]:
     al. 1998, section III). Raises: NoDigitError where nothing is drawn, or all over.
     """
     grey = np.asarray(image.convert("L"))
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    is_dark_on_light = bool(np.median(border) > 127)
-    ink = 255 - grey if is_dark_on_light else grey
+    ink = np.rint(grey - ground(grey))
+    is_dark_on_light = bool(-ink.min() > ink.max())
+    ink = np.maximum(-ink if is_dark_on_light else ink, 0)
     ink = np.where(ink > 0.25 * ink.max(), ink, 0)  # paper and shadows are not ink
     rows, columns = np.nonzero(ink.any(1))[0], np.nonzero(ink.any(0))[0]
     if not len(rows) or ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].size == ink.size:
-        raise NoDigitError("nothing is drawn on an even ground")
+        raise NoDigitError("no digit stands out from a plain ground that reaches all edges")
+    ink = (255 * ink / ink.max()).astype(np.uint8)
     cut = Image.fromarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
     scale = BOX / max(cut.size)
     small = cut.resize([max(1, round(scale * side)) for side in cut.size], Image.Resampling.BOX)
     pixels = centred(np.asarray(small))
-    inverted = "inverted, " if is_dark_on_light else ""
-    done = f"{inverted}what is drawn fitted into {BOX} × {BOX} of {DIGIT} × {DIGIT} pixels"
+    light = f"light evened out, {'inverted, ' if is_dark_on_light else ''}"
+    done = f"{light}what is drawn fitted into {BOX} × {BOX} of {DIGIT} × {DIGIT} pixels"
     return torch.from_numpy(pixels)[None, None], done
+
+
+def ground(grey: np.ndarray) -> np.ndarray:
+    """The paper's brightness ``[height, width]``: the plane through that of the border.
+
+    So light that falls from one side is no ink.
+    """
+    edge = np.zeros(grey.shape, bool)
+    edge[[0, -1]] = edge[:, [0, -1]] = True
+    places = np.argwhere(edge)  # [pixels, row and column], in the order of grey[edge]
+    places = np.concatenate([places, np.ones((len(places), 1))], 1)
+    (down, right, corner), *_ = np.linalg.lstsq(places, grey[edge].astype(float), rcond=None)
+    height, width = grey.shape
+    return np.add.outer(down * np.arange(height), right * np.arange(width)) + corner
 
 
 def centred(ink: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from utils.records.study import Evidence
 from utils.report.claims import Comparison, Finding, find
+from utils.report.markdown import digits
 from utils.report.measures import AT_BATCH_256, BOTH, FORWARD, LATENCY
 from utils.report.rows import Row, to_csv
 from utils.report.statistics import Estimate
@@ -59,9 +60,10 @@ def csv_rows(finding: Finding) -> list[Row]:
 def claims_markdown(findings: Sequence[Finding]) -> str:
     """The claims as a list: the sentence, whose it is, the verdict, and below it the numbers.
 
-    A claim about times stands there once, with the verdicts in both of its metrics.
+    A claim about times stands there once, with the verdicts in both of its metrics; numbers that
+    an earlier claim has are not repeated.
     """
-    lines = []
+    lines: list[str] = []
     for claim in dict.fromkeys(each.claim for each in findings):
         mine = [each for each in findings if each.claim is claim]
         verdicts = list(dict.fromkeys(each.verdict for each in mine))
@@ -69,9 +71,12 @@ def claims_markdown(findings: Sequence[Finding]) -> str:
             verdicts = [f"{TIMES[each.comparisons[0].metric]}: {each.verdict}" for each in mine]
         words = "; ".join(verdicts)
         whose = "Report" if claim.source == "report" else "Ours"
-        lines.append(f"- {whose}: {claim.text} **{words[0].upper()}{words[1:]}.**")
         pairs = zip(*(each.comparisons for each in mine), strict=True)
-        lines += [f"  - {comparison_text(pair)}." for pair in pairs]
+        numbers = [f"  - {comparison_text(pair)}." for pair in pairs]
+        new = [line for line in numbers if line not in lines]
+        above = " Numbers above." if len(new) < len(numbers) else ""
+        lines.append(f"- {whose}: {claim.text} **{words[0].upper()}{words[1:]}.**{above}")
+        lines += new
     return "\n".join(lines)
 
 
@@ -104,7 +109,7 @@ def numbers_text(each: Comparison) -> str:
 def number_text(value: float, metric: str) -> str:
     """A number as a person reads it, in the unit of its metric."""
     if metric in TIMES:
-        return f"{1e3 * value:#.3g}".rstrip(".") + " ms"
+        return f"{digits(1e3 * value)} ms"
     if metric == "forward_flops":
         return f"{value / 1e6:.1f} MFLOPs"
     if metric in ("parameters", "receptive_field"):
@@ -128,10 +133,10 @@ def difference_text(each: Comparison) -> str:
         return f"{1 + found.value:.2f} times"
     if not ends:
         return ""
-    digits = "+.2f" if each.unit == "points" else "+.3g"
-    interval = ", ".join(format(end, digits) for end in ends)
+    form = "+.2f" if each.unit == "points" else "+.3g"
+    interval = ", ".join(format(end, form) for end in ends)
     unit = " points" if each.unit == "points" else ""
-    return f"{found.value:{digits}}{unit} [{interval}]"
+    return f"{found.value:{form}}{unit} [{interval}]"
 
 
 def counts_text(each: Comparison) -> str:

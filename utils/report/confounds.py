@@ -45,7 +45,7 @@ def _of_networks(
 def _of_conditions(
     first: Sequence[Record], second: Sequence[Record], about: Collection[str]
 ) -> list[str]:
-    """What was trained differently; where the machines differ the table's caption says so."""
+    """What was trained differently; where the machines differ docs/methods.md says so."""
     mine, others = (_fields(records[0]) for records in (first, second))
     return [
         f"{name.replace('_', ' ')} {mine.get(name, 'as usual')} to {others.get(name, 'as usual')}"

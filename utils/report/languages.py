@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from utils.report.verdicts import LITTLE, NO_DIFFERENCE, NOT_TESTED, OPEN, REFUTED, SUPPORTED
 
+AS_GOOD = "as good"  # the first screen's word for a supported claim that two are equal
 WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
         SUPPORTED: "supported",
@@ -13,6 +14,13 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         NO_DIFFERENCE: "no difference that matters",
         OPEN: "open",
         NOT_TESTED: "not run yet",
+        AS_GOOD: "as good",
+        "also": "; {what} differ too",
+        "parameters_too": "parameters",
+        "flops_too": "FLOPs",
+        "layers_too": "layers",
+        "else_too": "other parts",
+        "confounded": "hollow: something else differs too",
         "title": "What holds, and how surely",
         "axis": "difference in accuracy, points, with its 95 % interval",
         "forest": (
@@ -42,8 +50,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "timed": "Times: {machine}, medians of {passes} passes.",
         "ratios": "Ratios: {machine}, geometric means of {passes} passes.",
         "time": (
-            "Training the {networks} networks of sections 1 to 3 with one seed takes {hours} hours "
-            "on {machine}."
+            "One seed of the {networks} networks of sections 1 to 3 takes {hours} hours on "
+            "{machine}, reckoned from the measured rate of training in {precision}."
         ),
         "to": " to ",
     },
@@ -54,13 +62,20 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         NO_DIFFERENCE: "существенной разницы нет",
         OPEN: "вопрос открыт",
         NOT_TESTED: "ещё не измерено",
+        AS_GOOD: "не хуже",
+        "also": "; различаются и {what}",
+        "parameters_too": "параметры",
+        "flops_too": "FLOPs",
+        "layers_too": "слои",
+        "else_too": "другие части",
+        "confounded": "пустой: есть и другое различие",
         "title": "Что верно и насколько надёжно",
         "axis": "разница точности, п. п., с 95%-м интервалом",
         "forest": (
             "На сколько первая сеть точнее второй на тесте: среднее и 95%-й доверительный "
             "интервал; мелкие точки: каждый запуск первой минус среднее второй; серая полоса: "
             "разница слишком мала, чтобы быть важной; пустой значок: сети различаются и чем-то "
-            "ещё. «Обучение»: точность на обучающих изображениях."
+            "ещё; «на обучающих»: точность на обучающих изображениях, а не на тесте."
         ),
         "counts": "Из {number} сравнений: {each}",
         "question": "Вопрос",
@@ -86,8 +101,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "timed": "Время: {machine}, медиана по {passes} проходам.",
         "ratios": "Отношения: {machine}, среднее геометрическое по {passes} проходам.",
         "time": (
-            "Обучение {networks} сетей из разделов 1–3 по одному разу занимает {hours} ч на "
-            "{machine}."
+            "Обучить по одному разу {networks} сетей из разделов 1–3 — это {hours} ч на {machine}: "
+            "расчёт по измеренной скорости обучения в {precision}."
         ),
         "to": "–",
     },

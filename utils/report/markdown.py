@@ -1,8 +1,8 @@
 """Markdown: the rows of ``utils.report.rows`` as a person reads them, with a caption below.
 
-Accuracies become per cent, large numbers get separators, a spread stands beside its value;
-columns in which nothing stands are left out. The caption says what was held, what was not
-tuned, and how each number was measured.
+Accuracies become per cent, large numbers get separators; columns in which nothing stands are left
+out, as are throughputs, output shapes, signed gradients and quartiles, which stand in the CSV. The
+caption says what was held, and what was not tuned.
 """
 
 import re
@@ -15,7 +15,7 @@ from utils.records.environment import machine_name
 from utils.records.schema import Cases
 from utils.records.study import Evidence
 from utils.report.figures.training import Picture
-from utils.report.provenance import mixed_precisions, moved_seeds, provenance
+from utils.report.provenance import moved_seeds, trained_on
 from utils.report.rows import Row
 
 TEMPLATES = jinja2.Environment(
@@ -52,11 +52,6 @@ def accuracy_cell(row: Row, column: str) -> str:
     return percent_cell(row[column], row[f"{column}_ci"]) or "diverged"
 
 
-def with_iqr(value: float | None, iqr: float | None) -> str:
-    """``median (inter-quartile range)``."""
-    return "" if value is None else f"{digits(value)} ({digits(iqr, 2)})"
-
-
 def markdown_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """A table in Markdown: text to the left, numbers to the right.
 
@@ -83,10 +78,8 @@ TRAINING_COLUMNS: list[Column] = [
     ("Parameters", lambda row: count(row["parameters"])),
     ("reported", lambda row: count(row["reported_parameters"])),
     ("MFLOPs", lambda row: digits(row["forward_mflops"])),
-    ("Latency, ms", lambda row: with_iqr(row["latency_ms"], row["latency_ms_iqr"])),
+    ("Latency, ms", lambda row: digits(row["latency_ms"])),
     ("reported", lambda row: digits(row["reported_latency_ms"])),
-    ("Inference, images/s", lambda row: count(row["throughput_images_per_second"])),
-    ("Training, images/s", lambda row: count(row["training_images_per_second"])),
     ("Training time, s", lambda row: digits(row["training_seconds"])),
     ("Train accuracy, %", lambda row: accuracy_cell(row, "train_accuracy")),
     ("reported", lambda row: percent_cell(row["reported_train_accuracy"])),
@@ -110,26 +103,17 @@ TRAINING_COLUMNS: list[Column] = [
 
 def case_columns(kind: str) -> list[Column]:
     """The columns of the layers' table (``kind`` "layer") or the blocks' ("block")."""
-
-    def seconds(row: Row, column: str) -> str:
-        return with_iqr(row[column], row[f"{column}_iqr"])
-
     return [
         (kind.capitalize(), lambda row: row[kind]),
-        ("Output shape", lambda row: f"[{row['output_shape'].replace('x', ', ')}]"),
         ("Parameters", lambda row: count(row["parameters"])),
         ("reported", lambda row: count(row.get("reported_parameters"))),
-        ("Signed mean gradient, input", lambda row: digits(row["signed_mean_gradient_input"])),
-        ("reported", lambda row: digits(row.get("reported_signed_mean_gradient_input"))),
-        ("weights", lambda row: digits(row["signed_mean_gradient_weights"])),
-        ("reported", lambda row: digits(row.get("reported_signed_mean_gradient_weights"))),
         ("Mean absolute gradient, input", lambda row: digits(row["mean_absolute_gradient_input"])),
         ("weights", lambda row: digits(row["mean_absolute_gradient_weights"])),
-        ("100 forward, s", lambda row: seconds(row, "seconds_100_iterations")),
+        ("100 forward, s", lambda row: digits(row["seconds_100_iterations"])),
         ("reported", lambda row: digits(row.get("reported_seconds_100_iterations"))),
         (
             "100 forward and backward, s",
-            lambda row: seconds(row, "forward_backward_seconds_100_iterations"),
+            lambda row: digits(row["forward_backward_seconds_100_iterations"]),
         ),
         ("Comment", lambda row: row["comment"] or ""),
     ]
@@ -145,11 +129,9 @@ def training_markdown(rows: Sequence[Row], evidence: Evidence) -> str:
     speed = next(iter(evidence.speed.values()), None)
     below = caption(
         "training",
-        record=evidence.records[0],
         epochs=sorted({record.recipe.epochs for record in evidence.records}),
         dataset=evidence.dataset,
-        provenance=provenance(evidence.runs),
-        mixed_precisions=mixed_precisions(evidence.runs),
+        trained=trained_on(evidence.runs),
         moved=moved_seeds(evidence.runs) if "shift" in evidence.experiment.columns else "",
         varied=evidence.experiment.varied,
         held=evidence.experiment.held,

@@ -10,6 +10,7 @@ from scipy import stats
 from utils.records.study import Evidence, accuracies
 from utils.report.markdown import Column, digits, markdown_table
 from utils.report.mcnemar import mcnemar_rows, render_mcnemar
+from utils.report.provenance import mixed_precisions, provenance
 from utils.report.rows import Row
 from utils.report.statistics import ALPHA, detectable, levene, pooled_deviation
 from utils.report.wording import listed
@@ -38,8 +39,18 @@ def methods_blocks(every: Sequence[Evidence], results: Path) -> dict[str, str]:
         "methods.spread": markdown_table(list(filter(None, map(spread_row, found))), SPREAD),
         "methods.correlation": correlation_text(found),
         "methods.images": images_text(found),
+        "methods.provenance": provenance_text(found),
         "methods.mcnemar": render_mcnemar(tested, results),
     }
+
+
+def provenance_text(found: Sequence[Evidence]) -> str:
+    """Which seeds were trained where; experiments of which the same is true stand together."""
+    same: dict[str, list[str]] = {}
+    for evidence in found:
+        text = f"{provenance(evidence.runs)}. {mixed_precisions(evidence.runs)}".strip()
+        same.setdefault(text, []).append(evidence.experiment.name)
+    return "\n".join(f"- *{', '.join(names)}*: {text}" for text, names in same.items())
 
 
 def spread_row(evidence: Evidence) -> Row | None:
@@ -79,7 +90,7 @@ def correlation_text(found: Sequence[Evidence]) -> str:
         return "There are too few seeds to tell."
     return (
         f"The correlation of two networks' test accuracies over the seeds is "
-        f"{np.mean(correlations):+.2f} in the mean of {len(correlations)} pairs."
+        f"{np.mean(correlations):+.2f} in the mean of {len(correlations):,} pairs."
     )
 
 

@@ -16,28 +16,34 @@ from utils.records.study import Evidence
 from utils.report.claims import Comparison, Finding, find
 from utils.report.figures.canvas import Picture
 from utils.report.figures.forest import ForestRow, draw_forest
-from utils.report.languages import SUFFIXES, WORDS, localised, word_of
+from utils.report.languages import AS_GOOD, SUFFIXES, WORDS, localised, word_of
 from utils.report.markdown import (
     Column,
     caption,
     count,
+    digits,
     markdown_table,
     percent_cell,
     picture_markdown,
-    with_iqr,
 )
 from utils.report.measures import values_of
 from utils.report.rows import Row, speed_columns, training_rows
+from utils.report.verdicts import SUPPORTED
 from utils.report.wording import listed
 
 Compared = Mapping[str, tuple[Evidence, Finding]]  # id of a claim -> what decides it
 
+ALSO = {  # key of a word -> how it is told among what else differs
+    "parameters_too": "times the parameters",
+    "flops_too": "times the FLOPs",
+    "layers_too": "layers with weights",
+}
 COLUMNS: list[Column] = [
     ("Model", lambda row: row["name"]),
     ("Dataset", lambda row: row["dataset"]),
     ("Experiment", lambda row: row["experiments"]),
     ("Parameters", lambda row: count(row["parameters"])),
-    ("Latency, ms", lambda row: with_iqr(row["latency_ms"], row["latency_ms_iqr"])),
+    ("Latency, ms", lambda row: digits(row["latency_ms"])),
     ("Test accuracy, %", lambda row: percent_cell(row["test_accuracy"], row["test_accuracy_ci"])),
     ("Seeds", lambda row: count(row["seeds"])),
     ("reported", lambda row: ", ".join(map(percent_cell, row["reported"]))),
@@ -104,9 +110,24 @@ def forest_row(shown: Shown, evidence: Evidence, finding: Finding, language: str
         seeds=tuple(value - each.means[1] for value in values),
         margin=each.margin,
         numbers=localised(numbers, language),
-        verdict=word_of(each.verdict),
+        verdict=shown_verdict(finding, shown),
         confounded=each.confounds != "none",
     )
+
+
+def shown_verdict(finding: Finding, shown: Shown) -> str:
+    """The key in ``WORDS`` of the comparison's verdict; that of an equality says so."""
+    word = word_of(finding.comparisons[shown.pair].verdict)
+    return AS_GOOD if finding.claim.kind == "equal" and word == SUPPORTED else word
+
+
+def also_differing(confounds: str, language: str) -> str:
+    """What else differs between the two, in a word or two each; nothing where nothing does."""
+    words = WORDS[language]
+    found = [words[key] for key, part in ALSO.items() if part in confounds]
+    if confounds == "none":
+        return ""
+    return words["also"].format(what=", ".join(found or [words["else_too"]]))
 
 
 def answers_markdown(answers: Sequence[Answer], compared: Compared, language: str) -> str:
@@ -125,11 +146,16 @@ def answers_markdown(answers: Sequence[Answer], compared: Compared, language: st
         shown = answer.shown[0]
         return f"{shown.label_ru if is_russian else shown.label}: {numbers}"
 
+    def verdict(answer: Answer) -> str:
+        shown = answer.shown[0]
+        word = words[shown_verdict(compared[shown.claim][1], shown)]
+        return f"{word}{also_differing(first(answer).confounds, language)}"
+
     columns: list[Column] = [
         (words["question"], lambda row: row.question_ru if is_russian else row.question),
         (words["answer"], lambda row: row.answer_ru if is_russian else row.answer),
         (words["difference"], difference),
-        (words["verdict"], lambda row: words[word_of(first(row).verdict)]),
+        (words["verdict"], verdict),
         (words["page"], lambda row: f"[{row.page.removesuffix('.md')}](docs/{row.page})"),
     ]
     known = [each for each in answers if each.shown[0].claim in compared]
@@ -138,7 +164,7 @@ def answers_markdown(answers: Sequence[Answer], compared: Compared, language: st
 
 def time_text(every: Sequence[Evidence], language: str) -> str:
     """How long the report's networks take to train with one seed, where their speed is known."""
-    seconds, machines = {}, {}
+    seconds, machines, precisions = {}, {}, {}
     for evidence in (each for each in every if not each.experiment.control):
         for row in evidence.experiment.rows:
             if (speed := evidence.speed.get(row.label)) and row.label in evidence.runs:
@@ -146,11 +172,15 @@ def time_text(every: Sequence[Evidence], language: str) -> str:
                 record = evidence.runs[row.label][0]
                 seconds[key] = speed_columns(record, speed)["training_seconds"]
                 machines[machine_name(speed.environment)] = True
+                precisions[speed.precision] = True
     if not seconds:
         return ""
     hours = localised(f"{sum(seconds.values()) / 3600:.1f}", language)
     return WORDS[language]["time"].format(
-        networks=len(seconds), hours=hours, machine=localised(listed(list(machines)), language)
+        networks=len(seconds),
+        hours=hours,
+        machine=localised(listed(list(machines)), language),
+        precision=listed(list(precisions)),
     )
 
 

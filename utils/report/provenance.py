@@ -38,13 +38,28 @@ def provenance(runs: Runs) -> str:
     return f"{count} {listing}; {'else ' if others else ''}{common}"
 
 
+def trained_on(runs: Runs) -> str:
+    """In short, as in "9 seeds, bfloat16 on an AMD EPYC and an NVIDIA H100"."""
+    records = [record for each in runs.values() for record in each]
+    seeds = {record.seed for record in records}
+    precisions = dict(Counter(record.precision for record in records).most_common())
+    places = {name for record in records for name in _machines(record)}
+    count = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {min(seeds)}"
+    return f"{count}, {listed(list(precisions))} on {listed(sorted(places))}"
+
+
+def _machines(record: Record) -> list[str]:
+    """Those that a run was trained on, as in "an AMD EPYC"."""
+    names = map(machine, (record.environment, *record.continued_in))
+    return [f"{'an' if name.startswith(('A', 'I', 'NVIDIA')) else 'a'} {name}" for name in names]
+
+
 def _place(records: Sequence[Record], common: str) -> str:
     """The machines of one seed, with a precision that is not the common one."""
     names = {
-        f"{'an' if name.startswith(('A', 'I', 'NVIDIA')) else 'a'} {name}"
-        f"{'' if record.precision == common else f' in {record.precision}'}"
+        f"{name}{'' if record.precision == common else f' in {record.precision}'}"
         for record in records
-        for name in map(machine, (record.environment, *record.continued_in))
+        for name in _machines(record)
     }
     return listed(sorted(names))
 

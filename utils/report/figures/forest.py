@@ -8,8 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from utils.report.figures.canvas import BLACK, BLUE, GREY, VERMILLION, new_figure, save
-from utils.report.languages import WORDS, localised
+from utils.report.figures.canvas import (
+    BLACK,
+    BLUE,
+    GREY,
+    VERMILLION,
+    legend_below,
+    new_figure,
+    save,
+)
+from utils.report.languages import AS_GOOD, WORDS, localised
 from utils.report.verdicts import NO_DIFFERENCE, OPEN, REFUTED, SUPPORTED
 
 LINEAR = 0.5  # points on either side of zero where the axis is not logarithmic
@@ -18,6 +26,7 @@ SHAPES = {  # verdict -> marker and colour
     SUPPORTED: ("^", BLUE),
     REFUTED: ("v", VERMILLION),
     NO_DIFFERENCE: ("s", GREY),
+    AS_GOOD: ("s", GREY),
     OPEN: ("o", BLACK),
 }
 
@@ -66,22 +75,32 @@ def draw_forest(groups: Mapping[str, Sequence[ForestRow]], path: Path, language:
     ax.set_yticks(ticks, names, fontsize=9)
     ax.set_ylim(place - 0.4, -0.7)
     _points_axis(ax, language)
+    verdicts = {row.verdict for rows in groups.values() for row in rows}
+    key = {
+        words[verdict]: {"marker": marker, "color": paint, "linestyle": "none"}
+        for verdict, (marker, paint) in SHAPES.items()
+        if verdict in verdicts and verdict != AS_GOOD
+    }
+    hollow = {"marker": "o", "color": BLACK, "linestyle": "none", "fillstyle": "none"}
+    legend_below(figure, key | {words["confounded"]: hollow})
     return save(figure, path)
 
 
 def _draw_row(ax: Axes, place: float, row: ForestRow, words: Mapping[str, str]) -> None:
     marker, paint = SHAPES[row.verdict]
     ax.barh(place, 2 * row.margin, left=-row.margin, height=1, color="#ececec", zorder=0)
-    ax.plot(row.seeds, [place] * len(row.seeds), ".", color=paint, markersize=4, alpha=0.35)
+    ax.plot(row.seeds, [place + 0.33] * len(row.seeds), ".", color=paint, markersize=4, alpha=0.5)
     if np.isfinite(row.low):
-        ax.plot([row.low, row.high], [place, place], color=paint, linewidth=2)
+        at = {"linestyle": "none", "marker": "|", "markersize": 9, "color": paint}
+        ax.plot([row.low, row.high], [place, place], color=paint, linewidth=1.5)
+        ax.plot([row.low, row.high], [place, place], **at)
     ax.plot(
         row.value,
         place,
         marker,
         color=paint,
         markerfacecolor="white" if row.confounded else paint,
-        markersize=8,
+        markersize=5,
     )
     ax.annotate(
         f"{row.numbers}   {words[row.verdict]}",
@@ -104,5 +123,6 @@ def _points_axis(ax: Axes, language: str) -> None:
             lambda value, _: localised(f"{value:+g}" if value else "0", language).replace("-", "−")
         )
     )
+    ax.tick_params(axis="x", labelsize=9)
     ax.set_xlabel(WORDS[language]["axis"])
     ax.grid(axis="y", visible=False)

@@ -7,6 +7,7 @@ and returns them with their captions; without the arrays that it needs it return
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from utils.records.study import (
 from utils.report.figures.canvas import (
     BLACK,
     GREY,
+    Look,
     Picture,
     legend_below,
     looks,
@@ -144,23 +146,29 @@ def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
     if not series:
         return []
     heading = title(evidence, "gradients by layer")
-    figure, axes = new_figure(2, len(series), 5.6, heading, share_y="row")
+    figure, axes = new_figure(2, len(series), 6, heading, share_y="row")
+    lines: dict[str, Look] = {}  # number of layers -> its line in the legend
     for column, (name, rows) in zip(axes.T, series.items(), strict=True):
-        for label in rows.values():
+        for (layers, label), style in zip(rows.items(), cycle(("-", "--", ":")), strict=False):
             epochs = evidence.runs[label][0].epochs
             (look,) = looks([label], evidence).values()
+            look = {"color": look["color"], "linestyle": style, "marker": "."}
+            lines[f"{layers:g} layers"] = {"color": BLACK, "linestyle": style}
             for ax, norms in zip(
                 column, (epochs[0].gradient_norm_first, epochs[-1].gradient_norm), strict=True
             ):
                 values = np.array(list(norms.values()), dtype=float)[~beside_main_path(norms)]
                 values[values <= 0] = np.nan  # has no place on a logarithmic axis
-                ax.plot(np.arange(1, len(values) + 1), values, **{**look, "markersize": 2.5}, lw=1)
+                ax.plot(np.arange(1, len(values) + 1), values, **look, lw=1.6, markevery=[-1])
+                at = {"xytext": (3, 3), "textcoords": "offset points", "fontsize": 9}
+                ax.annotate(f"{layers:g}", (len(values), values[-1]), **at)
                 ax.set_yscale("log")
                 ax.set_xticks([1, *rows])
         column[0].set_title(name)
         column[1].set_xlabel("layer, from the input")
     axes[0, 0].set_ylabel("gradient norm, first step")
     axes[1, 0].set_ylabel("gradient norm, last epoch")
+    legend_below(figure, lines)
     seeds = {evidence.runs[label][0].seed for rows in series.values() for label in rows.values()}
     caption = (
         f"Norm of the gradient at each layer's weight, {evidence.dataset}, seed "
@@ -280,5 +288,5 @@ def draw_feature_maps(evidence: Evidence, folder: Path) -> list[Picture]:
         f"output, for {probe_image(evidence, found)}: the first {CHANNELS} channels, each on its "
         "own scale. The image itself is not shown: CIFAR-10 comes without a licence to pass it on."
     )
-    finding = f"From layer to layer the maps of {listed(list(found))} get smaller and sparser"
+    finding = f"{listed(list(found))}: edges in the first maps, few bright spots in the last"
     return [Picture(save(figure, folder / "feature_maps.png"), caption, finding)]

@@ -171,12 +171,17 @@ def draw_stability(evidence: Evidence, folder: Path) -> list[Picture]:
     axes[0, 1].set_title("largest gradient norm of a step")
     plot_models_by_epoch(spread, shown, axes[0, 0])
     plot_models_by_epoch(largest, shown, axes[0, 1])
-    for ax in axes.flat:
-        log_y_axis(ax)
+    log_y_axis(axes[0, 1])
+    axes[0, 0].set_ylabel("cross-entropy")
+    axes[0, 1].set_ylabel("gradient norm")
+    later = np.concatenate([each[:, 1:].ravel() for each in spread.values()])
+    if np.isfinite(later).any():  # the first epoch's is far above
+        axes[0, 0].set(xlim=(1.8, None), ylim=(0, 1.1 * np.nanmax(later)))
     legend_below(figure, shown)
     caption = (
-        f"Within each epoch, {evidence.dataset}: the inter-quartile range of the batch losses "
-        "(left) and the largest norm of the whole gradient (right), both on logarithmic axes; "
+        f"Within each epoch, {evidence.dataset}: the inter-quartile range of the batch losses, "
+        "without the first epoch's, which is far above (left), and the largest norm of the whole "
+        "gradient (right, logarithmic axis); "
         f"{band(evidence.runs)}."
     )
     at_the_end = {model: each[:, -1].mean() for model, each in spread.items()}
