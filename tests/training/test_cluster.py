@@ -30,7 +30,7 @@ from utils.records.files import read_arrays, read_record  # noqa: E402
 from utils.records.runs import identity, run_path  # noqa: E402
 from utils.records.schema import Record  # noqa: E402
 from utils.runner import Kept, keep_one, run_one, train_one  # noqa: E402
-from utils.training import cluster  # noqa: E402
+from utils.training import cluster, worker  # noqa: E402
 from utils.training.checkpoint import find_checkpoint  # noqa: E402
 from utils.training.cluster import Cluster, Place  # noqa: E402
 from utils.training.jobs import one_after_another  # noqa: E402
@@ -203,27 +203,27 @@ def test_the_version_is_that_of_the_sources(tmp_path: Path) -> None:
     for name in ("models", "utils"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.py").write_text("1")
-    before = cluster.version_of(tmp_path)
+    before = worker.version_of(tmp_path)
     assert "commit" not in before  # no repository
     (tmp_path / "README.md").write_text("x")
-    assert cluster.version_of(tmp_path) == before
+    assert worker.version_of(tmp_path) == before
     (tmp_path / "utils" / "a.py").write_text("2")
-    assert cluster.version_of(tmp_path) != before
+    assert worker.version_of(tmp_path) != before
     assert cluster.is_same(cluster.VERSION.partition(" (")[0] + " (commit 123)")
 
 
 def test_a_worker_reads_the_images_that_it_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "_images", {})
+    monkeypatch.setattr(worker, "images_here", {})
     monkeypatch.setitem(datasets.OFFICIAL, "cifar10", TINY_CIFAR10)
     wanted = {"cifar10": make_tiny(TINY_CIFAR10).fingerprint}
-    assert cluster._lacking(wanted, tmp_path) == ["cifar10"]
+    assert worker.lacking(wanted, tmp_path) == ["cifar10"]
     write_npz(tmp_path, TINY_CIFAR10, make_arrays(TINY_CIFAR10, seed=1))
-    assert cluster._lacking(wanted, tmp_path) == ["cifar10"]  # others
+    assert worker.lacking(wanted, tmp_path) == ["cifar10"]  # others
     write_npz(tmp_path, TINY_CIFAR10, make_arrays(TINY_CIFAR10))
-    assert cluster._lacking(wanted, None) == ["cifar10"]
-    assert cluster._lacking(wanted, tmp_path) == []
+    assert worker.lacking(wanted, None) == ["cifar10"]
+    assert worker.lacking(wanted, tmp_path) == []
 
 
 def test_a_run_goes_on_from_its_checkpoint_on_the_same_kind_of_device_alone(
@@ -232,14 +232,14 @@ def test_a_run_goes_on_from_its_checkpoint_on_the_same_kind_of_device_alone(
     with pytest.raises(Killed):
         train_in(tmp_path, RUN, cifar10, StopAfter(4))  # an epoch has as many
     path = tmp_path / "run.checkpoint.pt"
-    assert cluster.goes_on(path, RUN, cifar10.fingerprint)
+    assert worker.goes_on(path, RUN, cifar10.fingerprint)
     elsewhere = replace(RUN, compute=replace(RUN.compute, device="cuda"))
-    assert not cluster.goes_on(path, elsewhere, cifar10.fingerprint)
+    assert not worker.goes_on(path, elsewhere, cifar10.fingerprint)
     wanted = identity(elsewhere) | {"fingerprint": cifar10.fingerprint}
     del wanted["device"]  # what the command asks, which does not know the worker
     assert find_checkpoint(path, wanted)
     path.write_bytes(b"damaged")
-    assert cluster.goes_on(path, RUN, cifar10.fingerprint)  # it is set aside
+    assert worker.goes_on(path, RUN, cifar10.fingerprint)  # it is set aside
 
 
 def test_an_address_where_nothing_answers_costs_a_line(tmp_path: Path) -> None:

@@ -10,74 +10,45 @@ can run code on all of these machines (docs/cluster.md).
 
 import asyncio
 import contextlib
-import hashlib
 import io
 import logging
 import logging.handlers
 import os
 import queue
-import socket
-import subprocess
-import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from pickle import dumps, loads
-from types import SimpleNamespace
+from pickle import loads
 from typing import Any, Self
 
-import torch
-from distributed import Client, KilledWorker, Scheduler, Security, Worker, get_worker
+from distributed import Client, KilledWorker, Scheduler, Security
 from distributed.client import ClosedClientError
 from distributed.comm import connect
 
-from utils import REPOSITORY
-from utils.data.dataset import Dataset, find_dataset, load_mapped, save_mapped
+from utils.data.dataset import Dataset, save_mapped
 from utils.errors import UserError, in_one_line
 from utils.experiment import Run
-from utils.machine import check_device, keep_freed_memory
-from utils.records.runs import identity, run_path
-from utils.training.checkpoint import CHECKPOINT, DamagedError, find_checkpoint
+from utils.records.runs import run_path
+from utils.training.checkpoint import CHECKPOINT
 from utils.training.jobs import (
     POLL_SECONDS,
     Failures,
     Keep,
     ProcessDiedError,
-    Teller,
     fail,
     hear,
     take_out,
 )
 from utils.training.progress import Event, Tell
-
-Work = Callable[[Run, Tell, Dataset, Path], Any]  # the path is the checkpoint's
+from utils.training.worker import VERSION, Work, introduce, lacking, take, train_here
 
 CONNECT_SECONDS = 3
 TRIES = 2  # of a run whose worker dies
 
 log = logging.getLogger(__name__)
-
-
-def version_of(folder: Path) -> str:
-    """What a record depends on: the sources that train, and torch. The commit is for the reader."""
-    digest = hashlib.sha256()
-    for path in sorted(
-        each for name in ("models", "utils") for each in (folder / name).rglob("*.py")
-    ):
-        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
-    torch_version = ".".join(torch.__version__.split(".")[:2])
-    found = f"sources {digest.hexdigest()[:12]}, torch {torch_version}"
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        git = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
-        commit = subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout
-        found += f" (commit {commit.strip()})"
-    return found
-
-
-VERSION = version_of(REPOSITORY)  # of what has been imported, whatever is pulled later
 
 
 def is_same(version: str) -> bool:
@@ -160,7 +131,7 @@ class Cluster:
                     if left:
                         run = left.pop(0)
                         future = executor.submit(
-                            _work,
+                            train_here,
                             work,
                             replace(run, compute=replace(run.compute, **self.accepted[worker])),
                             images[run.dataset].fingerprint,
@@ -223,20 +194,20 @@ class Cluster:
 
     def _meet(self, new: list[str], images: Mapping[str, Dataset]) -> None:
         """Accepts the workers of this version, once they have the images."""
-        found = self._ask(_introduce, self.place.device, workers=new)
+        found = self._ask(introduce, self.place.device, workers=new)
         for address, each in list(found.items()):
             if not is_same(version := each.pop("version")):
                 self._leave_out(address, differing(version))
                 del found[address]
         wanted = {name: dataset.fingerprint for name, dataset in images.items()}
-        lacking = self._ask(_lacking, wanted, self.place.data_dir, workers=list(found))
-        met = set(lacking)
+        without = self._ask(lacking, wanted, self.place.data_dir, workers=list(found))
+        met = set(without)
         for name, dataset in images.items():
-            if workers := [address for address, names in lacking.items() if name in names]:
+            if workers := [address for address, names in without.items() if name in names]:
                 file = io.BytesIO()
                 save_mapped(dataset, file)
                 # Dask's scattered data would not do: of several copies it drops all but one
-                taken = self._ask(_take, dataset.fingerprint, file.getvalue(), workers=workers)
+                taken = self._ask(take, dataset.fingerprint, file.getvalue(), workers=workers)
                 met -= set(workers) - taken.keys()
         self.accepted |= {address: found[address] for address in met}
 
@@ -284,85 +255,3 @@ def _listen(
 def _prepare(dask_scheduler: Scheduler) -> str:
     dask_scheduler.allowed_failures = 0  # a run whose worker dies comes back to the command
     return VERSION
-
-
-# what follows runs in the workers
-
-_images: dict[str, Dataset] = {}  # by fingerprint
-_one_run = threading.Lock()  # at a time: random generators are the process's
-
-
-class Cancelled(Exception):
-    """The command that gave this run is gone."""
-
-
-def _introduce(device: str, dask_worker: Worker) -> dict[str, Any]:
-    """The version, and what a run's ``Compute`` is here."""
-    keep_freed_memory()
-    found = str(check_device(device))
-    return {"version": VERSION, "device": found, "threads": dask_worker.state.nthreads}
-
-
-def _lacking(wanted: Mapping[str, str], data_dir: Path | None) -> list[str]:
-    """The datasets that are not here, of these names and fingerprints."""
-    for name, fingerprint in wanted.items():
-        if data_dir and fingerprint not in _images:
-            with contextlib.suppress(UserError, OSError):
-                dataset = find_dataset(name, REPOSITORY / data_dir)
-                if dataset and dataset.fingerprint == fingerprint:
-                    _images[fingerprint] = dataset
-    return [name for name, fingerprint in wanted.items() if fingerprint not in _images]
-
-
-def _take(fingerprint: str, content: bytes, dask_worker: Worker) -> None:
-    path = Path(dask_worker.local_directory) / f"{fingerprint}.pt"
-    path.write_bytes(content)
-    _images[fingerprint] = load_mapped(path)
-
-
-def _work(work: Work, run: Run, fingerprint: str, path: Path, marker: Path) -> Any:  # noqa: ANN401
-    """One run; its checkpoint is at ``path`` where the marker is seen, else it is this worker's."""
-    worker = get_worker()
-    task = worker.state.tasks[worker.get_current_task()]
-    where = str(worker.name)
-    if where == worker.address:
-        where = f"{socket.gethostname()}:{worker.port}"
-
-    def put(message: Event | logging.LogRecord) -> None:
-        worker.log_event(marker.name, dumps(message))
-
-    teller = Teller(lambda event: put(replace(event, where=where)))
-
-    def tell(event: Event) -> None:
-        if task.state != "executing":
-            raise Cancelled
-        teller(event)
-
-    handler = logging.handlers.QueueHandler(SimpleNamespace(put_nowait=put))
-    checkpoint = Path(worker.local_directory) / path.name
-    if marker.exists() and goes_on(path, run, fingerprint):
-        checkpoint = path
-    ours = logging.getLogger("utils")
-    with _one_run:
-        ours.setLevel(logging.INFO)
-        ours.addHandler(handler)
-        try:
-            return work(run, tell, _images[fingerprint].to(run.compute.device), checkpoint)
-        finally:
-            ours.removeHandler(handler)
-            if checkpoint != path:
-                checkpoint.unlink(missing_ok=True)
-
-
-def goes_on(path: Path, run: Run, fingerprint: str) -> bool:
-    """Whether a run may go on from what is at ``path``, and leave its own there.
-
-    Not where that was begun on another kind of device.
-    """
-    try:
-        find_checkpoint(path, identity(run) | {"fingerprint": fingerprint})
-    except DamagedError:
-        return True  # it is set aside
-    except UserError:
-        return False
-    return True
