@@ -99,7 +99,12 @@ def make_record(
         "environment": ENVIRONMENT,
         "timings": Timings(epoch_seconds=(1.0,) * recipe.epochs),
     }
-    return Record(**{**given, **changes})
+    given |= changes
+    if given["final"].test_accuracy is not None and given["epochs"]:
+        *others, last = given["epochs"]
+        of_final = {name: getattr(given["final"], name) for name in ("test_loss", "test_accuracy")}
+        given["epochs"] = (*others, last.model_copy(update=of_final))
+    return Record(**given)
 
 
 def make_matrix(accuracy: float, images: int) -> tuple[tuple[int, ...], ...]:

@@ -108,3 +108,10 @@ def test_other_names_are_refused_where_they_are_declared(name: str, wrong: str) 
 def test_what_a_row_varies_must_make_a_name_too() -> None:
     text = error_of(lambda: Row("A", "CNN7x7", overrides={"path": "a/b"}))
     assert text.startswith("the record 'CNN7x7-path=a/b': its name has '/'; allowed are")
+
+
+def test_a_row_has_images_and_fields_of_the_recipe() -> None:
+    text = error_of(lambda: Row("CNN3x3", images=0))
+    assert text == "row CNN3x3: images=0: must be 1 or more"
+    text = error_of(lambda: Row("CNN3x3", recipe={"lr": 1}))
+    assert text == "row CNN3x3: a recipe has no lr"

@@ -29,6 +29,7 @@ from utils import machine, runner
 from utils.cli import parse
 from utils.data.dataset import Dataset
 from utils.experiment import Row, Run
+from utils.plan import check_recipe
 from utils.recipes import quick
 from utils.records.checks import right_of
 from utils.records.files import write_record
@@ -351,6 +352,26 @@ def test_the_checkpoint_of_a_finished_run_is_gone_with_the_next_command(
         each.touch()  # as a kill leaves it between the record's last write and its own end
     assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path)]) == 0
     assert (path.exists(), other.exists()) == (False, True)
+    path.touch()
+    path.with_name("CNN7x7-seed0.json").write_text("{")  # then the checkpoint is all there is
+    assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path)]) == 2
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "recipe, images, wrong",
+    [
+        ({"warmup": 1.0}, None, "warmup=1.0 is out of range"),
+        ({"batch_size": 0}, None, "batch_size=0 is out of range"),
+        ({"crop_padding": 32}, None, "crop_padding=32 is out of range"),
+        ({}, 65, "images=65, of a train split of 64"),
+    ],
+)
+def test_a_declaration_that_cannot_be_is_a_line_before_a_step(
+    recipe: dict, images: int | None, wrong: str, cifar10: Dataset
+) -> None:
+    run = Run("CNN7x7", "cifar10", replace(RECIPE, **recipe), 0, images=images, name="CNN7x7")
+    assert error_of(lambda: check_recipe(run, cifar10, False)) == f"{run.title}: {wrong}"
 
 
 def test_no_room_for_the_images_of_other_processes_is_a_line(tmp_path: Path) -> None:

@@ -289,6 +289,7 @@ EXCLUSIVE = (  # a flag, what it does, and the flags that contradict that
     ("predict", "is of all weights on record and trains nothing", OTHERS),
     ("evaluate", "takes the dataset's images", ("predict",)),
     ("measure", "trains nothing", ("fresh",)),
+    ("scheduler", "is for what is trained", ("no_train", "measure", "evaluate", "predict")),
 )
 
 

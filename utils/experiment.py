@@ -9,7 +9,7 @@ trained, stored and measured once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol
 
 from utils.claim import Claim
@@ -102,6 +102,10 @@ class Row:
     def __post_init__(self) -> None:
         check_name("row", self.label)
         check_name("the record", self.run_name)
+        if self.images is not None and self.images < 1:
+            raise UserError(f"row {self.label}: images={self.images}: must be 1 or more")
+        if unknown := self.recipe.keys() - {each.name for each in fields(Recipe)}:
+            raise UserError(f"row {self.label}: a recipe has no {', '.join(sorted(unknown))}")
 
     @property
     def run_name(self) -> str:

@@ -91,6 +91,27 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
     return list(missing.values()) if options.train else []
 
 
+def check_recipe(run: Run, dataset: Dataset, is_quick: bool) -> None:
+    """What a declaration cannot know of its images; those of ``--quick`` may be too few.
+
+    Raises: UserError naming the run.
+    """
+    images, *_, side = dataset.x_train.shape
+    recipe = run.recipe
+    in_range = {
+        "epochs": recipe.epochs >= 1,
+        "batch_size": recipe.batch_size >= 1,
+        "warmup": 0 <= recipe.warmup < 1,
+        "label_smoothing": 0 <= recipe.label_smoothing <= 1,
+        "crop_padding": 0 <= recipe.crop_padding < side,
+    }
+    for name, is_so in in_range.items():
+        if not is_so:
+            raise UserError(f"{run.title}: {name}={getattr(recipe, name)} is out of range")
+    if run.images and run.images > images and not is_quick:
+        raise UserError(f"{run.title}: images={run.images}, of a train split of {images}")
+
+
 def check_images(
     options: Options, compute: Compute, missing: Sequence[Run], load: Callable[[str], Dataset]
 ) -> None:
@@ -99,6 +120,8 @@ def check_images(
     Raises: UserError naming the first that is not, or a checkpoint that these runs do not go on
     from (``training.checkpoint.find_checkpoint``).
     """
+    for run in missing:
+        check_recipe(run, load(run.dataset), options.quick)
     for run in [] if options.fresh else missing:
         wanted = identity(run) | {"fingerprint": load(run.dataset).fingerprint}
         if options.scheduler:

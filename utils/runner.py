@@ -7,6 +7,7 @@ finished is on disk at once, and the same command goes on where an earlier one s
 """
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -115,6 +116,8 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     pages = [REPOSITORY / "docs"] if options.is_study else []
     for folder in (options.results, options.plots, *pages):
         sweep(folder, options.results)
+    for remnant in REPOSITORY.glob("README*.[0-9]*.tmp") if options.is_study else ():
+        remnant.unlink(missing_ok=True)
     drop_finished(options.results / "runs")
     if options.evaluate:
         return evaluate_weights(options)
@@ -240,6 +243,8 @@ class LogFile(logging.FileHandler):
         """Writes a message; the first one opens the file."""
         try:
             if not self.is_broken:
+                if Path(self.baseFilename).is_fifo():  # it would be waited for
+                    raise OSError(errno.EINVAL, "not a file")
                 super().emit(record)
         except OSError:
             self.handleError(record)
@@ -492,7 +497,7 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> None:
             declared = declared_runs(experiment, recipe=recipe, compute=compute).values()
             runs |= {speed_path(options.results, run): run for run in declared}
             asked |= options.fresh
-    if asked or not all(path.exists() for path in runs):
+    if runs and (asked or not all(path.exists() for path in runs)):
         log.info("measuring the speed of %d networks", len(runs))
         named = {str(path): run for path, run in runs.items()}
         effort = speed.QUICK if options.quick else speed.FULL

@@ -195,6 +195,7 @@ def test_what_killed_writes_left_is_swept_but_not_another_command_s(tmp_path: Pa
         each.parent.mkdir(parents=True, exist_ok=True)
         each.write_text("half")
     (results / "quick" / ".lock").touch()
+    (results / "elsewhere.9.tmp").symlink_to(tmp_path)
     for folder in (results, plots):
         sweep(folder, results)
     left = [each.relative_to(tmp_path).as_posix() for each in files if each.exists()]

@@ -1,5 +1,6 @@
 """Runs on disk: one path for one run, none for two, and the one rule of what shares a table."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from utils.records.files import write_record
 from utils.records.runs import (
     Found,
     check_together,
+    find_files,
     find_record,
     find_records,
     identity,
@@ -229,3 +231,10 @@ def test_a_row_with_a_precision_of_its_own_takes_the_studys_record_in_that_preci
     run = run_of(Row("CNN3x3", precision="bfloat16"))
     assert (find_record(run, tmp_path / "benchmarks", also=tmp_path) is not None) == counts
     assert find_record(run, tmp_path / "benchmarks") is None
+
+
+def test_a_seed_has_one_name(tmp_path: Path) -> None:
+    (path,) = write_runs(tmp_path, make_experiment(["CNN3x3"]), [make_record("CNN3x3", 0)])
+    for seed in ("00", "٠", "+0"):
+        shutil.copy(path, path.with_name(f"CNN3x3-seed{seed}.json"))
+    assert find_files(Row("CNN3x3"), "cifar10", tmp_path, ".json") == [path]

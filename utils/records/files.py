@@ -52,7 +52,7 @@ def sweep(folder: Path, locks: Path) -> None:
         between = path.relative_to(folder).parents[:-1]
         if any((locks / each / ".lock").exists() for each in between):
             continue
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

@@ -84,7 +84,7 @@ def find_records(experiment: Experiment, results: Path) -> list[Found]:
 
 def find_files(row: Row, dataset: str, results: Path, suffix: str) -> list[Path]:
     """The files of a row's runs with this suffix, by seed."""
-    name = re.compile(rf"{re.escape(row.run_name)}-seed\d+")
+    name = re.compile(rf"{re.escape(row.run_name)}-seed(0|[1-9][0-9]*)")
     paths = (results / "runs" / dataset).glob(f"*{suffix}")
     return sorted((path for path in paths if name.fullmatch(path.stem)), key=seed_of)
 

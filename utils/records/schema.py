@@ -18,8 +18,9 @@ SCHEMA = 2
 TRAIN_PART = 10_000  # train images on which loss and accuracy are taken after each epoch
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+MOST = 2**62  # more is no count of anything
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Positive = Annotated[int, Field(ge=1, le=MOST)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -189,13 +190,20 @@ class Record(Fields):
             yield f"final.{name}: missing in a run on {self.part}"
         if self.probe and self.probe.image_class not in self.data.classes:
             yield f"probe.image_class: {self.probe.image_class!r} is none of data.classes"
+        images, accuracy = self.data.test_images, self.final.test_accuracy
+        for name in ("test_accuracy", "test_loss"):
+            last = getattr(self.epochs[-1], name) if self.epochs else None
+            if None not in (last, found := getattr(self.final, name)) and found != last:
+                yield f"final.{name}: not that of the last epoch"
+        moved = self.shifted_test_accuracy
+        if None not in (moved, accuracy) and moved[:1] != (accuracy,):
+            yield "shifted_test_accuracy: the first is not final.test_accuracy"
         matrix, classes = self.final.confusion_matrix, len(self.data.classes)
         if matrix is None:
             return
         if {len(matrix), *map(len, matrix)} != {classes}:
             yield f"final.confusion_matrix: not {classes} by {classes}"
             return
-        images, accuracy = self.data.test_images, self.final.test_accuracy
         if (total := sum(map(sum, matrix))) != images:
             yield f"final.confusion_matrix: of {total} images, not {images} (data.test_images)"
             return

@@ -7,6 +7,8 @@ uninterrupted one, to the last bit. A checkpoint that is not what was written is
 run starts anew; one that another command goes on from is never overwritten.
 """
 
+import contextlib
+import errno
 import hashlib
 import io
 import logging
@@ -24,9 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from utils.errors import UserError
-from utils.records.files import write_atomically
+from utils.records.files import read_record, write_atomically
 from utils.records.runs import differences
-from utils.records.schema import Environment, Epoch
+from utils.records.schema import Environment, Epoch, Record
 from utils.training.optimizers import HiddenMuon, as_matrix
 
 log = logging.getLogger(__name__)
@@ -205,6 +207,8 @@ def read_state(path: Path) -> Any:  # noqa: ANN401 (whatever was written)
     Raises: DamagedError; UserError for a file that may not be read.
     """
     try:
+        if path.is_fifo():  # it would be waited for
+            raise OSError(errno.EINVAL, "not a file")
         written = memoryview(path.read_bytes())
     except FileNotFoundError:
         return None
@@ -229,10 +233,15 @@ def set_aside(path: Path, reason: object) -> None:
 
 
 def drop_finished(runs: Path) -> None:
-    """Deletes the checkpoints below a folder whose runs have their record: a kill came between."""
+    """Deletes the checkpoints below a folder whose runs have their record: a kill came between.
+
+    Not one beside a record that cannot be read: it may be all that is left of the run.
+    """
     for path in list(runs.rglob(f"*{CHECKPOINT}")):
-        if path.with_name(f"{path.name.removesuffix(CHECKPOINT)}.json").exists():
-            path.unlink(missing_ok=True)
+        record = path.with_name(f"{path.name.removesuffix(CHECKPOINT)}.json")
+        with contextlib.suppress(UserError):
+            if record.exists() and read_record(record, Record):
+                path.unlink(missing_ok=True)
 
 
 def weights_of(network: nn.Module) -> bytes:

@@ -138,9 +138,12 @@ class Cluster:
                             run_path(self.place.results, run).with_suffix(CHECKPOINT),
                             marker,
                             workers=[worker],
-                            allow_other_workers=True,  # it may be gone by now
                         )
                         pending[future], given[future] = run, worker
+                there = self.client.processing()
+                for future, worker in given.items():
+                    if worker not in there:  # nobody else may have it: unmet, without images
+                        future.cancel()
                 ended = {future: run for future, run in pending.items() if future.done()}
                 _listen(messages, [run.title for run in pending.values()], tell)
                 where = {run.title: given.pop(future) for future, run in ended.items()}
@@ -179,7 +182,9 @@ class Cluster:
     def _free(self, images: Mapping[str, Dataset], given: Container[str]) -> list[str]:
         """The addresses of the workers that can be given a run; new ones are looked at first."""
         found = self.client.processing()
-        self.refused &= found.keys()  # another may be started at the same address
+        # another may be started at the same address
+        self.refused &= found.keys()
+        self.accepted = {each: self.accepted[each] for each in self.accepted.keys() & found.keys()}
         if new := found.keys() - self.accepted.keys() - self.refused:
             self._meet(sorted(new), images)
         is_waiting = not self.accepted.keys() & found.keys()
