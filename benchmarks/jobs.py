@@ -39,7 +39,7 @@ TITLE = "Several networks at once"
 JOBS, SEEDS = 2, (0, 1)
 RECIPES = {"mnist": MNIST_RECIPE, "cifar10": CIFAR10_RECIPE}
 NETWORKS = {"FCNet": "mnist", "SimpleCNN": "mnist", "CNN5x5": "cifar10", "CNN7x7": "cifar10"}
-IMAGES = 10_000  # of the train split: what is compared takes minutes
+IMAGES = 5_000  # of the train split: what is compared takes minutes
 ROUNDS, QUICK_ROUNDS = 3, 1
 ALONE, BESIDE, CLUSTER = "--threads 2", "--jobs 2 --threads 1", "--scheduler, 2 workers of 1 thread"
 
