@@ -24,13 +24,14 @@ import numpy as np
 import torch
 
 from benchmarks.setting import Record, Setting, between
-from utils.data.dataset import Dataset, save_mapped
+from utils.data.dataset import Dataset
+from utils.data.mapped import MappedLoader, save_mapped
 from utils.experiment import Compute, Run
 from utils.machine import processors
 from utils.measuring.timing import Effort, in_turn, quartiles, ratio
+from utils.one_run import keep_one, run_one, train_one
 from utils.recipes import CIFAR10_RECIPE, MNIST_RECIPE, quick
 from utils.report.markdown import markdown_table
-from utils.runner import MappedLoader, keep_one, run_one, train_one
 from utils.training.jobs import Failures, one_after_another, side_by_side
 
 NAME = "jobs"

@@ -38,7 +38,8 @@ from tests.fake_records import make_experiment
 from tests.fakes import TINY_CIFAR10, make_tiny
 from utils import runner
 from utils.claim import Claim
-from utils.data.dataset import save_mapped
+from utils.data import mapped
+from utils.data.mapped import save_mapped
 from utils.experiment import LayerCase
 from utils.measuring import layers, speed
 from utils.measuring.timing import Effort
@@ -98,7 +99,7 @@ def small() -> Iterator[None]:
 
     changes = {
         (runner, "load_quick_dataset"): lambda name: data,
-        (runner, "save_mapped"): save,
+        (mapped, "save_mapped"): save,
         (runner, "try_out"): lambda run, data: None,  # it writes nothing
         (speed, "QUICK"): Effort(rounds=1),
         (layers, "QUICK"): Effort(rounds=1),

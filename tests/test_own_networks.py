@@ -18,7 +18,7 @@ from models.registry import MODELS
 from tests.fake_records import make_experiment
 from tests.fakes import error_of
 from tests.training.runs import RECIPE, RUN
-from utils import runner
+from utils import one_run, runner
 from utils.data.dataset import Dataset
 from utils.experiment import Row
 from utils.measuring import probes
@@ -262,7 +262,7 @@ def test_it_is_refused_before_anything_is_trained_or_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=frozen))
-    monkeypatch.setattr(runner, "train", None)  # it would raise
+    monkeypatch.setattr(one_run, "train", None)  # it would raise
     kept = tmp_path / "results" / "quick" / "runs" / "cifar10" / "CNN7x7-seed0.npz"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"kept")

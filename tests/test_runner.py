@@ -25,10 +25,12 @@ from tests.fake_records import (
     write_runs,
 )
 from tests.fakes import TINY_CIFAR10, error_of, make_tiny
-from utils import machine, runner
+from utils import machine, one_run, runner
 from utils.cli import parse
 from utils.data.dataset import Dataset
+from utils.data.mapped import mapped
 from utils.experiment import Row, Run
+from utils.logs import logs
 from utils.plan import check_recipe
 from utils.recipes import quick
 from utils.records.checks import right_of
@@ -54,10 +56,10 @@ def trained(cifar10: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple
     """The folder of a command that trained and measured all of it, and the runs it trained."""
     folder, runs = tmp_path_factory.mktemp("trained"), []
     with pytest.MonkeyPatch.context() as monkeypatch:
-        train = runner.train
+        train = one_run.train
         monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
         monkeypatch.setattr(
-            runner, "train", lambda run, *rest: runs.append(run) or train(run, *rest)
+            one_run, "train", lambda run, *rest: runs.append(run) or train(run, *rest)
         )
         assert runner.main(EXPERIMENTS, "", [*FLAGS, str(folder)]) == 0
     return folder, runs
@@ -107,7 +109,7 @@ def test_every_row_stands_in_the_table_under_its_label(trained: tuple[Path, list
 def test_the_same_command_again_trains_nothing(
     trained: tuple[Path, list[Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "train", None)  # it would raise
+    monkeypatch.setattr(one_run, "train", None)  # it would raise
     monkeypatch.setattr(runner.speed, "measure_speed", None)
     assert runner.main(EXPERIMENTS, "", [*FLAGS, str(trained[0])]) == 0
 
@@ -117,7 +119,7 @@ def test_a_record_in_another_precision_than_asked_for_counts_and_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(runner, "train", None)  # it would raise
+    monkeypatch.setattr(one_run, "train", None)  # it would raise
     flags = [*FLAGS, str(trained[0]), "--precision", "bfloat16"]
     assert runner.main(EXPERIMENTS[1:], "", flags) == 0
     (line,) = (each for each in capsys.readouterr().err.splitlines() if "counts" in each)
@@ -215,7 +217,7 @@ def few(cifar10: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
 def killed(few: None, tmp_path: Path) -> Path:
     """The checkpoint of a run in bfloat16 that was killed when all of it was trained."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(runner, "write_arrays", lambda *_: signal.raise_signal(signal.SIGTERM))
+        patched.setattr(one_run, "write_arrays", lambda *_: signal.raise_signal(signal.SIGTERM))
         flags = [*FLAGS, str(tmp_path), "--precision", "bfloat16"]
         assert runner.main(EXPERIMENTS[1:], "", flags) == 143
     return tmp_path / "results" / "quick" / "runs" / "cifar10" / "CNN7x7-seed0.checkpoint.pt"
@@ -239,7 +241,7 @@ def test_a_forgotten_flag_is_named_and_loses_nothing(
 ) -> None:
     kept = killed.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(runner, "train", None)  # it would raise
+        patched.setattr(one_run, "train", None)  # it would raise
         assert runner.main(EXPERIMENTS[1:], "", [*FLAGS, str(tmp_path), *flags]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: {killed}: an unfinished run with ")
@@ -268,7 +270,7 @@ def test_other_images_than_those_of_the_records_are_refused_before_a_step(
     write_runs(tmp_path / "results" / "quick", experiment, [record])
     flags = [*FLAGS, str(tmp_path)]
     with monkeypatch.context() as patched:
-        patched.setattr(runner, "train", None)  # it would raise
+        patched.setattr(one_run, "train", None)  # it would raise
         assert runner.main([experiment], "", flags) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "CNN5x5-seed0.json: made with other images (fingerprint ffffffff) than" in error
@@ -380,7 +382,7 @@ def test_no_room_for_the_images_of_other_processes_is_a_line(tmp_path: Path) -> 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        message = error_of(lambda: runner.mapped(lambda _: data, [run], tmp_path).__enter__())
+        message = error_of(lambda: mapped(lambda _: data, [run], tmp_path).__enter__())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "the images cannot be written there (" in message
@@ -397,7 +399,7 @@ def test_a_log_that_cannot_be_opened_stops_nothing_and_is_told_once(
 ) -> None:
     path = tmp_path / "a.log"
     path.mkdir()
-    with runner.logs(path):
+    with logs(path):
         runner.log.info("first")
         runner.log.info("second")
     told = capsys.readouterr().err.splitlines()
@@ -409,7 +411,7 @@ def test_a_log_that_cannot_be_opened_stops_nothing_and_is_told_once(
 def test_a_log_on_a_full_disk_stops_nothing_and_is_told_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with runner.logs(Path("/dev/full")):
+    with logs(Path("/dev/full")):
         runner.log.info("first")
         runner.log.info("second")
     told = capsys.readouterr().err.splitlines()
@@ -425,7 +427,7 @@ def test_a_log_takes_names_that_are_no_text(
 ) -> None:
     # what pytest's own handlers catch goes to another process, which takes text alone
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    with runner.logs(tmp_path / "a.log"):
+    with logs(tmp_path / "a.log"):
         runner.log.info("%s", tmp_path / os.fsdecode(b"\xff"))
     capsys.readouterr()
     assert "\\udcff" in (tmp_path / "a.log").read_text(encoding="utf-8")

@@ -7,21 +7,16 @@ finished is on disk at once, and the same command goes on where an earlier one s
 """
 
 import contextlib
-import errno
 import logging
-import os
-import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import filelock
-import numpy as np
 import torch
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 import models
 from utils import REPOSITORY
@@ -30,34 +25,33 @@ from utils.cli import Options, parse
 from utils.data.dataset import (
     SHIPPED_FINGERPRINTS,
     Dataset,
-    dataset_of,
+    Load,
     load_dataset,
-    load_mapped,
     load_quick_dataset,
-    save_mapped,
 )
+from utils.data.mapped import mapped
 from utils.errors import SomeFailed, UserError, exit_code
 from utils.experiment import Compute, Experiment, Row, Run, declared_runs
+from utils.logs import logs
 from utils.machine import keep_freed_memory, warn_if_crowded, warn_if_slower
 from utils.measuring import layers, speed
 from utils.measuring.evaluation import WEIGHTS, check_weights
 from utils.measuring.passes import in_passes, joined
 from utils.measuring.prediction import predict
-from utils.measuring.probes import forward_flops, probe, sizes
-from utils.measuring.shift import shifted_test_accuracy
+from utils.measuring.probes import forward_flops
 from utils.measuring.trial import try_out
+from utils.one_run import keep_one, run_one, train_one, where
 from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
 from utils.records.environment import machine_name
 from utils.records.files import (
     read_record,
     sweep,
     write_arrays,
-    write_bytes,
     write_record,
     write_text,
 )
 from utils.records.runs import find_files, run_path, seed_of, speed_path
-from utils.records.schema import Diverged, Record, Speed
+from utils.records.schema import Record, Speed
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv
 from utils.report.makespan import makespan_text
@@ -66,17 +60,14 @@ from utils.report.overview import render_overview
 from utils.report.pages import render_pages
 from utils.report.render import render_experiment
 from utils.report.rows import speed_columns
-from utils.training.checkpoint import CHECKPOINT, drop_finished, weights_of
+from utils.training.checkpoint import drop_finished
 from utils.training.jobs import one_after_another, side_by_side
-from utils.training.loop import train
-from utils.training.progress import Event, Progress, Tell
+from utils.training.progress import Progress
 
 if TYPE_CHECKING:
     from utils.training.cluster import Cluster
 
 log = logging.getLogger(__name__)
-
-Load = Callable[[str], Dataset]  # from mnist or cifar10
 
 
 def main(
@@ -224,60 +215,6 @@ def price(path: Path, row: Row, results: Path) -> str:
     return f"{how}, in {minutes:.0f} minutes on {machine_name(speed.environment)}"
 
 
-class MessageAlone(logging.Formatter):
-    """For the terminal: a traceback is for the log file."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The message."""
-        return record.getMessage()
-
-
-class LogFile(logging.FileHandler):
-    """A log file; once it cannot be written, that is said, and the rest goes on without it."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, encoding="utf-8", errors="backslashreplace", delay=True)
-        self.is_broken = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Writes a message; the first one opens the file."""
-        try:
-            if not self.is_broken:
-                if Path(self.baseFilename).is_fifo():  # it would be waited for
-                    raise OSError(errno.EINVAL, "not a file")
-                super().emit(record)
-        except OSError:
-            self.handleError(record)
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Is called where a message cannot be written."""
-        self.is_broken = True
-        error = sys.exc_info()[1]
-        log.warning("%s: cannot be written (%s); going on without", self.baseFilename, error)
-
-
-@contextlib.contextmanager
-def logs(path: Path) -> Iterator[None]:
-    """Messages go to stderr, above the progress bar, and with their time into a file."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.INFO)
-    terminal, file = logging.StreamHandler(), LogFile(path)
-    terminal.setFormatter(MessageAlone())
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for handler in (terminal, file):
-        root.addHandler(handler)
-    try:
-        with logging_redirect_tqdm():
-            yield
-    finally:
-        root.setLevel(level)
-        for handler in (terminal, file):
-            root.removeHandler(handler)
-            with contextlib.suppress(OSError):  # which has been told
-                handler.close()
-
-
 @contextlib.contextmanager
 def lock(results: Path) -> Iterator[None]:
     """Keeps a second command out of the folder.
@@ -317,42 +254,6 @@ class DatasetLoader:
                 log.warning(text)
             self.loaded[name] = data.to(self.device)
         return self.loaded[name]
-
-
-@dataclass(frozen=True)
-class MappedLoader:
-    """Loads what ``save_mapped`` wrote, without a copy of its own; can be given to a process."""
-
-    folder: Path
-    device: str
-
-    def __call__(self, name: str) -> Dataset:
-        """The dataset of this name."""
-        return load_mapped(self.folder / f"{name}.pt").to(self.device)
-
-
-@contextlib.contextmanager
-def mapped(load: Load, runs: Iterable[Run], results: Path) -> Iterator[MappedLoader]:
-    """The datasets of these runs in files, for other processes, as long as the context lasts.
-
-    What a killed command left of them below ``results`` the next one sweeps.
-    Raises: UserError where there is no room for them.
-    """
-    datasets = {run.dataset: run.compute.device for run in runs}
-    folder = results / f"images.{os.getpid()}.tmp"
-    try:
-        try:
-            folder.mkdir(exist_ok=True)
-            for name in datasets:
-                save_mapped(load(name), folder / f"{name}.pt")
-        except (OSError, RuntimeError) as error:  # what torch.save says of a full disk
-            raise UserError(
-                f"{folder}: the images cannot be written there ({error}); make room, what was "
-                "saved before is kept"
-            ) from error
-        yield MappedLoader(folder, next(iter(datasets.values())))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -408,58 +309,6 @@ def train_runs(
             return side_by_side(longest_first, work, options.jobs, progress)
     finally:
         progress.close()
-
-
-@dataclass(frozen=True)
-class Kept:
-    """All that is kept of a run."""
-
-    record: Record
-    arrays: Mapping[str, np.ndarray] | None  # None where it diverged
-    weights: bytes | None  # None where they were not asked for
-
-
-def run_one(run: Run, tell: Tell, results: Path, weights: bool, load: Load) -> None:
-    """Trains a run and writes all that is kept of it."""
-    checkpoint = run_path(results, run).with_suffix(CHECKPOINT)
-    keep_one(run, train_one(run, tell, load(run.dataset), checkpoint, weights), results, tell)
-
-
-def train_one(run: Run, tell: Tell, dataset: Dataset, checkpoint: Path, weights: bool) -> Kept:
-    """Trains a run and looks into its network; ``dataset`` is whole, and on the run's device."""
-    dataset = dataset_of(run, dataset)
-    outcome = train(run, dataset, checkpoint, tell)
-    if diverged := outcome.record["diverged"]:
-        log.warning("%s diverged: %s", run.title, where(diverged))
-        return Kept(Record(**outcome.record, **sizes(outcome.network, dataset)), None, None)
-    facts, arrays = probe(outcome.network, dataset)
-    if not run.permuted:  # in which no image is left to move
-        facts |= {"shifted_test_accuracy": shifted_test_accuracy(outcome.network, dataset)}
-    arrays["test_predictions"] = outcome.predictions.byte().cpu().numpy()
-    correct = outcome.predictions == dataset.y_test
-    arrays["test_correct"] = np.packbits(correct.cpu().numpy())  # see records.study.right_of
-    record = Record(**outcome.record, **facts)
-    return Kept(record, arrays, weights_of(outcome.network) if weights else None)
-
-
-def keep_one(run: Run, kept: Kept, results: Path, tell: Tell) -> None:
-    """Writes what is kept of a run, and says that it is finished."""
-    path = run_path(results, run)
-    # before the record, which says "finished"
-    if kept.arrays is not None:
-        write_arrays(path.with_suffix(".npz"), kept.arrays)
-    if kept.weights is not None:
-        write_bytes(path.with_suffix(".safetensors"), kept.weights)
-    write_record(path, kept.record)
-    path.with_suffix(CHECKPOINT).unlink(missing_ok=True)
-    tell(Event(run, finished=True))
-
-
-def where(diverged: Diverged) -> str:
-    """As in "epoch 1, step 17, learning rate 0.4"."""
-    return (
-        f"epoch {diverged.epoch}, step {diverged.step}, learning rate {diverged.learning_rate:.3g}"
-    )
 
 
 def name_diverged(runs: Sequence[Run], results: Path) -> None:

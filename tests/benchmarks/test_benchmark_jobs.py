@@ -8,8 +8,7 @@ import pytest
 
 from benchmarks import jobs
 from tests.fakes import TINY, make_tiny
-from utils.data.dataset import save_mapped
-from utils.runner import MappedLoader
+from utils.data.mapped import MappedLoader, save_mapped
 
 
 @pytest.fixture

@@ -19,12 +19,11 @@ from utils.data.dataset import (
     dataset_of,
     draw,
     hold_out,
-    load_mapped,
     load_quick_dataset,
     make_dataset,
     permute,
-    save_mapped,
 )
+from utils.data.mapped import load_mapped, save_mapped
 from utils.data.sources import CIFAR10, MNIST, Arrays
 from utils.experiment import Compute, Recipe, Row
 

@@ -26,10 +26,10 @@ from utils import REPOSITORY, runner  # noqa: E402
 from utils.data import dataset as datasets  # noqa: E402
 from utils.data.dataset import Dataset  # noqa: E402
 from utils.experiment import Run  # noqa: E402
+from utils.one_run import Kept, keep_one, run_one, train_one  # noqa: E402
 from utils.records.files import read_arrays, read_record  # noqa: E402
 from utils.records.runs import identity, run_path  # noqa: E402
 from utils.records.schema import Record  # noqa: E402
-from utils.runner import Kept, keep_one, run_one, train_one  # noqa: E402
 from utils.training import cluster, worker  # noqa: E402
 from utils.training.checkpoint import find_checkpoint  # noqa: E402
 from utils.training.cluster import Cluster, Place  # noqa: E402

@@ -19,12 +19,13 @@ from tests.fake_records import make_experiment
 from tests.training.deaths import dies, dies_at_once
 from tests.training.runs import RUN, nothing
 from utils import REPOSITORY, runner
-from utils.data.dataset import Dataset, save_mapped
+from utils.data.dataset import Dataset
+from utils.data.mapped import MappedLoader, save_mapped
 from utils.experiment import Row, Run
+from utils.one_run import run_one
 from utils.records.files import read_arrays, read_record
 from utils.records.runs import run_path
 from utils.records.schema import Record
-from utils.runner import MappedLoader, run_one
 from utils.training.jobs import one_after_another, side_by_side
 from utils.training.progress import Event, Tell
 

@@ -10,9 +10,9 @@ seed gives the same batches, and predictions line up, from whichever source one 
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -66,6 +66,9 @@ class Dataset:
     def to(self, device: torch.device | str) -> "Dataset":
         """The same dataset with its images and labels on ``device``."""
         return replace(self, **{name: getattr(self, name).to(device) for name in TENSORS})
+
+
+Load = Callable[[str], Dataset]  # from mnist or cifar10
 
 
 def load_dataset(
@@ -210,13 +213,3 @@ def _mean_and_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]
         means.append(mean.item())
         stds.append((share * (values - mean).square()).sum().sqrt().item())
     return tuple(means), tuple(stds)
-
-
-def save_mapped(dataset: Dataset, file: Path | BinaryIO) -> None:
-    """Writes a dataset for ``load_mapped``."""
-    torch.save(vars(dataset.to("cpu")), file)
-
-
-def load_mapped(path: Path) -> Dataset:
-    """A dataset whose images stay in the file: all processes that load it share their memory."""
-    return Dataset(**torch.load(path, mmap=True, weights_only=True))

@@ -28,7 +28,8 @@ from distributed import Client, KilledWorker, Scheduler, Security
 from distributed.client import ClosedClientError
 from distributed.comm import connect
 
-from utils.data.dataset import Dataset, save_mapped
+from utils.data.dataset import Dataset
+from utils.data.mapped import save_mapped
 from utils.errors import UserError, in_one_line
 from utils.experiment import Run
 from utils.records.runs import run_path

@@ -23,7 +23,8 @@ import torch
 from distributed import Worker, get_worker
 
 from utils import REPOSITORY
-from utils.data.dataset import Dataset, find_dataset, load_mapped
+from utils.data.dataset import Dataset, find_dataset
+from utils.data.mapped import load_mapped
 from utils.errors import UserError
 from utils.experiment import Run
 from utils.machine import check_device, keep_freed_memory
