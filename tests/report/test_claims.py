@@ -31,8 +31,9 @@ from utils.records.runs import run_path
 from utils.records.schema import Record
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv, claims_markdown, csv_rows
-from utils.report.claims import Finding, find
+from utils.report.claims import Comparison, Finding, conclude, find
 from utils.report.rows import to_csv
+from utils.report.statistics import Estimate
 
 STYLES = {
     **NETWORKS,
@@ -154,6 +155,13 @@ def test_the_best_is_above_every_rival_and_who_refutes_it_is_named(tmp_path: Pat
     unsure = [*records, *seeds("CNN7x7", [0.75, 0.89, 0.79, 0.85, 0.74])]
     (found,) = findings(tmp_path / "unsure", [best], unsure, rows=rows)
     assert found.verdict.startswith("open: ")
+
+
+def test_names_that_have_commas_are_told_apart() -> None:
+    numbers = ("test_accuracy", "points", (0.8, 0.9), Estimate(-0.1, -0.2, -0.05))
+    lost = [Comparison("A", rival, *numbers, verdict="refuted") for rival in ("B", "C", "D, moved")]
+    assert conclude(lost[:2]) == "refuted by B, C"
+    assert conclude(lost[1:]) == "refuted by C; D, moved"
 
 
 @pytest.mark.parametrize(
