@@ -311,6 +311,19 @@ def test_what_rows_vary_of_the_recipe_is_a_confound_too(tmp_path: Path) -> None:
     assert csv_rows(found)[0]["confounds"] == "epochs 3 to 1"
 
 
+def test_what_one_row_alone_varies_names_it(tmp_path: Path) -> None:
+    rows = ("CNN3x3", Row("wide", "CNN3x3", {"widths": [48, 96]}))
+    pairs = ("CNN3x3", "wide"), ("wide", "CNN3x3")
+    experiment = make_experiment(rows, claims=tuple(claim(pairs=(pair,)) for pair in pairs))
+    write_runs(tmp_path, make_experiment(["CNN3x3"]), seeds("CNN3x3", HIGH))
+    wide = rows[1].run("cifar10", experiment.recipe, 0, Compute())
+    record, path = make_record(overrides={"widths": [48, 96]}), run_path(tmp_path, wide)
+    write_record(path, record)
+    write_arrays(path.with_suffix(".npz"), make_answers(record))
+    for found in find(gather(experiment, tmp_path, STYLES)):
+        assert csv_rows(found)[0]["confounds"] == "widths [48, 96] in wide alone"
+
+
 def test_a_line_of_the_readme_has_the_sentence_the_verdict_and_the_numbers(
     tmp_path: Path,
 ) -> None:
