@@ -48,6 +48,16 @@ def local() -> Iterator["distributed.LocalCluster"]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def sequential(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results folder of the same runs, one after another in this process."""
+    results = tmp_path_factory.mktemp("sequential")
+    dataset = make_tiny(TINY_CIFAR10)
+    work = partial(run_one, results=results, weights=True, load=lambda _: dataset)
+    assert one_after_another(RUNS, work, nothing) == {}
+    return results
+
+
 def place(results: Path) -> Place:
     results.mkdir(parents=True, exist_ok=True)
     return Place(results, "cpu", None)
@@ -70,6 +80,7 @@ def assert_same(runs: list, results: Path, others: Path) -> None:
 def test_workers_that_come_late_without_the_images_give_the_records_of_one_after_another(
     local: "distributed.LocalCluster",
     cifar10: Dataset,
+    sequential: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -97,9 +108,7 @@ def test_workers_that_come_late_without_the_images_give_the_records_of_one_after
         assert [event.epoch.epoch for event in mine if event.epoch] == [1, 2, 3]
         assert sum(event.share for event in mine) == pytest.approx(1)
         assert mine[-1].finished
-    local_work = partial(run_one, results=tmp_path / "b", weights=True, load=lambda _: cifar10)
-    assert one_after_another(RUNS, local_work, nothing) == {}
-    assert_same(RUNS, tmp_path / "a", tmp_path / "b")
+    assert_same(RUNS, tmp_path / "a", sequential)
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -119,6 +128,7 @@ def trains_or_dies(run: Run, tell: Tell, dataset: Dataset, checkpoint: Path, fol
 def test_a_run_whose_worker_is_killed_goes_on_elsewhere_and_one_that_kills_two_stops_no_other(
     local: "distributed.LocalCluster",
     cifar10: Dataset,
+    sequential: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -136,9 +146,7 @@ def test_a_run_whose_worker_is_killed_goes_on_elsewhere_and_one_that_kills_two_s
     assert f"{RUNS[1].title}: its worker died, it is begun again" in caplog.messages
     assert "continuing after epoch 1" in caplog.messages  # the folder is before the workers too
     run_path(results, RUNS[0]).with_suffix(".checkpoint.pt").unlink()
-    local_work = partial(run_one, results=tmp_path / "b", weights=True, load=lambda _: cifar10)
-    assert one_after_another(RUNS[1:], local_work, nothing) == {}
-    assert_same(RUNS[1:], results, tmp_path / "b")
+    assert_same(RUNS[1:], results, sequential)
 
 
 FLAGS = ["--quick", "--experiments", "locality_mnist", "--models", "SimpleCNN", "--scheduler"]
@@ -187,14 +195,17 @@ def test_a_worker_of_another_version_is_left_out_with_a_line_that_names_both(
 ) -> None:
     local.scale(1)
     local.wait_for_workers(1)
-    there = cluster.VERSION
-    monkeypatch.setattr(cluster, "VERSION", "sources 123, torch 2.11 (commit 456)")
+    version = cluster.VERSION
     with Cluster(local.scheduler_address, place(tmp_path)) as connection:
-        (address,) = connection.client.processing()
-        assert connection._free({}, ()) == []
+        monkeypatch.setattr(cluster, "VERSION", "sources 123, torch 2.11 (commit 456)")
+        (address,) = there = connection.client.processing()
+        assert connection._free(there, {}) == []
+        assert connection.met[address].result(60) is None
+        assert connection._free({}, {}) == []
+        assert not connection.met  # another may be started at the same address
     (line,) = (each for each in caplog.messages if "left out" in each)
     assert line == (
-        f"worker {address} is left out: it has {there}, and here is sources 123, torch 2.11 "
+        f"worker {address} is left out: it has {version}, and here is sources 123, torch 2.11 "
         "(commit 456); start it in an up-to-date clone of the repository, as docs/cluster.md says"
     )
 

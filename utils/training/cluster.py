@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import io
 import logging
-import logging.handlers
 import os
 import queue
 import uuid
@@ -24,7 +23,7 @@ from pathlib import Path
 from pickle import loads
 from typing import Any, Self
 
-from distributed import Client, KilledWorker, Scheduler, Security
+from distributed import Client, KilledWorker, Security
 from distributed.client import ClosedClientError
 from distributed.comm import connect
 
@@ -44,10 +43,13 @@ from utils.training.jobs import (
     take_out,
 )
 from utils.training.progress import Event, Tell
-from utils.training.worker import VERSION, Work, introduce, lacking, take, train_here
+from utils.training.worker import VERSION, Work, introduce, lacking, prepare, take, train_here
 
 CONNECT_SECONDS = 3
 TRIES = 2  # of a run whose worker dies
+DEATHS = (KilledWorker, CancelledError)
+
+Messages = queue.SimpleQueue[Event | logging.LogRecord]
 
 log = logging.getLogger(__name__)
 
@@ -83,19 +85,22 @@ class Cluster:
 
     def __init__(self, address: str, place: Place) -> None:
         self.address, self.place = address, place
-        self.accepted: dict[str, dict[str, Any]] = {}  # address -> device and threads
-        self.refused: set[str] = set()
+        self.met: dict[str, Future] = {}  # address -> its device and threads; None: left out
+        self.sending = asyncio.Lock()  # images are held in memory for one worker at a time
         self.is_waiting = False
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # ours are lines
         try:
             asyncio.run(_reach(address))  # a Client that reaches nothing is slow to go
             self.client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-        except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two of TLS
+        except Exception as error:  # what does not speak Dask's language can cause any
+            reason = "" if isinstance(error, MemoryError) else str(error)
             raise UserError(
                 f"--scheduler {address}: no Dask scheduler answers there "
-                f"({str(error) or 'silence'}); start one, or correct the address"
+                f"({reason or 'something else does, or nothing in time'}); start one, or correct "
+                "the address"
             ) from error
         try:
-            found = self.client.run_on_scheduler(_prepare)
+            found = self.client.run_on_scheduler(prepare)
         except Exception as error:
             found = in_one_line(error)
         if not is_same(found):
@@ -121,119 +126,118 @@ class Cluster:
 
         A run whose worker dies is begun again once. Raises: UserError where the scheduler is lost.
         """
-        messages: queue.SimpleQueue[Event | logging.LogRecord] = queue.SimpleQueue()
+        messages: Messages = queue.SimpleQueue()
         left, failures, deaths = list(runs), {}, Counter()
-        pending: dict[Future, Run] = {}
-        given: dict[Future, str] = {}  # to which worker
-        with self._opened() as (executor, marker):
-            self.client.subscribe_topic(marker.name, lambda each: messages.put(loads(each[1])))
-            while left or pending:
-                for worker in self._free(images, given.values()) if left else ():
-                    if left:
-                        run = left.pop(0)
-                        future = executor.submit(
+        given: dict[str, tuple[Run, Future]] = {}  # by worker
+        with self._opened(messages) as (executor, marker):
+            while left or given:
+                there = self.client.processing()
+                free = [each for each in self._free(there, images) if each not in given]
+                for worker in free[: len(left)]:
+                    run = left.pop(0)
+                    given[worker] = (
+                        run,
+                        executor.submit(
                             train_here,
                             work,
-                            replace(run, compute=replace(run.compute, **self.accepted[worker])),
+                            replace(run, compute=replace(run.compute, **self.met[worker].result())),
                             images[run.dataset].fingerprint,
                             run_path(self.place.results, run).with_suffix(CHECKPOINT),
                             marker,
                             workers=[worker],
-                        )
-                        pending[future], given[future] = run, worker
-                there = self.client.processing()
-                for future, worker in given.items():
+                        ),
+                    )
+                for worker, (_, future) in given.items():
                     if worker not in there:  # nobody else may have it: unmet, without images
                         future.cancel()
-                ended = {future: run for future, run in pending.items() if future.done()}
-                _listen(messages, [run.title for run in pending.values()], tell)
-                where = {run.title: given.pop(future) for future, run in ended.items()}
-                pending = {future: run for future, run in pending.items() if future in given}
-                for run in take_out(ended, (KilledWorker, CancelledError), tell, failures, keep):
-                    self.accepted.pop(where[run.title], None)
-                    deaths[run.title] += 1
-                    if deaths[run.title] == TRIES:
-                        fail(run, ProcessDiedError(), tell, failures)
-                    else:
-                        log.warning("%s: its worker died, it is begun again", run.title)
-                        left.insert(0, run)
+                ended = [worker for worker, (_, future) in given.items() if future.done()]
+                _listen(messages, [run.title for run, _ in given.values()], tell)
+                for worker in ended:
+                    run, future = given.pop(worker)
+                    if take_out({future: run}, DEATHS, tell, failures, keep):
+                        self.met.pop(worker, None)
+                        deaths[run.title] += 1
+                        if deaths[run.title] == TRIES:
+                            fail(run, ProcessDiedError(), tell, failures)
+                        else:
+                            log.warning("%s: its worker died, it is begun again", run.title)
+                            left.insert(0, run)
         return failures
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[tuple[Executor, Path]]:
+    def _opened(self, messages: Messages) -> Iterator[tuple[Executor, Path]]:
         """Dask's executor, and a file by which a worker knows that it sees the results folder too.
 
-        What is not done by the end is cancelled. Raises: UserError where the scheduler is lost.
+        The file's name is also that of what workers say. What is not done by the end is cancelled.
+        Raises: UserError where the scheduler is lost.
         """
         executor = self.client.get_executor(pure=False)
         marker = self.place.results / f"cluster-{uuid.uuid4()}.{os.getpid()}.tmp"
         marker.touch()
+        self.client.subscribe_topic(marker.name, lambda each: messages.put(loads(each[1])))
         try:
             yield executor, marker
         except OSError as error:
+            if error.errno:  # the system's, a full disk say; Dask's have none
+                raise
             raise UserError(
-                f"--scheduler {self.address}: the scheduler is gone ({error}); what is finished is "
-                "on disk: start it again, and the same command goes on"
+                f"--scheduler {self.address}: the scheduler is gone "
+                f"({str(error).rpartition(': ')[2]}); what is finished is on disk: start it and "
+                "its workers again, and the same command goes on"
             ) from error
         finally:
             marker.unlink(missing_ok=True)
+            for meeting in self.met.values():
+                meeting.cancel()
+            self.met.clear()
             with contextlib.suppress(ClosedClientError):
+                self.client.unsubscribe_topic(marker.name)
                 executor.shutdown(wait=False)
 
-    def _free(self, images: Mapping[str, Dataset], given: Container[str]) -> list[str]:
-        """The addresses of the workers that can be given a run; new ones are looked at first."""
-        found = self.client.processing()
-        # another may be started at the same address
-        self.refused &= found.keys()
-        self.accepted = {each: self.accepted[each] for each in self.accepted.keys() & found.keys()}
-        if new := found.keys() - self.accepted.keys() - self.refused:
-            self._meet(sorted(new), images)
-        is_waiting = not self.accepted.keys() & found.keys()
+    def _free(self, there: Mapping[str, Sequence[str]], images: Mapping[str, Dataset]) -> list[str]:
+        """Which of the workers, and their tasks, can be given a run; new ones are met first."""
+        for address in self.met.keys() - there.keys():  # another may be started there
+            self.met.pop(address).cancel()
+        for address in there.keys() - self.met.keys():
+            meeting = self._meet(address, images)
+            loop = self.client.loop.asyncio_loop
+            self.met[address] = asyncio.run_coroutine_threadsafe(meeting, loop)
+        known = {each: met.result() for each, met in self.met.items() if met.done()}
+        is_waiting = len(known) == len(self.met) and not any(known.values())
         if is_waiting and not self.is_waiting:
             log.warning("no worker at %s yet; waiting for one", self.address)
         self.is_waiting = is_waiting
-        return [
-            address
-            for address, tasks in found.items()
-            if not tasks and address in self.accepted and address not in given
-        ]
+        return [address for address, compute in known.items() if compute and not there[address]]
 
-    def _meet(self, new: list[str], images: Mapping[str, Dataset]) -> None:
-        """Accepts the workers of this version, once they have the images."""
-        found = self._ask(introduce, self.place.device, workers=new)
-        for address, each in list(found.items()):
-            if not is_same(version := each.pop("version")):
-                self._leave_out(address, differing(version))
-                del found[address]
-        wanted = {name: dataset.fingerprint for name, dataset in images.items()}
-        without = self._ask(lacking, wanted, self.place.data_dir, workers=list(found))
-        met = set(without)
-        for name, dataset in images.items():
-            if workers := [address for address, names in without.items() if name in names]:
-                file = io.BytesIO()
-                save_mapped(dataset, file)
-                # Dask's scattered data would not do: of several copies it drops all but one
-                taken = self._ask(take, dataset.fingerprint, file.getvalue(), workers=workers)
-                met -= set(workers) - taken.keys()
-        self.accepted |= {address: found[address] for address in met}
+    async def _meet(self, address: str, images: Mapping[str, Dataset]) -> dict[str, Any] | None:
+        """Device and threads of a worker of this version, which then has the images, or None."""
 
-    def _ask(
-        self, function: Callable[..., Any], *arguments: object, workers: list[str]
-    ) -> dict[str, Any]:
-        """Address -> what the function returns there; where it raises, the worker is left out."""
-        if not workers:
-            return {}
-        answers = self.client.run(function, *arguments, workers=workers, on_error="return")
-        for address, found in answers.items():
-            if isinstance(found, UserError | OSError):
-                self._leave_out(address, str(found))
-            elif isinstance(found, Exception):
-                self._leave_out(address, differing(in_one_line(found)))
-        return {each: found for each, found in answers.items() if each not in self.refused}
+        async def ask(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401
+            one = {"workers": [address], "asynchronous": True}
+            return (await self.client.run(function, *arguments, **one))[address]
 
-    def _leave_out(self, address: str, reason: str) -> None:
-        self.refused.add(address)
+        try:
+            found = await ask(introduce, self.place.device)
+            if is_same(version := found.pop("version")):
+                wanted = {name: dataset.fingerprint for name, dataset in images.items()}
+                for name in await ask(lacking, wanted, self.place.data_dir):
+                    async with self.sending:
+                        # Dask's scattered data would not do: of several copies it drops all but one
+                        await ask(take, wanted[name], _packed(images[name]))
+                return found
+            reason = differing(version)
+        except (UserError, OSError) as error:
+            reason = str(error)
+        except Exception as error:
+            reason = differing(in_one_line(error))
         log.warning("worker %s is left out: %s", address, reason)
+        return None
+
+
+def _packed(dataset: Dataset) -> bytes:
+    file = io.BytesIO()
+    save_mapped(dataset, file)
+    return file.getvalue()
 
 
 async def _reach(address: str) -> None:
@@ -242,9 +246,7 @@ async def _reach(address: str) -> None:
         await (await connect(address, timeout=CONNECT_SECONDS, **certificates)).close()
 
 
-def _listen(
-    messages: "queue.SimpleQueue[Event | logging.LogRecord]", titles: Container[str], tell: Tell
-) -> None:
+def _listen(messages: Messages, titles: Container[str], tell: Tell) -> None:
     """Passes on what has been said of runs that have not ended."""
     for _ in range(messages.qsize() or 1):
         try:
@@ -253,11 +255,3 @@ def _listen(
             return
         if isinstance(message, logging.LogRecord) or message.run.title in titles:
             hear(message, tell)
-
-
-# what follows runs in the scheduler
-
-
-def _prepare(dask_scheduler: Scheduler) -> str:
-    dask_scheduler.allowed_failures = 0  # a run whose worker dies comes back to the command
-    return VERSION

@@ -1,8 +1,9 @@
-"""What a worker of the cluster does: says what it is, takes images in, trains a run at a time.
+"""What runs in Dask's own processes: a worker says what it is, takes images in, trains runs.
 
     image bytes, run --> record, arrays and weights back; Events and log lines on the way
 
-All of it is called by ``training.cluster``, over Dask's connections.
+All of it is called by ``training.cluster``, over Dask's connections. Dask's ``--preload`` imports it
+before there are any: torch takes seconds, in which it would answer nobody.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from distributed import Worker, get_worker
+from distributed import Scheduler, Worker, get_worker
 
 from utils import REPOSITORY
 from utils.data.dataset import Dataset, find_dataset
@@ -60,6 +61,12 @@ one_run = threading.Lock()  # at a time: random generators are the process's
 
 class Cancelled(Exception):
     """The command that gave this run is gone."""
+
+
+def prepare(dask_scheduler: Scheduler) -> str:
+    """The scheduler's version; a run whose worker dies comes back to the command from now on."""
+    dask_scheduler.allowed_failures = 0
+    return VERSION
 
 
 def introduce(device: str, dask_worker: Worker) -> dict[str, Any]:
