@@ -93,7 +93,7 @@ def workers() -> Iterator[str]:
     """A scheduler and two workers of Dask, started as docs/cluster.md has it; their address."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "cluster.json"
-        place = ["--scheduler-file", str(file)]
+        place = ["--scheduler-file", str(file), "--preload", "utils.training.worker"]
         commands = (
             ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", *place],
             ["worker", "--nworkers", str(JOBS), "--nthreads", "1", "--memory-limit", "0", *place],

@@ -69,10 +69,13 @@ EXPERIMENTS = (
             for flag in ("--weights", "--no-train", "--seeds 9")
         ),
         ("--jobs 0", "--jobs 0: must be between 1 and 256"),
-        (
-            "--scheduler tcp://a:1 --jobs 2",
-            "--scheduler: how many runs at once, and with how many threads, is how workers were "
-            "started (--nworkers, --nthreads): not with --jobs, --threads",
+        *(
+            (
+                f"--scheduler tcp://a:1 {flag} 1",
+                "--scheduler leaves runs at once and threads to its workers (--nworkers, "
+                "--nthreads): not with --jobs, --threads",
+            )
+            for flag in ("--jobs", "--threads")
         ),
         (
             "--scheduler tcp://a:1 --device gpu",
@@ -83,9 +86,13 @@ EXPERIMENTS = (
             "--scheduler nowhere.json: neither tcp://host:port nor a scheduler file ([Errno 2] No "
             "such file or directory: 'nowhere.json')",
         ),
-        (
-            "--scheduler http://a:1",
-            "--scheduler http://a:1: 'http://a:1' is not tcp://host:port or tls://host:port",
+        *(
+            (
+                f"--scheduler {address}",
+                f"--scheduler {address}: '{address}' is not tcp://host:port or tls://host:port, "
+                "with a port from 1 to 65535",
+            )
+            for address in ("http://a:1", "tcp://a:65536", "tls://a:0")
         ),
         ("--jobs 257", "--jobs 257: must be between 1 and 256"),
         ("--measure --fresh", "--measure trains nothing: not with --fresh"),

@@ -93,9 +93,9 @@ def several(text: str, kind: type = str) -> dict[str, Any]:
     return {"nargs": "+", "type": kind, "metavar": "N" if kind is int else "NAME", "help": text}
 
 
-def number(text: str, default: int | None = None) -> dict[str, Any]:
+def number(text: str) -> dict[str, Any]:
     """A flag with a whole number."""
-    return {"type": int, "metavar": "N", "default": default, "help": text}
+    return {"type": int, "metavar": "N", "help": text}
 
 
 def folder(text: str, default: Path) -> dict[str, Any]:
@@ -199,8 +199,7 @@ PLACE: dict[str, dict[str, Any]] = {
     ),
     "--jobs": number(
         "train N networks at once, each in a process of its own, the longest first; the records "
-        "are those of as many threads one after another (default: 1)",
-        default=1,
+        "are those of as many threads one after another (default: 1)"
     ),
 }
 
@@ -247,6 +246,7 @@ def parse(
     arguments = build_parser(experiments, description).parse_args(argv)
     check_exclusive(arguments)
     scheduler = check_scheduler(arguments)
+    jobs = 1 if arguments.jobs is None else arguments.jobs
     selected = select_experiments(
         experiments, arguments.experiments, arguments.quick or arguments.evaluate
     )
@@ -268,8 +268,8 @@ def parse(
             arguments.no_train or arguments.measure or arguments.evaluate or arguments.predict
         ),
         weights=arguments.weights,
-        threads=threads_of_a_run(arguments.threads, arguments.jobs),
-        jobs=arguments.jobs,
+        threads=threads_of_a_run(arguments.threads, jobs),
+        jobs=jobs,
         scheduler=scheduler,
         worker_device=arguments.device or "auto",
         folder=folder,
@@ -290,6 +290,11 @@ EXCLUSIVE = (  # a flag, what it does, and the flags that contradict that
     ("evaluate", "takes the dataset's images", ("predict",)),
     ("measure", "trains nothing", ("fresh",)),
     ("scheduler", "is for what is trained", ("no_train", "measure", "evaluate", "predict")),
+    (
+        "scheduler",
+        "leaves runs at once and threads to its workers (--nworkers, --nthreads)",
+        ("jobs", "threads"),
+    ),
 )
 
 
@@ -327,17 +332,11 @@ def threads_of_a_run(threads: int | None, jobs: int) -> int:
 def check_scheduler(arguments: argparse.Namespace) -> str | None:
     """The scheduler's address, which may stand in a file; None where none was given.
 
-    Raises: UserError for what is no address, for flags that are not for workers, and where Dask is
-    not installed.
+    Raises: UserError for what is no address, and where Dask is not installed.
     """
     given = arguments.scheduler
     if given is None:
         return None
-    if arguments.jobs != 1 or arguments.threads is not None:
-        raise UserError(
-            "--scheduler: how many runs at once, and with how many threads, is how workers were "
-            "started (--nworkers, --nthreads): not with --jobs, --threads"
-        )
     if arguments.device not in (None, "auto"):
         parse_device(arguments.device)
     address = given
@@ -348,9 +347,11 @@ def check_scheduler(arguments: argparse.Namespace) -> str | None:
             raise UserError(
                 f"--scheduler {given}: neither tcp://host:port nor a scheduler file ({error})"
             ) from error
-    if not re.fullmatch(r"(tcp|tls)://.+:\d{1,5}", str(address)):
+    found = re.fullmatch(r"(tcp|tls)://\S+:(\d{1,5})", str(address))
+    if not found or not 0 < int(found[2]) < 2**16:
         raise UserError(
-            f"--scheduler {given}: {address!r} is not tcp://host:port or tls://host:port"
+            f"--scheduler {given}: {address!r} is not tcp://host:port or tls://host:port, with a "
+            "port from 1 to 65535"
         )
     if importlib.util.find_spec("distributed") is None:
         raise UserError("--scheduler needs Dask: pip install -r requirements-cluster.txt")

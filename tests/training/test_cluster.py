@@ -49,11 +49,10 @@ def local() -> Iterator["distributed.LocalCluster"]:
 
 
 @pytest.fixture(scope="module")
-def sequential(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sequential(cifar10: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results folder of the same runs, one after another in this process."""
     results = tmp_path_factory.mktemp("sequential")
-    dataset = make_tiny(TINY_CIFAR10)
-    work = partial(run_one, results=results, weights=True, load=lambda _: dataset)
+    work = partial(run_one, results=results, weights=True, load=lambda _: cifar10)
     assert one_after_another(RUNS, work, nothing) == {}
     return results
 

@@ -2,8 +2,8 @@
 
     image bytes, run --> record, arrays and weights back; Events and log lines on the way
 
-All of it is called by ``training.cluster``, over Dask's connections. Dask's ``--preload`` imports it
-before there are any: torch takes seconds, in which it would answer nobody.
+All of it is called by ``training.cluster``, over Dask's connections; ``--preload`` imports it
+before there are any: torch takes seconds, in which Dask would answer nobody.
 """
 
 import contextlib
