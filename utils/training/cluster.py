@@ -24,7 +24,6 @@ from pickle import loads
 from typing import Any, Self
 
 from distributed import Client, KilledWorker, Security
-from distributed.client import ClosedClientError
 from distributed.comm import connect
 
 from utils.data.dataset import Dataset
@@ -190,7 +189,7 @@ class Cluster:
             for meeting in self.met.values():
                 meeting.cancel()
             self.met.clear()
-            with contextlib.suppress(ClosedClientError):
+            if self.client.status == "running":  # else nobody would answer, for seconds
                 self.client.unsubscribe_topic(marker.name)
                 executor.shutdown(wait=False)
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from utils import signals
-from utils.errors import UserError
+from utils.errors import UserError, in_one_line
 from utils.experiment import Run
 from utils.machine import keep_freed_memory
 from utils.training.progress import Event, Tell
@@ -76,7 +76,7 @@ def fail(run: Run, error: BaseException, tell: Tell, failures: Failures) -> None
     if isinstance(error, UserError):
         log.error("%s failed: %s", run.title, error)
     else:
-        log.error("%s failed: %s: %s", run.title, type(error).__name__, error, exc_info=error)
+        log.error("%s failed: %s", run.title, in_one_line(error), exc_info=error)
     tell(Event(run, failed=True))
 
 
