@@ -1,7 +1,10 @@
 """Runs on a Dask cluster: two workers here, each a process, as good as one after another."""
 
+import asyncio
+import errno
 import logging
 import signal
+import socketserver
 import subprocess
 import sys
 import threading
@@ -10,12 +13,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 distributed = pytest.importorskip(
     "distributed", reason="Dask is not installed: pip install -r requirements-cluster.txt"
 )
+
+from distributed.comm import CommClosedError  # noqa: E402
 
 from experiments import TASK_1  # noqa: E402
 from tests.fakes import TINY_CIFAR10, error_of, make_arrays, make_tiny, write_npz  # noqa: E402
@@ -25,6 +31,7 @@ from tests.training.test_jobs import lines_of  # noqa: E402
 from utils import REPOSITORY, runner  # noqa: E402
 from utils.data import dataset as datasets  # noqa: E402
 from utils.data.dataset import Dataset  # noqa: E402
+from utils.errors import UserError  # noqa: E402
 from utils.experiment import Run  # noqa: E402
 from utils.one_run import Kept, keep_one, run_one, train_one  # noqa: E402
 from utils.records.files import read_arrays, read_record  # noqa: E402
@@ -252,9 +259,75 @@ def test_a_run_goes_on_from_its_checkpoint_on_the_same_kind_of_device_alone(
     assert worker.goes_on(path, RUN, cifar10.fingerprint)  # it is set aside
 
 
-def test_an_address_where_nothing_answers_costs_a_line(tmp_path: Path) -> None:
-    start = time.monotonic()
-    text = error_of(lambda: Cluster("tcp://127.0.0.1:1", place(tmp_path)))
-    assert text.startswith("--scheduler tcp://127.0.0.1:1: no Dask scheduler answers there (")
-    assert text.endswith("; start one, or correct the address")
-    assert time.monotonic() - start < 5
+class Greets(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.sendall(b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n")
+        self.request.recv(1)
+
+
+def test_an_address_where_no_scheduler_answers_costs_a_line(tmp_path: Path) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greets) as server:
+        threading.Thread(target=server.serve_forever).start()
+        port = server.server_address[1]
+        for each, reason in ((1, "Timed out"), (port, "something else does, or nothing in time")):
+            start = time.monotonic()
+            address = f"tcp://127.0.0.1:{each}"
+            text = error_of(lambda at=address: Cluster(at, place(tmp_path)))
+            assert text.startswith(
+                f"--scheduler {address}: no Dask scheduler answers there ({reason}"
+            )
+            assert text.endswith("; start one, or correct the address")
+            assert time.monotonic() - start < 5
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "error, told, text",
+    [
+        (
+            CommClosedError("in <TCP>: ended"),
+            UserError,
+            r"the scheduler is gone \(ended\); what is",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), OSError, "No space left"),
+    ],
+)
+def test_a_scheduler_that_is_gone_is_told_apart_from_a_full_disk(
+    error: OSError,
+    told: type[Exception],
+    text: str,
+    local: "distributed.LocalCluster",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topics: list[str] = []
+    with Cluster(local.scheduler_address, place(tmp_path)) as connection:
+        monkeypatch.setattr(connection.client, "processing", Mock(side_effect=error))
+        monkeypatch.setattr(connection.client, "unsubscribe_topic", topics.append)
+        with pytest.raises(told, match=text):
+            connection.train(RUNS, train_one, keep_one, {}, nothing)
+    assert len(topics) == 1  # or the scheduler goes on sending to nobody
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_worker_that_is_slow_to_answer_holds_up_no_other(
+    local: "distributed.LocalCluster",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def meet(self: Cluster, address: str, images: object) -> dict[str, str]:
+        await asyncio.sleep(3600 if address == "slow" else 0)
+        return {"device": "cpu"}
+
+    monkeypatch.setattr(Cluster, "_meet", meet)
+    there = {"slow": (), "quick": (), "busy": ("a task",)}
+    with Cluster(local.scheduler_address, place(tmp_path)) as connection:
+        assert connection._free(there, {}) == []
+        for each in ("quick", "busy"):
+            connection.met[each].result(10)
+        assert connection._free(there, {}) == ["quick"]
+        assert connection._free({}, {}) == []  # all are gone
+    assert [line for line in caplog.messages if "waiting for one" in line] == [
+        f"no worker at {local.scheduler_address} yet; waiting for one"
+    ]

@@ -57,7 +57,7 @@ def test_side_by_side_gives_the_records_of_one_after_another(
 
 def fails(run: Run, tell: Tell) -> None:
     if run.seed == 1:
-        raise ValueError("no such luck")
+        raise ValueError("no such luck\nat all")
     tell(Event(run, finished=True))
 
 
@@ -65,7 +65,7 @@ def test_a_run_that_fails_stops_no_other(caplog: pytest.LogCaptureFixture) -> No
     events: list[Event] = []
     failures = one_after_another(RUNS, fails, events.append)
     assert {title: str(error) for title, error in failures.items()} == {
-        RUNS[1].title: "no such luck"
+        RUNS[1].title: "no such luck\nat all"
     }
     assert [(event.run.seed, event.failed) for event in events] == [
         (0, False),
