@@ -17,8 +17,9 @@ import queue
 import uuid
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from pickle import loads
 from typing import Any, Self
@@ -53,11 +54,6 @@ Messages = queue.SimpleQueue[Event | logging.LogRecord]
 log = logging.getLogger(__name__)
 
 
-def is_same(version: str) -> bool:
-    """Whether it is the version here; equal sources may have been committed twice."""
-    return version.partition(" (")[0] == VERSION.partition(" (")[0]
-
-
 @dataclass(frozen=True)
 class Place:
     """What workers need to know of the command."""
@@ -65,6 +61,11 @@ class Place:
     results: Path
     device: str  # as --device has it, on each worker
     data_dir: Path | None  # where a worker looks for the images first; None: nowhere
+
+
+def is_same(version: str) -> bool:
+    """Whether it is the version here; equal sources may have been committed twice."""
+    return version.partition(" (")[0] == VERSION.partition(" (")[0]
 
 
 def differing(version: str) -> str:
@@ -128,24 +129,18 @@ class Cluster:
         messages: Messages = queue.SimpleQueue()
         left, failures, deaths = list(runs), {}, Counter()
         given: dict[str, tuple[Run, Future]] = {}  # by worker
-        with self._opened(messages) as (executor, marker):
+        with self._opened(messages) as begin:
             while left or given:
                 there = self.client.processing()
-                free = [each for each in self._free(there, images) if each not in given]
-                for worker in free[: len(left)]:
+                free = self._free(there, images)
+                for worker in [each for each in free if each not in given][: len(left)]:
                     run = left.pop(0)
-                    given[worker] = (
-                        run,
-                        executor.submit(
-                            train_here,
-                            work,
-                            replace(run, compute=replace(run.compute, **self.met[worker].result())),
-                            images[run.dataset].fingerprint,
-                            run_path(self.place.results, run).with_suffix(CHECKPOINT),
-                            marker,
-                            workers=[worker],
-                        ),
+                    path = run_path(self.place.results, run).with_suffix(CHECKPOINT)
+                    its = replace(run, compute=replace(run.compute, **self.met[worker].result()))
+                    future = begin(
+                        work, its, images[run.dataset].fingerprint, path, workers=[worker]
                     )
+                    given[worker] = run, future
                 for worker, (_, future) in given.items():
                     if worker not in there:  # nobody else may have it: unmet, without images
                         future.cancel()
@@ -164,10 +159,10 @@ class Cluster:
         return failures
 
     @contextlib.contextmanager
-    def _opened(self, messages: Messages) -> Iterator[tuple[Executor, Path]]:
-        """Dask's executor, and a file by which a worker knows that it sees the results folder too.
+    def _opened(self, messages: Messages) -> Iterator[Callable[..., Future]]:
+        """What begins a run on a worker; what is not done by the end is cancelled.
 
-        The file's name is also that of what workers say. What is not done by the end is cancelled.
+        A file shows a worker whether it sees the results folder too, and names what it has to say.
         Raises: UserError where the scheduler is lost.
         """
         executor = self.client.get_executor(pure=False)
@@ -175,7 +170,7 @@ class Cluster:
         marker.touch()
         self.client.subscribe_topic(marker.name, lambda each: messages.put(loads(each[1])))
         try:
-            yield executor, marker
+            yield partial(executor.submit, train_here, marker)
         except OSError as error:
             if error.errno:  # the system's, a full disk say; Dask's have none
                 raise

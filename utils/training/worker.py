@@ -94,7 +94,7 @@ def take(fingerprint: str, content: bytes, dask_worker: Worker) -> None:
     images_here[fingerprint] = load_mapped(path)
 
 
-def train_here(work: Work, run: Run, fingerprint: str, path: Path, marker: Path) -> Any:  # noqa: ANN401
+def train_here(marker: Path, work: Work, run: Run, fingerprint: str, path: Path) -> Any:  # noqa: ANN401
     """One run; its checkpoint is at ``path`` where the marker is seen, else it is this worker's."""
     worker = get_worker()
     task = worker.state.tasks[worker.get_current_task()]
