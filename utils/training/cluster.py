@@ -160,12 +160,12 @@ class Cluster:
 
     @contextlib.contextmanager
     def _opened(self, messages: Messages) -> Iterator[Callable[..., Future]]:
-        """What begins a run on a worker; what is not done by the end is cancelled.
+        """What begins a run on a worker.
 
         A file shows a worker whether it sees the results folder too, and names what it has to say.
         Raises: UserError where the scheduler is lost.
         """
-        executor = self.client.get_executor(pure=False)
+        executor = self.client.get_executor(pure=False)  # not shut down: runs end with the client
         marker = self.place.results / f"cluster-{uuid.uuid4()}.{os.getpid()}.tmp"
         marker.touch()
         self.client.subscribe_topic(marker.name, lambda each: messages.put(loads(each[1])))
@@ -184,9 +184,8 @@ class Cluster:
             for meeting in self.met.values():
                 meeting.cancel()
             self.met.clear()
-            if self.client.status == "running":  # else nobody would answer, for seconds
+            if self.client.status == "running":
                 self.client.unsubscribe_topic(marker.name)
-                executor.shutdown(wait=False)
 
     def _free(self, there: Mapping[str, Sequence[str]], images: Mapping[str, Dataset]) -> list[str]:
         """Which of the workers, and their tasks, can be given a run; new ones are met first."""
