@@ -20,10 +20,11 @@ from tests.fakes import error_of
 from tests.training.runs import RECIPE, RUN
 from utils import one_run, runner
 from utils.data.dataset import Dataset
-from utils.experiment import Row
+from utils.experiment import Compute, Row
 from utils.measuring import probes
 from utils.measuring.probes import probe
 from utils.measuring.trial import try_out
+from utils.plan import check_recipe
 from utils.records.files import read_arrays
 from utils.records.runs import find_records, identity
 from utils.records.schema import Record
@@ -220,6 +221,19 @@ def test_activations_of_a_layer_called_twice_are_those_of_each_call(
         assert difference.abs().max() < 1e-2
 
 
+class Draws(nn.Module):
+    """Forgets that nothing is dropped in eval mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x)
+
+
+def called(name: str) -> nn.Module:
+    network = small(channels=3)
+    network.add_module(name, nn.Linear(10, 10))
+    return network
+
+
 def frozen() -> nn.Module:
     return small(nn.Conv2d(3, 4, 1), channels=4).requires_grad_(False)
 
@@ -239,13 +253,29 @@ def frozen() -> nn.Module:
             lambda: small(nn.Conv2d(1, 4, 1), channels=4),
             "MyNet: cannot be trained on tiny (RuntimeError: Given groups=1, weight of size ",
         ),
+        (
+            lambda: small(Draws(), nn.Conv2d(3, 4, 1), channels=4),
+            "MyNet: puts out something else each time it is shown the same images in eval mode; ",
+        ),
+        (
+            lambda: called("a|b"),
+            "MyNet: the name of its layer 'a|b' would break tables and figures; leave out ",
+        ),
         (frozen, "MyNet: cannot be trained on tiny (RuntimeError: element 0 of tensors does not "),
         (
             lambda depth: frozen(),
             "MyNet: cannot be trained on tiny (TypeError: <lambda>() missing 1 required ",
         ),
     ],
-    ids=["no head", "no weight", "other channels", "frozen", "an argument is missing"],
+    ids=[
+        "no head",
+        "no weight",
+        "other channels",
+        "draws",
+        "a name",
+        "frozen",
+        "an argument is missing",
+    ],
 )
 def test_a_network_that_cannot_be_trained_is_refused_in_a_line(
     build: Callable[..., nn.Module],
@@ -278,5 +308,44 @@ def test_overrides_are_numbers_of_any_type_and_nothing_that_cannot_be_recorded(
     numpys = replace(RUN, overrides={"widths": (np.int64(4), np.int64(6))})
     try_out(numpys, cifar10)
     assert identity(numpys)["overrides"] == {"widths": [4, 6]}
-    text = error_of(lambda: try_out(replace(RUN, overrides={"widths": {4, 6}}), cifar10))
-    assert text.startswith("CNN7x7: cannot be trained on tiny (TypeError: ")
+    for value in ({4, 6}, float("nan")):
+        run = replace(RUN, overrides={"widths": value})
+        text = error_of(lambda run=run: check_recipe(run, cifar10, False))
+        assert text.startswith(f"{run.title}: cannot be recorded (")
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+
+
+@pytest.mark.parametrize(
+    "size, part, images",
+    [(21, "train", 64), (1, "train", 64), (57, "train minus validation", 58), (64, "train", None)],
+)
+def test_a_batch_norm_that_would_meet_a_batch_of_one_is_a_line(
+    size: int, part: str, images: int | None, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=normed))
+    run = replace(RUN, network="MyNet", part=part, recipe=replace(RECIPE, batch_size=size))
+    if images is None:
+        try_out(run, cifar10)
+        return
+    text = error_of(lambda: try_out(run, cifar10))
+    assert text.startswith("MyNet: cannot be trained on a single image (ValueError: Expected more ")
+    assert text.endswith(
+        f", and {images} images in batches of {size} come to one; give its recipe another "
+        "batch_size"
+    )
+
+
+def test_a_network_is_tried_out_with_each_recipe_and_precision_and_not_with_each_seed() -> None:
+    others = [
+        replace(RUN, seed=7, name="other"),
+        replace(RUN, recipe=replace(RECIPE, epochs=9)),
+        replace(RUN, recipe=replace(RECIPE, optimizer="sgd")),
+        replace(RUN, compute=Compute(precision="bfloat16")),
+        replace(RUN, overrides={"widths": (4, 6)}),
+    ]
+    assert [runner.tried_as(run) == runner.tried_as(RUN) for run in others] == [True] * 2 + [
+        False
+    ] * 3

@@ -45,7 +45,8 @@ def train_one(run: Run, tell: Tell, dataset: Dataset, checkpoint: Path, weights:
     outcome = train(run, dataset, checkpoint, tell)
     if diverged := outcome.record["diverged"]:
         log.warning("%s diverged: %s", run.title, where(diverged))
-        return Kept(Record(**outcome.record, **sizes(outcome.network, dataset)), None, None)
+        found = sizes(outcome.network, dataset.x_test.shape[1:])
+        return Kept(Record(**outcome.record, **found), None, None)
     facts, arrays = probe(outcome.network, dataset)
     if not run.permuted:  # in which no image is left to move
         facts |= {"shifted_test_accuracy": shifted_test_accuracy(outcome.network, dataset)}

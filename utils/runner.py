@@ -39,7 +39,7 @@ from utils.measuring.evaluation import WEIGHTS, check_weights
 from utils.measuring.passes import in_passes, joined
 from utils.measuring.prediction import predict
 from utils.measuring.probes import forward_flops
-from utils.measuring.trial import try_out
+from utils.measuring.trial import check_sizes, try_out
 from utils.one_run import keep_one, run_one, train_one, where
 from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
 from utils.records.environment import machine_name
@@ -50,7 +50,7 @@ from utils.records.files import (
     write_record,
     write_text,
 )
-from utils.records.runs import find_files, run_path, seed_of, speed_path
+from utils.records.runs import find_files, find_records, run_path, seed_of, speed_path
 from utils.records.schema import Record, Speed
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv
@@ -118,16 +118,18 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
         log.warning(warning)
     failures: Mapping[str, BaseException] = {}
     runs: Sequence[Run] = ()
-    if options.train or options.measure:
+    if not (options.train or options.measure):
+        for experiment in options.experiments:
+            check_sizes(find_records(experiment, options.results))
+    else:
         compute = compute_of(options)
         load = DatasetLoader(options, torch.device(compute.device))
         runs = runs_to_train(options, compute)
         with connected(options, runs) as cluster:
-            nets = {(run.dataset, run.network, str(run.overrides)): run for run in runs}
-            for run in nets.values():
+            check_images(options, compute, runs, load)
+            for run in {tried_as(run): run for run in runs}.values():
                 try_out(run, load(run.dataset))
             costs = {run.title: cost(run, load(run.dataset)) for run in runs}
-            check_images(options, compute, runs, load)
             # all that the user can get wrong has been looked at: from here on files are changed
             for precision in dict.fromkeys(run.compute.precision for run in runs if not cluster):
                 if warning := warn_if_slower(torch.device(compute.device), precision):
@@ -273,6 +275,11 @@ def connected(options: Options, runs: Sequence[Run]) -> "Iterator[Cluster | None
     place = Place(options.results, options.worker_device, None if options.quick else data_dir)
     with Cluster(options.scheduler, place) as cluster:
         yield cluster
+
+
+def tried_as(run: Run) -> str:
+    """What a network is tried out with; not its seed, and not for how many epochs."""
+    return str(replace(run, seed=0, recipe=replace(run.recipe, epochs=1), name=""))
 
 
 def cost(run: Run, dataset: Dataset) -> float:
