@@ -20,8 +20,8 @@ from tests.fakes import error_of
 from tests.training.runs import RECIPE, RUN
 from utils import one_run, runner
 from utils.data.dataset import Dataset
-from utils.experiment import Compute, Row
-from utils.measuring import probes
+from utils.experiment import Compute, LayerCase, Row
+from utils.measuring import probes, speed
 from utils.measuring.probes import probe
 from utils.measuring.trial import try_out
 from utils.plan import check_recipe
@@ -300,6 +300,45 @@ def test_it_is_refused_before_anything_is_trained_or_forgotten(
     assert runner.main([experiment], "", [*FLAGS[:-1], "--fresh", "--out-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: MyNet: cannot be trained")
     assert kept.read_bytes() == b"kept"
+
+
+class Limited(nn.Module):
+    """Fails where so many images come at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.layers, self.most = small(nn.Conv2d(3, 4, 1), channels=4), most
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) == self.most:
+            raise ValueError("too many\nimages")
+        return self.layers(x)
+
+
+def test_what_cannot_be_measured_is_a_line_and_the_rest_is_measured_and_rendered(
+    known: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(speed, "THROUGHPUT_BATCH", 24)
+    monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=lambda: Limited(24)))
+    cases = (LayerCase("ReLU", nn.ReLU, (1, 2, 4, 4)), LayerCase("MyLayer", frozen, (1, 3, 9, 9)))
+    experiment = replace(
+        make_experiment(["CNN7x7", "MyNet"], recipe=EXPERIMENT.recipe, figures=()), cases=cases
+    )
+    flags = [*FLAGS, str(tmp_path)]
+    assert runner.main([experiment], "", flags) == 1
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert "\ncifar10 MyNet: cannot be measured (ValueError: too many)\n" in told
+    assert "\nMyLayer: cannot be measured (RuntimeError: mat1 and mat2 shapes cannot be " in told
+    assert told.splitlines()[-1] == "error: cannot be measured: MyLayer, cifar10 MyNet"
+    table = tmp_path / "results" / "quick" / experiment.name / "training.csv"
+    first, second = csv.DictReader(table.open(encoding="utf-8"))
+    assert (bool(first["latency_ms"]), bool(second["latency_ms"])) == (True, False)
+    monkeypatch.setattr(speed, "measure_speed", None)  # it would raise: all that can be, is
+    assert runner.main([experiment], "", flags) == 1
 
 
 def test_overrides_are_numbers_of_any_type_and_nothing_that_cannot_be_recorded(

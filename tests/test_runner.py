@@ -212,7 +212,7 @@ def test_ctrl_c_says_how_to_go_on(
 def few(cifar10: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trains on few images; nothing is measured, drawn or made a table of."""
     monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
-    monkeypatch.setattr(runner, "measure_networks", lambda *_: None)
+    monkeypatch.setattr(runner, "measure_networks", lambda *_: [])
     monkeypatch.setattr(runner, "render_study", lambda *_: None)
 
 

@@ -39,7 +39,7 @@ from utils.measuring.evaluation import WEIGHTS, check_weights
 from utils.measuring.passes import in_passes, joined
 from utils.measuring.prediction import predict
 from utils.measuring.probes import forward_flops
-from utils.measuring.trial import check_sizes, try_out
+from utils.measuring.trial import check_sizes, failing, try_out
 from utils.one_run import keep_one, run_one, train_one, where
 from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
 from utils.records.environment import machine_name
@@ -101,7 +101,7 @@ def main(
 def run_script(options: Options, render: Callable[[Options], None]) -> None:
     """Checks, trains, measures and renders; or compares weights with their records.
 
-    Raises: SomeFailed at the end where a run did.
+    Raises: SomeFailed at the end where a run or a measurement did.
     """
     keep_freed_memory()
     pages = [REPOSITORY / "docs"] if options.is_study else []
@@ -118,6 +118,7 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
         log.warning(warning)
     failures: Mapping[str, BaseException] = {}
     runs: Sequence[Run] = ()
+    unmeasured: list[str] = []
     if not (options.train or options.measure):
         for experiment in options.experiments:
             check_sizes(find_records(experiment, options.results))
@@ -141,12 +142,14 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
         compute = replace(compute, threads=options.threads * options.jobs)
         torch.set_num_threads(compute.threads)
         for experiment in options.experiments:
-            measure_layers(experiment, options, torch.device(compute.device))
-        measure_networks(options, compute, load)
+            unmeasured += measure_layers(experiment, options, torch.device(compute.device))
+        unmeasured += measure_networks(options, compute, load)
     render(options)
     name_diverged(runs, options.results)
-    if failures:
-        raise SomeFailed(f"{len(failures)} of {len(costs)} runs failed: {', '.join(failures)}")
+    texts = [f"{len(failures)} of {len(runs)} runs failed: {', '.join(failures)}"] * bool(failures)
+    texts += [f"cannot be measured: {', '.join(unmeasured)}"] * bool(unmeasured)
+    if texts:
+        raise SomeFailed("; ".join(texts))
 
 
 def evaluate_weights(options: Options) -> None:
@@ -327,11 +330,17 @@ def name_diverged(runs: Sequence[Run], results: Path) -> None:
         log.warning("diverged, and recorded so: %s", "; ".join(found))
 
 
-def measure_layers(experiment: Experiment, options: Options, device: torch.device) -> None:
-    """Measures the layers or blocks that the experiment holds, untrained."""
+def measure_layers(experiment: Experiment, options: Options, device: torch.device) -> list[str]:
+    """Measures the layers or blocks that the experiment holds, untrained.
+
+    Returns those that cannot be: then none is, as a table has them all.
+    """
     path = options.results / experiment.name / "cases.json"
     if not experiment.cases or (path.exists() and not options.measure):
-        return
+        return []
+    tries = {case.name: partial(layers.call_once, case, device) for case in experiment.cases}
+    if failed := failing(tries):
+        return failed
     log.info("%s: measuring %d %ss", experiment.name, len(experiment.cases), experiment.cases_are)
     effort = layers.QUICK if options.quick else layers.FULL
     measure = partial(layers.study_layers, experiment, device, effort)
@@ -341,10 +350,14 @@ def measure_layers(experiment: Experiment, options: Options, device: torch.devic
         write_arrays(path.with_suffix(".npz"), arrays)
     of_each = zip(*(each.cases for each, _ in found), strict=True)
     write_record(path, record.model_copy(update={"cases": tuple(map(joined, of_each))}))
+    return []
 
 
-def measure_networks(options: Options, compute: Compute, load: Load) -> None:
-    """Measures all networks in the same passes, where that was not done yet for one of them."""
+def measure_networks(options: Options, compute: Compute, load: Load) -> list[str]:
+    """Measures all networks in the same passes, where that was not done yet for one of them.
+
+    Returns those that cannot be measured.
+    """
     runs: dict[Path, Run] = {}
     asked = options.measure
     for experiment in options.experiments:
@@ -353,6 +366,16 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> None:
             declared = declared_runs(experiment, recipe=recipe, compute=compute).values()
             runs |= {speed_path(options.results, run): run for run in declared}
             asked |= options.fresh
+    failed: list[str] = []
+    if runs and (asked or not all(path.exists() for path in runs)):
+        called = {path: f"{run.dataset} {run.name}" for path, run in runs.items()}
+        failed = failing(
+            {
+                called[path]: partial(speed.call_once, run, load(run.dataset))
+                for path, run in runs.items()
+            }
+        )
+        runs = {path: run for path, run in runs.items() if called[path] not in failed}
     if runs and (asked or not all(path.exists() for path in runs)):
         log.info("measuring the speed of %d networks", len(runs))
         named = {str(path): run for path, run in runs.items()}
@@ -362,6 +385,7 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> None:
             found = in_passes(measure, 1 if options.quick else PASSES)
         for path in named:
             write_record(Path(path), joined([each[path] for each in found]))
+    return failed
 
 
 def render_study(study: Sequence[Experiment], answers: Sequence[Answer], options: Options) -> None:

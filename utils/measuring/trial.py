@@ -1,7 +1,8 @@
 """Trial: whatever a run will ask of its network, asked of it untrained, before hours are spent."""
 
+import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -22,6 +23,8 @@ from utils.training.loop import build_network, train_step, weight_layers
 from utils.training.optimizers import build_optimizers
 
 IMAGES = 4
+
+log = logging.getLogger(__name__)
 
 
 def try_out(run: Run, dataset: Dataset) -> None:
@@ -65,6 +68,18 @@ def check_last_batch(run: Run, dataset: Dataset, step: Callable[[], object]) -> 
             f"{run.network}: cannot be trained on a single image ({in_one_line(error)}), and "
             f"{images} images in batches of {size} come to one; give its recipe another batch_size"
         ) from error
+
+
+def failing(tries: Mapping[str, Callable[[], object]]) -> list[str]:
+    """The names of those that raise something, each with a line."""
+    failed = []
+    for name, action in tries.items():
+        try:
+            action()
+        except Exception as error:  # as above
+            log.error("%s: cannot be measured (%s)", name, in_one_line(error))
+            failed.append(name)
+    return failed
 
 
 @torch.inference_mode()
