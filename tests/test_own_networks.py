@@ -85,6 +85,19 @@ class Decides(nn.Module):
         return self.layers(x) if x.sum() < 1e30 else self.layers(-x)
 
 
+class Remembers(nn.Module):
+    """Assigns a buffer in its forward, which torch.fx would fill with a sign of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = small(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), channels=4)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = x.mean()
+        return self.layers(x)
+
+
 OWN: dict[str, Callable[[], nn.Module]] = {
     "weight norm": lambda: with_weight_norm(parametrizations.weight_norm),
     "weight norm of old": lambda: with_weight_norm(nn.utils.weight_norm),
@@ -95,6 +108,7 @@ OWN: dict[str, Callable[[], nn.Module]] = {
     "tied": tied,
     "parts": of_torchvisions_parts,
     "decides": Decides,
+    "remembers": Remembers,
     "one layer": lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)),
 }
 FIGURES = (
@@ -228,6 +242,25 @@ class Draws(nn.Module):
         return nn.functional.dropout(x)
 
 
+class Holds(nn.Module):
+    """Keeps in its state what is no tensor."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"epochs": 1}
+
+
+class Grows(nn.Module):
+    """Remembers all that it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = torch.cat([self.seen, x.mean()[None]])
+        return x
+
+
 def called(name: str) -> nn.Module:
     network = small(channels=3)
     network.add_module(name, nn.Linear(10, 10))
@@ -258,6 +291,18 @@ def frozen() -> nn.Module:
             "MyNet: puts out something else each time it is shown the same images in eval mode; ",
         ),
         (
+            lambda: nn.Sequential(Holds(), *small(channels=3)),
+            "MyNet: cannot be trained on tiny (AttributeError: 'dict' object has no attribute ",
+        ),
+        (
+            lambda: nn.Sequential(Grows(), *small(channels=3)),
+            "MyNet: a buffer changes its shape while it is trained, and would not fit into the ",
+        ),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)),
+            "MyNet: cannot be trained on tiny (RuntimeError: Can't access the shape of an uninit",
+        ),
+        (
             lambda: called("a|b"),
             "MyNet: the name of its layer 'a|b' would break tables and figures; leave out ",
         ),
@@ -268,13 +313,8 @@ def frozen() -> nn.Module:
         ),
     ],
     ids=[
-        "no head",
-        "no weight",
-        "other channels",
-        "draws",
-        "a name",
-        "frozen",
-        "an argument is missing",
+        *("no head", "no weight", "other channels", "draws", "holds", "grows", "lazy", "a name"),
+        *("frozen", "an argument is missing"),
     ],
 )
 def test_a_network_that_cannot_be_trained_is_refused_in_a_line(

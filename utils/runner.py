@@ -54,6 +54,7 @@ from utils.records.runs import find_files, find_records, run_path, seed_of, spee
 from utils.records.schema import Record, Speed
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv
+from utils.report.declared import check_declared
 from utils.report.makespan import makespan_text
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
@@ -104,6 +105,8 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     Raises: SomeFailed at the end where a run or a measurement did.
     """
     keep_freed_memory()
+    if not options.folder:  # what is not the study has tables of its own
+        check_declared(options.experiments, models.MODELS)
     pages = [REPOSITORY / "docs"] if options.is_study else []
     for folder in (options.results, options.plots, *pages):
         sweep(folder, options.results)

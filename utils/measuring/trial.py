@@ -19,6 +19,7 @@ from utils.machine import product_type
 from utils.measuring.probes import probe, sizes
 from utils.records.runs import Found, differences
 from utils.records.schema import STRANGE
+from utils.training.checkpoint import shapes
 from utils.training.loop import build_network, train_step, weight_layers
 from utils.training.optimizers import build_optimizers
 
@@ -36,13 +37,19 @@ def try_out(run: Run, dataset: Dataset) -> None:
     few = replace(dataset, **{name: getattr(dataset, name)[:IMAGES] for name in TENSORS})
     try:
         network = build_network(run)
+        state = shapes(network.state_dict())
         check_outputs(network, run.network, few)
-        probe(network, few)
         optimizers = build_optimizers(network, run.recipe, product_type(run.compute))
         step = partial(train_step, network.train(), optimizers=optimizers, compute=run.compute)
         images = normalise(few.x_train, few)
         step(images, few.y_train, label_smoothing=run.recipe.label_smoothing)
+        if shapes(network.state_dict()) != state:
+            raise UserError(
+                f"{run.network}: a buffer changes its shape while it is trained, and would not fit "
+                "into the network again; mend it in models/"
+            )
         check_last_batch(run, dataset, lambda: step(images[:1], few.y_train[:1]))
+        probe(network, few)  # last: torch.fx may leave something of its own in a buffer
     except UserError:
         raise
     except Exception as error:  # anything that one's own network may raise
