@@ -1,5 +1,6 @@
 """One's own picture: brought to what the dataset has, or refused in a line."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,16 @@ def test_a_photograph_is_the_middle_square(tmp_path: Path) -> None:
     assert done == "the middle square, resized to 32 × 32 pixels"
 
 
+def test_a_photograph_is_upright_as_its_camera_was_held(tmp_path: Path) -> None:
+    image, exif = Image.new("RGB", (32, 64), "red"), Image.Exif()
+    image.paste("blue", (0, 0, 32, 32))
+    exif[0x0112] = 6  # what was the top is now on the left; to be turned clockwise
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.jpeg", quality=95, exif=exif)
+    upright = np.asarray(read_picture(tmp_path / "a.jpeg"))
+    assert upright.shape == (64, 32, 3)
+    assert upright[:24, :, 2].min() > 200 > 50 > upright[40:, :, 2].max()
+
+
 def test_what_is_transparent_is_white(tmp_path: Path) -> None:
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     assert np.asarray(read_picture(tmp_path / "clear.png")).min() == 255
@@ -109,7 +120,7 @@ def nothing(path: Path) -> None:
     pass
 
 
-@pytest.mark.parametrize("spoil", [text_file, cut_off, nothing, Path.mkdir])
+@pytest.mark.parametrize("spoil", [text_file, cut_off, nothing, Path.mkdir, os.mkfifo])
 def test_what_is_no_picture_costs_one_line(spoil: object, tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     spoil(path)

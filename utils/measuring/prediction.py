@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 
 from utils.data.dataset import SHIPPED_STATISTICS
@@ -71,8 +71,10 @@ def read_picture(path: Path) -> Image.Image:
     Raises: UserError for what cannot be read as one.
     """
     try:
+        if path.is_fifo():  # it would be waited for
+            raise ValueError("not a file")
         with Image.open(path, formats=("PNG", "JPEG")) as file:
-            layers = file.convert("RGBA")
+            layers = ImageOps.exif_transpose(file).convert("RGBA")  # as the camera was held
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a PNG or JPEG that can be read"
         raise UserError(f"--predict {path}: {reason}; give a picture") from error

@@ -32,6 +32,7 @@ def none_if_not_finite(value: Any) -> Any:  # noqa: ANN401 (before it is known t
 Number = Annotated[float | None, BeforeValidator(none_if_not_finite)]
 Size = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(none_if_not_finite)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Device = Literal["cpu", "cuda", "mps"]
 # what breaks a line, a cell of a table or a formula of matplotlib's
 STRANGE = r"\x00-\x1f\x7f\x85\u2028\u2029|$"
@@ -246,9 +247,9 @@ class Record(Declared):
 class Quartiles(Fields):
     """What the rounds of a measurement gave."""
 
-    median: Rate
-    q1: Rate
-    q3: Rate
+    median: Finite
+    q1: Finite
+    q3: Finite
 
     @model_validator(mode="after")
     def _are_in_order(self) -> "Quartiles":
@@ -302,8 +303,8 @@ class Speed(Fields):
             passes = getattr(self, name)
             if len(passes) != len(self.began):
                 raise ValueError(f"{name}: of {len(passes)} passes, began of {len(self.began)}")
-            if any(each.median <= 0 for each in passes):
-                raise ValueError(f"{name}.median: not above 0")
+            if any(each.q1 < 0 or each.median <= 0 for each in passes):
+                raise ValueError(f"{name}: not above 0")
         return self
 
 
@@ -332,8 +333,8 @@ class Case(Fields):
     def _took_time(self) -> "Case":
         """Tables divide by it."""
         for name in ("forward_seconds_100", "forward_backward_seconds_100"):
-            if any(each.median <= 0 for each in getattr(self, name)):
-                raise ValueError(f"{name}.median: not above 0")
+            if any(each.q1 < 0 or each.median <= 0 for each in getattr(self, name)):
+                raise ValueError(f"{name}: not above 0")
         return self
 
 
