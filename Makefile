@@ -43,7 +43,7 @@ verify: .venv/run ## accuracies again from the weights, tables again from the re
 	set -e; for script in $(scripts); do $(bin)/python $$script --evaluate --data-dir "$$DATA_DIR"; done
 	$(bin)/python verify_tables.py
 
-full: .venv/run ## the reported study on full MNIST and CIFAR-10: hours; stops and goes on at will
+full: .venv/run ## what has no record yet, on full MNIST and CIFAR-10; all of it with FLAGS='--out-dir DIR': days on a CPU
 	set -e; for script in $(scripts); do $(bin)/python $$script $(training); done
 
 render: .venv/run ## tables, figures and README again, from the records alone

@@ -260,7 +260,8 @@ def summary(rows: Sequence[Record], precision: str) -> str:
 def caption(record: Record) -> str:
     """What the columns are and how they were measured."""
     batch, size = max(row["batch_size"] for row in record["rows"]), record["product_size"]
-    left_out = f" bfloat16 is left out: {record['left_out']}." if record["left_out"] else ""
+    said = record["left_out"]
+    left_out = f" bfloat16 is left out; the scripts say of it here: “{said}”." if said else ""
     return (
         "*Over the bare step*: what our loop takes beside forward, loss, backward and optimiser on "
         "one batch that lies ready, which is to make batches, norms of gradients and checkpoints. "

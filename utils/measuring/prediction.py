@@ -3,6 +3,7 @@
 picture --as the dataset's images are--> uint8 [1, channels, height, width] --network--> top three
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -66,16 +67,23 @@ def top(network: nn.Module, pixels: Tensor, dataset: str) -> list[str]:
 
 
 def read_picture(path: Path) -> Image.Image:
-    """A PNG or JPEG, in colour, on white where it is transparent.
+    """A PNG or JPEG, in colour, upright as its camera says, on white where it is transparent.
 
-    Raises: UserError for what cannot be read as one.
+    Raises: UserError for what cannot be read as one, and for more pixels than Pillow takes for
+    harmless.
     """
     try:
         if path.is_fifo():  # it would be waited for
             raise ValueError("not a file")
-        with Image.open(path, formats=("PNG", "JPEG")) as file:
-            layers = ImageOps.exif_transpose(file).convert("RGBA")  # as the camera was held
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged EXIF data, which count as none
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG", "JPEG")) as file:
+                layers = ImageOps.exif_transpose(file).convert("RGBA")
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        most = f"{Image.MAX_IMAGE_PIXELS:,}"
+        raise UserError(f"--predict {path}: more than {most} pixels; make it smaller") from error
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a PNG or JPEG that can be read"
         raise UserError(f"--predict {path}: {reason}; give a picture") from error
     white = Image.new("RGBA", layers.size, "white")

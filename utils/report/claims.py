@@ -294,4 +294,4 @@ def who(comparisons: Sequence[Comparison], word: str) -> str:
     """The rivals, or where these are one and the same those beside it, with this verdict."""
     one_a = len({each.a for each in comparisons}) == 1
     names = [each.b if one_a else each.a for each in comparisons if each.verdict == word]
-    return ", ".join(names)
+    return ("; " if any("," in name for name in names) else ", ").join(names)

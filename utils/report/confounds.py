@@ -39,18 +39,25 @@ def _of_networks(
     for mine, others, label in ((*traits, a), (*traits[::-1], b)):
         alone = [trait for trait in mine if trait not in others and trait not in about]
         found += [f"{', '.join(alone)} in {label} alone"] if alone else []
-    return found + _of_conditions(first, second, about)
+    return found + _of_conditions((a, b), (first, second), about)
 
 
 def _of_conditions(
-    first: Sequence[Record], second: Sequence[Record], about: Collection[str]
+    labels: tuple[str, str],
+    records: tuple[Sequence[Record], Sequence[Record]],
+    about: Collection[str],
 ) -> list[str]:
     """What was trained differently; where the machines differ docs/methods.md says so."""
-    mine, others = (_fields(records[0]) for records in (first, second))
+    mine, others = (_fields(each[0]) for each in records)
+
+    def told(name: str) -> str:
+        values = [str(each[name]) for each in (mine, others) if name in each]
+        alone = "" if values[1:] else f" in {labels[name in others]} alone"
+        return f"{name.replace('_', ' ')} {' to '.join(values)}{alone}"
+
+    names = dict.fromkeys([*mine, *others])
     return [
-        f"{name.replace('_', ' ')} {mine.get(name, 'as usual')} to {others.get(name, 'as usual')}"
-        for name in dict.fromkeys([*mine, *others])
-        if mine.get(name) != others.get(name) and name not in about
+        told(name) for name in names if mine.get(name) != others.get(name) and name not in about
     ]
 
 

@@ -25,8 +25,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "axis": "difference in accuracy, points, with its 95 % interval",
         "forest": (
             "By how much the first is more accurate than the second on test images: mean and 95 % "
-            "interval; small dots: each seed of the first less the mean of the second; grey: too "
-            "little to matter; hollow: the two differ in something else too. “Train images”: "
+            "interval; small dots: each seed of the first less the mean of the second; grey band: "
+            "too little to matter; hollow: the two differ in something else too. “Train images”: "
             "accuracy on those."
         ),
         "counts": "Of {number} comparisons: {each}",
