@@ -18,6 +18,8 @@ from benchmarks import precision
 from experiments import STUDY
 from utils import REPOSITORY
 from utils.errors import SomeFailed, exit_code
+from utils.measuring.trial import check_sizes
+from utils.records.runs import find_records
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv
 from utils.report.mcnemar import mcnemar_rows
@@ -31,6 +33,8 @@ RESULTS = REPOSITORY / "results"
 def recomputed() -> dict[Path, str]:
     """Committed file -> what the records make of it."""
     every = [gather(experiment, RESULTS, models.MODELS) for experiment in STUDY]
+    for experiment in STUDY:
+        check_sizes(find_records(experiment, RESULTS))
     texts = {
         RESULTS / evidence.experiment.name / name: text
         for evidence in every

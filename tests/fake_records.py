@@ -96,13 +96,14 @@ def make_record(
         "epochs": tuple(
             make_epoch(epoch, test_accuracy, layers, seed) for epoch in range(1, recipe.epochs + 1)
         ),
-        "environment": ENVIRONMENT,
+        "environment": ENVIRONMENT.model_copy(update={"device": changes.get("device", "cpu")}),
         "timings": Timings(epoch_seconds=(1.0,) * recipe.epochs),
     }
     given |= changes
     if given["final"].test_accuracy is not None and given["epochs"]:
         *others, last = given["epochs"]
-        of_final = {name: getattr(given["final"], name) for name in ("test_loss", "test_accuracy")}
+        of_final = given["final"].model_dump(include={"test_loss", "test_accuracy"})
+        of_final["train_accuracy"] = given["final"].train_accuracy or last.train_accuracy
         given["epochs"] = (*others, last.model_copy(update=of_final))
     return Record(**given)
 
@@ -120,8 +121,9 @@ def make_answers(record: Record) -> dict[str, np.ndarray]:
     """The arrays that the confusion matrix of a record comes from; its right images come first."""
     matrix = np.array(record.final.confusion_matrix)
     right = np.arange(record.data.test_images) < matrix.trace()
+    counts = np.concatenate([matrix.diagonal(), matrix.sum(0) - matrix.diagonal()])
     return {
-        "test_predictions": np.repeat(np.arange(10, dtype=np.uint8), matrix.sum(0)),
+        "test_predictions": np.repeat(np.tile(np.arange(10, dtype=np.uint8), 2), counts),
         "test_correct": np.packbits(right),
     }
 
@@ -137,7 +139,7 @@ def make_diverged(network: str, seed: int) -> Record:
 def make_data(**changes: object) -> Data:
     given = {
         "description": "CIFAR-10",
-        "fingerprint": "f" * 8,
+        "fingerprint": "f" * 64,
         "synthetic": False,
         "classes": CLASSES,
         "train_images": 50_000,

@@ -30,7 +30,12 @@ def fails_with(error: BaseException) -> Callable[[], None]:
             1,
             "table.csv: No space left on device; what is finished is on disk",
         ),
-        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "writing: Broken pipe; what is finished"),
+        (
+            BrokenPipeError(errno.EPIPE, "Broken pipe"),
+            1,
+            "reading or writing: Broken pipe; what is finished",
+        ),
+        (OSError("no image"), 1, "reading or writing: OSError: no image; what is finished"),
     ],
 )
 def test_what_goes_wrong_is_one_line(
@@ -42,8 +47,8 @@ def test_what_goes_wrong_is_one_line(
 
 
 def test_a_defect_keeps_its_traceback() -> None:
-    with pytest.raises(OSError, match="ours"):
-        exit_code(fails_with(OSError("ours")), "")
+    with pytest.raises(ValueError, match="ours"):
+        exit_code(fails_with(ValueError("ours")), "")
 
 
 CODE = """

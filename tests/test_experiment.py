@@ -115,3 +115,5 @@ def test_a_row_has_images_and_fields_of_the_recipe() -> None:
     assert text == "row CNN3x3: images=0: must be 1 or more"
     text = error_of(lambda: Row("CNN3x3", recipe={"lr": 1}))
     assert text == "row CNN3x3: a recipe has no lr"
+    text = error_of(lambda: Row("CNN3x3", overrides={"momentum": 1}, recipe={"momentum": 0.8}))
+    assert text == "row CNN3x3: momentum of both network and recipe"

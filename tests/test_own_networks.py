@@ -20,10 +20,11 @@ from tests.fakes import error_of
 from tests.training.runs import RECIPE, RUN
 from utils import one_run, runner
 from utils.data.dataset import Dataset
-from utils.experiment import Row
-from utils.measuring import probes
+from utils.experiment import Compute, LayerCase, Row
+from utils.measuring import probes, speed
 from utils.measuring.probes import probe
 from utils.measuring.trial import try_out
+from utils.plan import check_recipe
 from utils.records.files import read_arrays
 from utils.records.runs import find_records, identity
 from utils.records.schema import Record
@@ -84,6 +85,19 @@ class Decides(nn.Module):
         return self.layers(x) if x.sum() < 1e30 else self.layers(-x)
 
 
+class Remembers(nn.Module):
+    """Assigns a buffer in its forward, which torch.fx would fill with a sign of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = small(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), channels=4)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = x.mean()
+        return self.layers(x)
+
+
 OWN: dict[str, Callable[[], nn.Module]] = {
     "weight norm": lambda: with_weight_norm(parametrizations.weight_norm),
     "weight norm of old": lambda: with_weight_norm(nn.utils.weight_norm),
@@ -94,6 +108,7 @@ OWN: dict[str, Callable[[], nn.Module]] = {
     "tied": tied,
     "parts": of_torchvisions_parts,
     "decides": Decides,
+    "remembers": Remembers,
     "one layer": lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)),
 }
 FIGURES = (
@@ -220,6 +235,38 @@ def test_activations_of_a_layer_called_twice_are_those_of_each_call(
         assert difference.abs().max() < 1e-2
 
 
+class Draws(nn.Module):
+    """Forgets that nothing is dropped in eval mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x)
+
+
+class Holds(nn.Module):
+    """Keeps in its state what is no tensor."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"epochs": 1}
+
+
+class Grows(nn.Module):
+    """Remembers all that it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = torch.cat([self.seen, x.mean()[None]])
+        return x
+
+
+def called(name: str) -> nn.Module:
+    network = small(channels=3)
+    network.add_module(name, nn.Linear(10, 10))
+    return network
+
+
 def frozen() -> nn.Module:
     return small(nn.Conv2d(3, 4, 1), channels=4).requires_grad_(False)
 
@@ -239,13 +286,36 @@ def frozen() -> nn.Module:
             lambda: small(nn.Conv2d(1, 4, 1), channels=4),
             "MyNet: cannot be trained on tiny (RuntimeError: Given groups=1, weight of size ",
         ),
+        (
+            lambda: small(Draws(), nn.Conv2d(3, 4, 1), channels=4),
+            "MyNet: puts out something else each time it is shown the same images in eval mode; ",
+        ),
+        (
+            lambda: nn.Sequential(Holds(), *small(channels=3)),
+            "MyNet: cannot be trained on tiny (AttributeError: 'dict' object has no attribute ",
+        ),
+        (
+            lambda: nn.Sequential(Grows(), *small(channels=3)),
+            "MyNet: a buffer changes its shape while it is trained, and would not fit into the ",
+        ),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)),
+            "MyNet: cannot be trained on tiny (RuntimeError: Can't access the shape of an uninit",
+        ),
+        (
+            lambda: called("a|b"),
+            "MyNet: the name of its layer 'a|b' would break tables and figures; leave out ",
+        ),
         (frozen, "MyNet: cannot be trained on tiny (RuntimeError: element 0 of tensors does not "),
         (
             lambda depth: frozen(),
             "MyNet: cannot be trained on tiny (TypeError: <lambda>() missing 1 required ",
         ),
     ],
-    ids=["no head", "no weight", "other channels", "frozen", "an argument is missing"],
+    ids=[
+        *("no head", "no weight", "other channels", "draws", "holds", "grows", "lazy", "a name"),
+        *("frozen", "an argument is missing"),
+    ],
 )
 def test_a_network_that_cannot_be_trained_is_refused_in_a_line(
     build: Callable[..., nn.Module],
@@ -272,11 +342,89 @@ def test_it_is_refused_before_anything_is_trained_or_forgotten(
     assert kept.read_bytes() == b"kept"
 
 
+class Limited(nn.Module):
+    """Fails where so many images come at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.layers, self.most = small(nn.Conv2d(3, 4, 1), channels=4), most
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) == self.most:
+            raise ValueError("too many\nimages")
+        return self.layers(x)
+
+
+def test_what_cannot_be_measured_is_a_line_and_the_rest_is_measured_and_rendered(
+    known: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(speed, "THROUGHPUT_BATCH", 24)
+    monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=lambda: Limited(24)))
+    cases = (LayerCase("ReLU", nn.ReLU, (1, 2, 4, 4)), LayerCase("MyLayer", frozen, (1, 3, 9, 9)))
+    experiment = replace(
+        make_experiment(["CNN7x7", "MyNet"], recipe=EXPERIMENT.recipe, figures=()), cases=cases
+    )
+    flags = [*FLAGS, str(tmp_path)]
+    assert runner.main([experiment], "", flags) == 1
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert "\ncifar10 MyNet: cannot be measured (ValueError: too many)\n" in told
+    assert "\nMyLayer: cannot be measured (RuntimeError: mat1 and mat2 shapes cannot be " in told
+    assert told.splitlines()[-1] == "error: cannot be measured: MyLayer, cifar10 MyNet"
+    table = tmp_path / "results" / "quick" / experiment.name / "training.csv"
+    first, second = csv.DictReader(table.open(encoding="utf-8"))
+    assert (bool(first["latency_ms"]), bool(second["latency_ms"])) == (True, False)
+    monkeypatch.setattr(speed, "measure_speed", None)  # it would raise: all that can be, is
+    assert runner.main([experiment], "", flags) == 1
+
+
 def test_overrides_are_numbers_of_any_type_and_nothing_that_cannot_be_recorded(
     cifar10: Dataset,
 ) -> None:
     numpys = replace(RUN, overrides={"widths": (np.int64(4), np.int64(6))})
     try_out(numpys, cifar10)
     assert identity(numpys)["overrides"] == {"widths": [4, 6]}
-    text = error_of(lambda: try_out(replace(RUN, overrides={"widths": {4, 6}}), cifar10))
-    assert text.startswith("CNN7x7: cannot be trained on tiny (TypeError: ")
+    for value in ({4, 6}, float("nan")):
+        run = replace(RUN, overrides={"widths": value})
+        text = error_of(lambda run=run: check_recipe(run, cifar10, False))
+        assert text.startswith(f"{run.title}: cannot be recorded (")
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+
+
+@pytest.mark.parametrize(
+    "size, part, images",
+    [(21, "train", 64), (1, "train", 64), (57, "train minus validation", 58), (64, "train", None)],
+)
+def test_a_batch_norm_that_would_meet_a_batch_of_one_is_a_line(
+    size: int, part: str, images: int | None, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=normed))
+    run = replace(RUN, network="MyNet", part=part, recipe=replace(RECIPE, batch_size=size))
+    if images is None:
+        try_out(run, cifar10)
+        return
+    text = error_of(lambda: try_out(run, cifar10))
+    assert text.startswith("MyNet: cannot be trained on a single image (ValueError: Expected more ")
+    assert text.endswith(
+        f", and {images} images in batches of {size} come to one; give its recipe another "
+        "batch_size"
+    )
+
+
+def test_a_network_is_tried_out_with_each_recipe_and_precision_and_not_with_each_seed() -> None:
+    others = [
+        replace(RUN, seed=7, name="other"),
+        replace(RUN, recipe=replace(RECIPE, epochs=9)),
+        replace(RUN, recipe=replace(RECIPE, optimizer="sgd")),
+        replace(RUN, compute=Compute(precision="bfloat16")),
+        replace(RUN, overrides={"widths": (4, 6)}),
+    ]
+    assert [runner.tried_as(run) == runner.tried_as(RUN) for run in others] == [True] * 2 + [
+        False
+    ] * 3

@@ -12,9 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import filelock
+import numpy as np
 import pytest
 import torch
 
+import models
 from tests.fake_records import (
     ENVIRONMENT,
     make_arrays,
@@ -31,6 +33,7 @@ from utils.data.dataset import Dataset
 from utils.data.mapped import mapped
 from utils.experiment import Row, Run
 from utils.logs import logs
+from utils.measuring.probes import sizes
 from utils.plan import check_recipe
 from utils.recipes import quick
 from utils.records.checks import right_of
@@ -209,7 +212,7 @@ def test_ctrl_c_says_how_to_go_on(
 def few(cifar10: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trains on few images; nothing is measured, drawn or made a table of."""
     monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
-    monkeypatch.setattr(runner, "measure_networks", lambda *_: None)
+    monkeypatch.setattr(runner, "measure_networks", lambda *_: [])
     monkeypatch.setattr(runner, "render_study", lambda *_: None)
 
 
@@ -259,6 +262,27 @@ def test_with_the_flags_it_was_begun_with_it_goes_on(
     assert "continuing after epoch 1" in caplog.text
 
 
+SIZES = sizes(models.build("CNN5x5"), (3, 32, 32))
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-train"], ["--measure"]])
+def test_a_record_of_a_network_that_has_changed_since_is_refused(
+    flags: list[str],
+    few: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    experiment = make_experiment([Row("CNN7x7"), Row("CNN5x5")], recipe=RECIPE)
+    fake = {**SIZES, "parameters": 34_539}
+    record = make_record("CNN5x5", recipe=replace(RECIPE, epochs=1), **fake)
+    (path,) = write_runs(tmp_path / "results" / "quick", experiment, [record])
+    assert runner.main([experiment], "", [*FLAGS, str(tmp_path), *flags]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: {path}: parameters 34539 (not 34538), by the network as it is now; delete it and "
+        "run the script again"
+    )
+
+
 def test_other_images_than_those_of_the_records_are_refused_before_a_step(
     few: None,
     tmp_path: Path,
@@ -266,14 +290,14 @@ def test_other_images_than_those_of_the_records_are_refused_before_a_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     experiment = make_experiment([Row("CNN7x7"), Row("CNN5x5")], recipe=RECIPE)
-    record = make_record("CNN5x5", recipe=replace(RECIPE, epochs=1))
+    record = make_record("CNN5x5", recipe=replace(RECIPE, epochs=1), **SIZES)
     write_runs(tmp_path / "results" / "quick", experiment, [record])
     flags = [*FLAGS, str(tmp_path)]
     with monkeypatch.context() as patched:
         patched.setattr(one_run, "train", None)  # it would raise
         assert runner.main([experiment], "", flags) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "CNN5x5-seed0.json: made with other images (fingerprint ffffffff) than" in error
+    assert "CNN5x5-seed0.json: made with other images (fingerprint ffffffffffff) than" in error
     assert runner.main([experiment], "", [*flags, "--fresh"]) == 0
 
 
@@ -289,6 +313,7 @@ def test_records_from_a_gpu_go_on_and_render_on_a_machine_without(
         device="cuda",
         environment=gpu,
         data=make_data(fingerprint=cifar10.fingerprint, train_images=64, test_images=32),
+        **SIZES,
     )
     results = tmp_path / "results" / "quick"
     (path,) = write_runs(results, experiment, [record], make_arrays({"features.0": (4, 8)}))
@@ -364,7 +389,26 @@ def test_the_checkpoint_of_a_finished_run_is_gone_with_the_next_command(
     "recipe, images, wrong",
     [
         ({"warmup": 1.0}, None, "warmup=1.0 is out of range"),
-        ({"batch_size": 0}, None, "batch_size=0 is out of range"),
+        (
+            {"batch_size": 0},
+            None,
+            "recipe: less than one epoch, or than one image in a batch; mend it in experiments/",
+        ),
+        (
+            {"optimizer": "adam"},
+            None,
+            "recipe.optimizer: Input should be 'adamw' or 'sgd'; mend it in experiments/",
+        ),
+        (
+            {"learning_rate": -0.1},
+            None,
+            "recipe: a number that is negative or not finite; mend it in experiments/",
+        ),
+        (
+            {"epochs": np.int64(1)},
+            None,
+            "cannot be recorded (Object of type int64 is not JSON serializable)",
+        ),
         ({"crop_padding": 32}, None, "crop_padding=32 is out of range"),
         ({}, 65, "images=65, of a train split of 64"),
     ],

@@ -123,7 +123,7 @@ def test_tables_and_figures_come_from_the_records_alone(quick: Path) -> None:
 def test_a_killed_run_ends_with_the_record_of_a_whole_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "measure_networks", lambda *_: None)
+    monkeypatch.setattr(runner, "measure_networks", lambda *_: [])
     flags = ["--quick", "--epochs", "5", "--experiments", "mnist_comparison", "--models", "FCNet"]
     record = Path("results", "quick", "runs", "mnist", "FCNet-seed0.json")
     run(SCRIPTS[0], *flags, "--out-dir", str(tmp_path / "whole"), render=False)

@@ -55,11 +55,11 @@ def exit_code(command: Callable[[], object], if_interrupted: str) -> int:
         tell(error)
         return 1
     except OSError as error:
-        if error.errno is None:
-            raise
         if isinstance(error, BrokenPipeError):
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (or its flush fails once more)
-        tell(f"{error.filename or 'writing'}: {error.strerror}; what is finished is on disk")
+        # a library that raises one by itself gives text alone
+        name, what = error.filename or "reading or writing", error.strerror or in_one_line(error)
+        tell(f"{name}: {what}; what is finished is on disk")
         return 1
     except KeyboardInterrupt as error:
         print(f"interrupted; {if_interrupted}", file=sys.stderr)

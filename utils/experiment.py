@@ -106,6 +106,8 @@ class Row:
             raise UserError(f"row {self.label}: images={self.images}: must be 1 or more")
         if unknown := self.recipe.keys() - {each.name for each in fields(Recipe)}:
             raise UserError(f"row {self.label}: a recipe has no {', '.join(sorted(unknown))}")
+        if both := self.recipe.keys() & self.overrides.keys():  # its files' names have one of them
+            raise UserError(f"row {self.label}: {', '.join(both)} of both network and recipe")
 
     @property
     def run_name(self) -> str:

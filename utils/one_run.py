@@ -45,15 +45,17 @@ def train_one(run: Run, tell: Tell, dataset: Dataset, checkpoint: Path, weights:
     outcome = train(run, dataset, checkpoint, tell)
     if diverged := outcome.record["diverged"]:
         log.warning("%s diverged: %s", run.title, where(diverged))
-        return Kept(Record(**outcome.record, **sizes(outcome.network, dataset)), None, None)
-    facts, arrays = probe(outcome.network, dataset)
-    if not run.permuted:  # in which no image is left to move
-        facts |= {"shifted_test_accuracy": shifted_test_accuracy(outcome.network, dataset)}
+        found = sizes(outcome.network, dataset.x_test.shape[1:])
+        return Kept(Record(**outcome.record, **found), None, None)
+    kept = weights_of(outcome.network) if weights else None
+    moved = None  # of permuted images none is left to move
+    if not run.permuted:
+        moved = shifted_test_accuracy(outcome.network, dataset)
+    facts, arrays = probe(outcome.network, dataset)  # last: see utils.measuring.trial
     arrays["test_predictions"] = outcome.predictions.byte().cpu().numpy()
     correct = outcome.predictions == dataset.y_test
     arrays["test_correct"] = np.packbits(correct.cpu().numpy())  # see records.study.right_of
-    record = Record(**outcome.record, **facts)
-    return Kept(record, arrays, weights_of(outcome.network) if weights else None)
+    return Kept(Record(**outcome.record, **facts, shifted_test_accuracy=moved), arrays, kept)
 
 
 def keep_one(run: Run, kept: Kept, results: Path, tell: Tell) -> None:

@@ -5,18 +5,23 @@ here but by ``forget``, which is called once everything else is in order.
 """
 
 import contextlib
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from utils.cli import Options
 from utils.data.dataset import Dataset
 from utils.errors import UserError
 from utils.experiment import Compute, Experiment, Recipe, Run, declared_runs
 from utils.machine import automatic_device
+from utils.measuring.trial import check_sizes
 from utils.recipes import quick
 from utils.records.environment import machine
+from utils.records.files import first_fault
 from utils.records.runs import (
     SUFFIXES,
     check_together,
@@ -25,7 +30,7 @@ from utils.records.runs import (
     identity,
     run_path,
 )
-from utils.records.schema import Record
+from utils.records.schema import Declared, Record
 from utils.training.checkpoint import CHECKPOINT, DAMAGED, DamagedError, find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -68,7 +73,7 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
     """The runs without a record, or all of them with ``--fresh``; none with ``--measure``.
 
     A run that stands in several tables comes once.
-    Raises: UserError where a record that stays is of another recipe or of other images: the rows
+    Raises: UserError where a record that stays is of another recipe, network or images: the rows
     of one table share them.
     """
     missing: dict[Path, Run] = {}
@@ -79,6 +84,7 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
         found = find_records(experiment, options.results)
         staying = [each for each in found if each.path not in replaced]
         check_together(staying, REMEDY, recipe_of(experiment, options))
+        check_sizes(staying)
         for run in runs.values():
             path = run_path(options.results, run)
             record = find_record(run, options.results, options.also)
@@ -92,15 +98,19 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
 
 
 def check_recipe(run: Run, dataset: Dataset, is_quick: bool) -> None:
-    """What a declaration cannot know of its images; those of ``--quick`` may be too few.
+    """The run's record can say what it is, and its images are enough; but for ``--quick``.
 
     Raises: UserError naming the run.
     """
+    try:
+        Declared.model_validate_json(json.dumps(identity(run), allow_nan=False))
+    except ValidationError as error:
+        raise UserError(f"{run.title}: {first_fault(error)}; mend it in experiments/") from error
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{run.title}: cannot be recorded ({error})") from error
     images, *_, side = dataset.x_train.shape
     recipe = run.recipe
     in_range = {
-        "epochs": recipe.epochs >= 1,
-        "batch_size": recipe.batch_size >= 1,
         "warmup": 0 <= recipe.warmup < 1,
         "label_smoothing": 0 <= recipe.label_smoothing <= 1,
         "crop_padding": 0 <= recipe.crop_padding < side,

@@ -39,7 +39,7 @@ from utils.measuring.evaluation import WEIGHTS, check_weights
 from utils.measuring.passes import in_passes, joined
 from utils.measuring.prediction import predict
 from utils.measuring.probes import forward_flops
-from utils.measuring.trial import try_out
+from utils.measuring.trial import check_sizes, failing, try_out
 from utils.one_run import keep_one, run_one, train_one, where
 from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
 from utils.records.environment import machine_name
@@ -50,10 +50,11 @@ from utils.records.files import (
     write_record,
     write_text,
 )
-from utils.records.runs import find_files, run_path, seed_of, speed_path
+from utils.records.runs import find_files, find_records, run_path, seed_of, speed_path
 from utils.records.schema import Record, Speed
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv
+from utils.report.declared import check_declared
 from utils.report.makespan import makespan_text
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
@@ -101,9 +102,11 @@ def main(
 def run_script(options: Options, render: Callable[[Options], None]) -> None:
     """Checks, trains, measures and renders; or compares weights with their records.
 
-    Raises: SomeFailed at the end where a run did.
+    Raises: SomeFailed at the end where a run or a measurement did.
     """
     keep_freed_memory()
+    if not options.folder:  # what is not the study has tables of its own
+        check_declared(options.experiments, models.MODELS)
     pages = [REPOSITORY / "docs"] if options.is_study else []
     for folder in (options.results, options.plots, *pages):
         sweep(folder, options.results)
@@ -118,16 +121,19 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
         log.warning(warning)
     failures: Mapping[str, BaseException] = {}
     runs: Sequence[Run] = ()
-    if options.train or options.measure:
+    unmeasured: list[str] = []
+    if not (options.train or options.measure):
+        for experiment in options.experiments:
+            check_sizes(find_records(experiment, options.results))
+    else:
         compute = compute_of(options)
         load = DatasetLoader(options, torch.device(compute.device))
         runs = runs_to_train(options, compute)
         with connected(options, runs) as cluster:
-            nets = {(run.dataset, run.network, str(run.overrides)): run for run in runs}
-            for run in nets.values():
+            check_images(options, compute, runs, load)
+            for run in {tried_as(run): run for run in runs}.values():
                 try_out(run, load(run.dataset))
             costs = {run.title: cost(run, load(run.dataset)) for run in runs}
-            check_images(options, compute, runs, load)
             # all that the user can get wrong has been looked at: from here on files are changed
             for precision in dict.fromkeys(run.compute.precision for run in runs if not cluster):
                 if warning := warn_if_slower(torch.device(compute.device), precision):
@@ -139,12 +145,14 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
         compute = replace(compute, threads=options.threads * options.jobs)
         torch.set_num_threads(compute.threads)
         for experiment in options.experiments:
-            measure_layers(experiment, options, torch.device(compute.device))
-        measure_networks(options, compute, load)
+            unmeasured += measure_layers(experiment, options, torch.device(compute.device))
+        unmeasured += measure_networks(options, compute, load)
     render(options)
     name_diverged(runs, options.results)
-    if failures:
-        raise SomeFailed(f"{len(failures)} of {len(costs)} runs failed: {', '.join(failures)}")
+    texts = [f"{len(failures)} of {len(runs)} runs failed: {', '.join(failures)}"] * bool(failures)
+    texts += [f"cannot be measured: {', '.join(unmeasured)}"] * bool(unmeasured)
+    if texts:
+        raise SomeFailed("; ".join(texts))
 
 
 def evaluate_weights(options: Options) -> None:
@@ -275,6 +283,11 @@ def connected(options: Options, runs: Sequence[Run]) -> "Iterator[Cluster | None
         yield cluster
 
 
+def tried_as(run: Run) -> str:
+    """What a network is tried out with; not its seed, and not for how many epochs."""
+    return str(replace(run, seed=0, recipe=replace(run.recipe, epochs=1), name=""))
+
+
 def cost(run: Run, dataset: Dataset) -> float:
     """Roughly how long a run takes, in no unit: for the remaining time, and the order of many.
 
@@ -320,11 +333,17 @@ def name_diverged(runs: Sequence[Run], results: Path) -> None:
         log.warning("diverged, and recorded so: %s", "; ".join(found))
 
 
-def measure_layers(experiment: Experiment, options: Options, device: torch.device) -> None:
-    """Measures the layers or blocks that the experiment holds, untrained."""
+def measure_layers(experiment: Experiment, options: Options, device: torch.device) -> list[str]:
+    """Measures the layers or blocks that the experiment holds, untrained.
+
+    Returns those that cannot be: then none is, as a table has them all.
+    """
     path = options.results / experiment.name / "cases.json"
     if not experiment.cases or (path.exists() and not options.measure):
-        return
+        return []
+    tries = {case.name: partial(layers.call_once, case, device) for case in experiment.cases}
+    if failed := failing(tries):
+        return failed
     log.info("%s: measuring %d %ss", experiment.name, len(experiment.cases), experiment.cases_are)
     effort = layers.QUICK if options.quick else layers.FULL
     measure = partial(layers.study_layers, experiment, device, effort)
@@ -334,10 +353,14 @@ def measure_layers(experiment: Experiment, options: Options, device: torch.devic
         write_arrays(path.with_suffix(".npz"), arrays)
     of_each = zip(*(each.cases for each, _ in found), strict=True)
     write_record(path, record.model_copy(update={"cases": tuple(map(joined, of_each))}))
+    return []
 
 
-def measure_networks(options: Options, compute: Compute, load: Load) -> None:
-    """Measures all networks in the same passes, where that was not done yet for one of them."""
+def measure_networks(options: Options, compute: Compute, load: Load) -> list[str]:
+    """Measures all networks in the same passes, where that was not done yet for one of them.
+
+    Returns those that cannot be measured.
+    """
     runs: dict[Path, Run] = {}
     asked = options.measure
     for experiment in options.experiments:
@@ -346,6 +369,16 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> None:
             declared = declared_runs(experiment, recipe=recipe, compute=compute).values()
             runs |= {speed_path(options.results, run): run for run in declared}
             asked |= options.fresh
+    failed: list[str] = []
+    if runs and (asked or not all(path.exists() for path in runs)):
+        called = {path: f"{run.dataset} {run.name}" for path, run in runs.items()}
+        failed = failing(
+            {
+                called[path]: partial(speed.call_once, run, load(run.dataset))
+                for path, run in runs.items()
+            }
+        )
+        runs = {path: run for path, run in runs.items() if called[path] not in failed}
     if runs and (asked or not all(path.exists() for path in runs)):
         log.info("measuring the speed of %d networks", len(runs))
         named = {str(path): run for path, run in runs.items()}
@@ -355,6 +388,7 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> None:
             found = in_passes(measure, 1 if options.quick else PASSES)
         for path in named:
             write_record(Path(path), joined([each[path] for each in found]))
+    return failed
 
 
 def render_study(study: Sequence[Experiment], answers: Sequence[Answer], options: Options) -> None:

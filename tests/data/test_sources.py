@@ -485,6 +485,28 @@ def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "dataset, name",
+    [
+        ("mnist", "mnist.npz"),
+        ("mnist", f"MNIST/raw/{FIRST_IDX}"),
+        ("mnist", f"MNIST/raw/{FIRST_IDX}.gz"),
+        ("cifar10", "cifar-10-batches-py/data_batch_1"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_told_and_nothing_is_downloaded_over_it(
+    dataset: str, name: str, tmp_path: Path
+) -> None:
+    official, path = fakes.TINY[dataset], tmp_path / name
+    write = fakes.write_idx if dataset == "mnist" else fakes.write_pickles
+    write(tmp_path, official, fakes.make_arrays(official))
+    path.with_suffix("" if name.endswith("gz") else path.suffix).unlink(missing_ok=True)
+    path.symlink_to("unmounted")
+    assert error_of(lambda: load_dataset(dataset, tmp_path, official)) == (
+        f"{path}: a broken link: {REMEDY}"
+    )
+
+
 def test_a_name_that_the_system_refuses_is_one_line(tmp_path: Path) -> None:
     data_dir = tmp_path / ("x" * 300)
     assert error_of(lambda: load_dataset("mnist", data_dir)) == (

@@ -1,10 +1,13 @@
 """Passes: fresh processes, one after another, with the threads of the one that asks."""
 
 import os
+import signal
 
+import pytest
 import torch
 
 from tests.fake_records import make_cases, make_speed
+from utils.errors import SomeFailed
 from utils.measuring.passes import in_passes, joined
 from utils.records.schema import Speed
 
@@ -19,6 +22,15 @@ def test_each_pass_has_a_process_of_its_own() -> None:
     assert len({here[0], *(process for process, _ in found)}) == 3
     assert [threads for _, threads in found] == [here[1]] * 2
     assert in_passes(process_and_threads, 1) == [here]
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_dies_is_a_line() -> None:
+    with pytest.raises(SomeFailed, match="the process that measures died"):
+        in_passes(die, 2)
 
 
 def test_several_passes_become_one_record() -> None:

@@ -1,5 +1,6 @@
 """One's own picture: brought to what the dataset has, or refused in a line."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +135,7 @@ def nothing(path: Path) -> None:
     pass
 
 
-@pytest.mark.parametrize("spoil", [text_file, cut_off, nothing, Path.mkdir])
+@pytest.mark.parametrize("spoil", [text_file, cut_off, nothing, Path.mkdir, os.mkfifo])
 def test_what_is_no_picture_costs_one_line(spoil: object, tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     spoil(path)

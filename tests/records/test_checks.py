@@ -116,6 +116,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("epochs", 2, "epoch"), 2, "epochs: 3 of 3, or not in order"),
         (("timings", "epoch_seconds", 0), ..., "timings.epoch_seconds: of 2, not 3"),
         (("recipe", "momentum"), -1.0, "recipe: a number that is negative or not finite"),
+        (
+            ("final", "train_accuracy"),
+            0.1,
+            "final.train_accuracy: not that of the last epoch and the other images",
+        ),
+        (("epochs", 0, "gradient_norm_total"), -1.0, "epochs.0.gradient_norm_total: Input should"),
+        (("epochs", 0, "gradient_norm", "classifier.1"), -1.0, "epochs.0.gradient_norm.classifier"),
+        (("epochs", 0, "batch_loss_quartiles", 0), 9.0, "epochs.0: batch_loss_quartiles: not in"),
+        (("device",), "toaster", "device: Input should be 'cpu', 'cuda' or 'mps'"),
+        (("environment", "device"), "a GPU", "environment.device: a GPU, of a run on cpu"),
+        (("data", "fingerprint"), "f" * 63, "data.fingerprint: String should match pattern"),
+        (("data", "description"), "$CIFAR_10$", "data.description: String should match pattern"),
+        (("data", "classes", 3), "a|b", "data.classes.3: String should match pattern"),
+        (("environment", "processor"), "a\nb", "environment.processor: String should match"),
         (("probe", "image_class"), "sheep", "probe.image_class: 'sheep' is none of data.classes"),
         (
             ("epochs", 1, "gradient_norm_first", "classifier.1"),
@@ -216,6 +230,15 @@ def test_arrays_that_are_not_the_records_are_told(
     arrays.pop(name)
     write_arrays(path, arrays if value is None else {**arrays, name: value})
     assert error_of(lambda: read(paths)).startswith(f"{path}: {name}: {message}")
+
+
+def test_predictions_in_another_order_than_which_are_right_are_told(paths: list[Path]) -> None:
+    path = paths[0].with_suffix(".npz")
+    arrays = read_arrays(path)
+    np.random.default_rng(0).shuffle(arrays["test_predictions"])
+    write_arrays(path, arrays)
+    message = error_of(lambda: read(paths))
+    assert message == f"{path}: test_correct: not of these test_predictions; {BOTH}"
 
 
 @given(where=st.integers(0, 10**9), flip=st.integers(1, 255))

@@ -172,7 +172,7 @@ def together(
     "changes, text",
     [
         ({"recipe": replace(RECIPE, flip=True)}, "flip True (not False)"),
-        ({"data": make_data(fingerprint="0" * 8)}, f"images {'0' * 8} (not {'f' * 8})"),
+        ({"data": make_data(fingerprint="0" * 64)}, f"images {'0' * 64} (not {'f' * 64})"),
         (
             {"recipe": replace(RECIPE, epochs=1, learning_rate=0.1), "device": "mps"},
             "epochs 1 (not 3), learning_rate 0.1 (not 0.002)",

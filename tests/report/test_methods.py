@@ -26,7 +26,13 @@ def predicted(folder: Path, first: list[int], second: list[int]) -> None:
     for name, numbers in (("CNN3x3", first), ("CNN5x5", second)):
         accuracy = float(np.mean(np.array(numbers) == np.arange(10)))
         record = make_record(name, 0, accuracy, data=make_data(test_images=10))
-        arrays = {"test_correct": np.packbits(np.array(numbers) == np.arange(10))}
+        matrix = np.eye(10, dtype=int)[numbers].tolist()  # one image of each class
+        final = record.final.model_copy(update={"confusion_matrix": tuple(map(tuple, matrix))})
+        record = record.model_copy(update={"final": final})
+        arrays = {
+            "test_predictions": np.array(numbers, np.uint8),
+            "test_correct": np.packbits(np.array(numbers) == np.arange(10)),
+        }
         write_runs(folder, EXPERIMENT, [record], arrays)
 
 

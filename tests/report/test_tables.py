@@ -22,12 +22,13 @@ from tests.fake_records import (
     write_cases,
     write_runs,
 )
+from tests.fakes import error_of
 from utils.experiment import Experiment, LayerCase, Row
 from utils.records.study import gather
 from utils.report.markdown import training_markdown
 from utils.report.overview import render_overview
 from utils.report.render import render_experiment
-from utils.report.rows import case_rows, cell, to_csv, training_rows
+from utils.report.rows import case_rows, cell, number, to_csv, training_rows
 
 REPORTED = {
     "reported_table": "2.1 kernel size (CIFAR-10)",
@@ -322,3 +323,10 @@ def test_a_run_that_diverged_is_a_word_and_no_number(tmp_path: Path) -> None:
     table = render(experiment, tmp_path)["kernel_size.table"]
     (line,) = [line for line in table.splitlines() if line.startswith("| CNN5x5 |")]
     assert line.count("diverged") == 2  # train and test accuracy
+
+
+def test_a_number_of_the_report_that_is_none_is_told() -> None:
+    assert number({"parameters": "12"}, "parameters", int) == 12
+    assert number({"parameters": ""}, "parameters", int) is None
+    text = error_of(lambda: number({"parameters": "many"}, "parameters", int))
+    assert text.endswith("parameters 'many' is no number; restore the file from the repository")

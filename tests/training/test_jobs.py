@@ -184,7 +184,7 @@ def test_a_signal_ends_all_processes_at_once_and_the_same_command_goes_on(
     assert list(runs.glob("*.checkpoint.pt"))
     assert len(list(runs.glob("*.json"))) < 2
 
-    monkeypatch.setattr(runner, "measure_networks", lambda *_: None)
+    monkeypatch.setattr(runner, "measure_networks", lambda *_: [])
     monkeypatch.setattr(runner, "render_study", lambda *_: None)
     with caplog.at_level(logging.INFO):
         assert runner.main(TASK_1, "", [*FLAGS, str(tmp_path)]) == 0

@@ -144,7 +144,7 @@ def hold_out(dataset: Dataset) -> Dataset:
 
     They are the same ones every time. The few images of ``--quick`` give a tenth.
     """
-    images = min(VALIDATION_IMAGES, len(dataset.x_train) // 10)
+    images = held_out(dataset)
     order = torch.randperm(len(dataset.x_train), generator=torch.Generator().manual_seed(0))
     kept, out = order[:-images], order[-images:]
     return replace(
@@ -154,6 +154,11 @@ def hold_out(dataset: Dataset) -> Dataset:
         x_validation=dataset.x_train[out],
         y_validation=dataset.y_train[out],
     )
+
+
+def held_out(dataset: Dataset) -> int:
+    """How many images ``hold_out`` takes."""
+    return min(VALIDATION_IMAGES, len(dataset.x_train) // 10)
 
 
 def dataset_of(run: Run, dataset: Dataset) -> Dataset:

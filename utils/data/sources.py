@@ -91,8 +91,9 @@ OFFICIAL = {dataset.name: dataset for dataset in (MNIST, CIFAR10)}
 def read_local(official: Official, data_dir: Path) -> Arrays | None:
     """The arrays from the npz, else from torchvision's layout; None where neither is there."""
     npz = data_dir / f"{official.name}.npz"
-    # unlike Path.exists this takes a name that the system refuses for one that is not there
-    if os.path.exists(npz):
+    # unlike Path.exists this takes a name that the system refuses for one that is not there, and a
+    # link that leads nowhere for one that is
+    if os.path.lexists(npz):
         return read_npz(npz, official)
     if missing_files(official, data_dir):
         return None
@@ -102,10 +103,10 @@ def read_local(official: Official, data_dir: Path) -> Arrays | None:
 def check_is_file(path: Path, remedy: str = REMEDY) -> None:
     """What is there is a file; opening a pipe would wait for whoever writes into it.
 
-    Raises: UserError where it is something else.
+    Raises: UserError where it is something else, or a link that leads nowhere.
     """
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path}: not a file: {remedy}")
+    if os.path.lexists(path) and not path.is_file():
+        raise UserError(f"{path}: {'not a file' if path.exists() else 'a broken link'}: {remedy}")
 
 
 def expected_shape(key: str, official: Official) -> tuple[int, ...]:
@@ -176,7 +177,7 @@ def missing_files(official: Official, data_dir: Path) -> list[str]:
     return [
         name
         for name in official.files
-        if not any(os.path.exists(folder / f"{name}{ending}") for ending in endings)
+        if not any(os.path.lexists(folder / f"{name}{ending}") for ending in endings)
     ]
 
 
@@ -205,7 +206,7 @@ def read_idx(path: Path, expected: tuple[int, ...], remedy: str = REMEDY) -> np.
     dimensions, then each dimension as a 32-bit number. The bytes of the array follow.
     torchvision's reader is not used: it knows no .gz, and half a file ends in an AssertionError.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         path = path.with_name(f"{path.name}.gz")
     check_is_file(path, remedy)
     size = math.prod(expected)
@@ -235,6 +236,7 @@ def _read_pickles(official: Official, data_dir: Path) -> Arrays:
     """
     for name, md5 in official.files.items():
         path = data_dir / official.folder / name
+        check_is_file(path)
         if not check_integrity(path, md5):
             raise UserError(
                 f"{path}: its MD5 checksum is not {md5}, so it is not the official file "

@@ -63,6 +63,13 @@ def study_layers(
     return record, arrays
 
 
+def call_once(case: LayerCase, device: torch.device) -> None:
+    """Asks of a layer what will be measured; whatever that raises."""
+    module, x = _build(case, device)
+    gradient_means(case, module, x)
+    _forward_backward_action(module, x)()
+
+
 def _shapes(module: nn.Module, x: Tensor) -> dict[str, object]:
     with torch.no_grad():
         output_shape = tuple(module(x).shape)

@@ -8,11 +8,13 @@ about times rests on passes, and a claim is decided by their spread.
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 import torch
 
 from utils import signals
+from utils.errors import SomeFailed
 from utils.machine import keep_freed_memory
 from utils.records.schema import Case, Speed
 
@@ -31,7 +33,10 @@ Timed = TypeVar("Timed", Speed, Case)
 
 
 def in_passes(measure: Callable[[], Result], passes: int) -> list[Result]:
-    """What each pass gave; a single one runs in this process. ``measure`` can be pickled."""
+    """What each pass gave; a single one runs in this process. ``measure`` can be pickled.
+
+    Raises: SomeFailed where a process died.
+    """
     if passes == 1:
         return [measure()]
     context = multiprocessing.get_context("spawn")
@@ -42,6 +47,11 @@ def in_passes(measure: Callable[[], Result], passes: int) -> list[Result]:
         with signals.spawning():
             results = pool.map(_call, [measure] * passes)
         return list(results)
+    except BrokenProcessPool as error:
+        raise SomeFailed(
+            "the process that measures died, of too little memory perhaps; what is finished is on "
+            "disk, and --no-train renders it"
+        ) from error
     finally:  # Ctrl-C too: nobody waits for the end of a pass
         for process in multiprocessing.active_children():
             process.kill()

@@ -73,6 +73,8 @@ def read_picture(path: Path) -> Image.Image:
     harmless.
     """
     try:
+        if path.is_fifo():  # it would be waited for
+            raise ValueError("not a file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged EXIF data, which count as none
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -51,7 +51,7 @@ def probe(network: nn.Module, dataset: Dataset) -> tuple[dict[str, Any], dict[st
     network.eval()
     fields = seen("receptive fields and feature maps", network, lambda: receptive_fields(network))
     facts = {
-        **sizes(network, dataset),
+        **sizes(network, dataset.x_test.shape[1:]),
         "receptive_field": {name: field.size for name, field in fields.items()},
         "probe": Probe(image_class=dataset.classes[int(dataset.y_test[PROBE_IMAGE])]),
     }
@@ -77,11 +77,14 @@ def tell_once(text: str) -> None:
     log.warning(text)
 
 
-def sizes(network: nn.Module, dataset: Dataset) -> dict[str, int]:
-    """Trained parameters, and FLOPs of one image: known of a network that diverged too."""
+def sizes(network: nn.Module, image_shape: Sequence[int]) -> dict[str, int]:
+    """Trained parameters, and FLOPs of one image ``[channels, height, width]``.
+
+    They are known of a network that diverged too.
+    """
     return {
         "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
-        "forward_flops": forward_flops(network, dataset.x_test.shape[1:]),
+        "forward_flops": forward_flops(network, image_shape),
     }
 
 

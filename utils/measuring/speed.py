@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.data.batches import augmented_views, normalise, training_batches
-from utils.data.dataset import Dataset
+from utils.data.dataset import TENSORS, Dataset
 from utils.experiment import Recipe, Run
 from utils.machine import environment, product_type
 from utils.measuring.timing import Action, Effort, in_turn, quartiles
@@ -73,6 +73,13 @@ def measure_speed(
         )
         for key, (run, _) in runs.items()
     }
+
+
+def call_once(run: Run, dataset: Dataset) -> None:
+    """Calls what will be timed of a network; whatever that raises."""
+    needed = {name: getattr(dataset, name)[: run.recipe.batch_size] for name in TENSORS}
+    for timed in all_actions({"": filled(run, replace(dataset, **needed))}).values():
+        timed.action()
 
 
 def filled(run: Run, data: Dataset) -> tuple[Run, Dataset]:

@@ -1,21 +1,31 @@
 """Trial: whatever a run will ask of its network, asked of it untrained, before hours are spent."""
 
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
 
+import models
 from utils.data.batches import normalise
-from utils.data.dataset import TENSORS, Dataset
+from utils.data.dataset import TENSORS, Dataset, held_out
+from utils.data.sources import OFFICIAL
 from utils.errors import UserError, in_one_line
 from utils.experiment import Run
 from utils.machine import product_type
-from utils.measuring.probes import probe
-from utils.records.runs import identity
+from utils.measuring.probes import probe, sizes
+from utils.records.runs import Found, differences
+from utils.records.schema import STRANGE
+from utils.training.checkpoint import shapes
 from utils.training.loop import build_network, train_step, weight_layers
 from utils.training.optimizers import build_optimizers
 
 IMAGES = 4
+
+log = logging.getLogger(__name__)
 
 
 def try_out(run: Run, dataset: Dataset) -> None:
@@ -26,13 +36,20 @@ def try_out(run: Run, dataset: Dataset) -> None:
     """
     few = replace(dataset, **{name: getattr(dataset, name)[:IMAGES] for name in TENSORS})
     try:
-        identity(run)  # its overrides can be recorded
         network = build_network(run)
+        state = shapes(network.state_dict())
         check_outputs(network, run.network, few)
-        probe(network, few)
         optimizers = build_optimizers(network, run.recipe, product_type(run.compute))
+        step = partial(train_step, network.train(), optimizers=optimizers, compute=run.compute)
         images = normalise(few.x_train, few)
-        train_step(network.train(), images, few.y_train, optimizers, run.compute)
+        step(images, few.y_train, label_smoothing=run.recipe.label_smoothing)
+        if shapes(network.state_dict()) != state:
+            raise UserError(
+                f"{run.network}: a buffer changes its shape while it is trained, and would not fit "
+                "into the network again; mend it in models/"
+            )
+        check_last_batch(run, dataset, lambda: step(images[:1], few.y_train[:1]))
+        probe(network, few)  # last: torch.fx may leave something of its own in a buffer
     except UserError:
         raise
     except Exception as error:  # anything that one's own network may raise
@@ -42,21 +59,88 @@ def try_out(run: Run, dataset: Dataset) -> None:
         ) from error
 
 
+def check_last_batch(run: Run, dataset: Dataset, step: Callable[[], object]) -> None:
+    """A batch-norm of single numbers has nothing to average over in a batch of one image.
+
+    ``step`` is one with such a batch. Raises: UserError where the run has one, and it fails.
+    """
+    images = len(dataset.x_train) - (held_out(dataset) if run.part != "train" else 0)
+    size = run.recipe.batch_size
+    if 1 not in (size, images % size):
+        return
+    try:
+        step()
+    except Exception as error:  # as above
+        raise UserError(
+            f"{run.network}: cannot be trained on a single image ({in_one_line(error)}), and "
+            f"{images} images in batches of {size} come to one; give its recipe another batch_size"
+        ) from error
+
+
+def failing(tries: Mapping[str, Callable[[], object]]) -> list[str]:
+    """The names of those that raise something, each with a line."""
+    failed = []
+    for name, action in tries.items():
+        try:
+            action()
+        except Exception as error:  # as above
+            log.error("%s: cannot be measured (%s)", name, in_one_line(error))
+            failed.append(name)
+    return failed
+
+
 @torch.inference_mode()
 def check_outputs(network: nn.Module, name: str, dataset: Dataset) -> None:
     """One number for each image and class, and layers whose gradients can be recorded.
 
     Raises: UserError where there is something else.
     """
-    found = list(network.eval()(normalise(dataset.x_train, dataset)).shape)
+    first, again = (network.eval()(normalise(dataset.x_train, dataset)) for _ in range(2))
+    found = list(first.shape)
     expected = [len(dataset.x_train), len(dataset.classes)]
     if found != expected:
         raise UserError(
             f"{name}: puts out {found} for {expected[0]} images, expected {expected}: a number for "
             "each class; mend its forward in models/"
         )
+    if not torch.equal(first, again):
+        raise UserError(
+            f"{name}: puts out something else each time it is shown the same images in eval mode; "
+            "mend what it draws in models/, as in F.dropout(x, p, self.training)"
+        )
+    if strange := [each for each, _ in network.named_modules() if re.search(f"[{STRANGE}]", each)]:
+        raise UserError(
+            f"{name}: the name of its layer {strange[0]!r} would break tables and figures; leave "
+            "out line breaks, | and $"
+        )
     if not weight_layers(network):
         raise UserError(
             f"{name}: has no convolution and no linear layer, whose gradients a record holds; "
             "build it of nn.Conv2d, CustomConv or nn.Linear"
         )
+
+
+def check_sizes(found: Sequence[Found]) -> None:
+    """Records are of the networks that ``models/`` has now, by their parameters and FLOPs.
+
+    Raises: UserError naming the first that is not.
+    """
+    now: dict[str, dict[str, int]] = {}
+    for each in found:
+        row, label = each.row, each.row.label
+        if label not in now:
+            height, width, *channels = OFFICIAL[each.record.dataset].image_shape
+            try:
+                network = models.build(row.network or label, **row.overrides)
+                now[label] = sizes(network, (*(channels or [1]), height, width))
+            except Exception as error:  # as above
+                raise UserError(
+                    f"{each.path}: its network cannot be built any more ({in_one_line(error)}); "
+                    "mend it in models/, or its row in experiments/"
+                ) from error
+        of_record = each.record.model_dump(include=set(now[label]), exclude_none=True)
+        if text := differences(of_record, now[label]):
+            raise UserError(
+                f"{each.path}: {text}, by the network as it is now; delete it and run the script "
+                "again"
+            )

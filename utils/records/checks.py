@@ -85,9 +85,14 @@ def check_arrays(found: Found) -> None:
     counts = np.bincount(predicted, minlength=len(columns)) if is_usable else np.empty(0)
     if counts.tolist() != columns.tolist():
         raise UserError(f"{path}: test_predictions: not those of final.confusion_matrix; {AGAIN}")
-    right = int(unpacked(arrays, path, record.data.test_images).sum())
-    if right != round(record.final.test_accuracy * record.data.test_images):
-        raise UserError(f"{path}: test_correct: {right} right, not final.test_accuracy; {AGAIN}")
+    right = unpacked(arrays, path, record.data.test_images)
+    if right.sum() != round(record.final.test_accuracy * record.data.test_images):
+        raise UserError(
+            f"{path}: test_correct: {right.sum()} right, not final.test_accuracy; {AGAIN}"
+        )
+    of_class = np.bincount(predicted[right], minlength=len(columns))
+    if of_class.tolist() != np.diagonal(record.final.confusion_matrix).tolist():
+        raise UserError(f"{path}: test_correct: not of these test_predictions; {AGAIN}")
 
 
 def right_of(path: Path, images: int) -> np.ndarray:

@@ -94,10 +94,14 @@ def read_record(path: Path, kind: type[Kind]) -> Kind:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        what = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}: {field + ': ' if field else ''}{what}; {AGAIN}") from error
+        raise UserError(f"{path}: {first_fault(error)}; {AGAIN}") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """As in "final.test_accuracy: Input should be less than or equal to 1"."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(map(str, first["loc"]))
+    return f"{field}{': ' * bool(field)}{first['msg'].removeprefix('Value error, ')}"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -139,9 +139,9 @@ def identity(run: Run | Record) -> dict[str, Any]:
 def as_json(overrides: Mapping[str, object]) -> dict[str, Any]:
     """Overrides as JSON gives them back; NumPy's numbers are as good as Python's.
 
-    Raises: TypeError for what JSON has no word for.
+    Raises: TypeError and ValueError for what JSON has no word for.
     """
-    return json.loads(json.dumps(dict(overrides), default=np.generic.item))
+    return json.loads(json.dumps(dict(overrides), default=np.generic.item, allow_nan=False))
 
 
 def check_together(found: Sequence[Found], remedy: str, recipe: Recipe | None = None) -> None:

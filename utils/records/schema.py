@@ -22,7 +22,6 @@ MOST = 2**62  # more is no count of anything
 Count = Annotated[int, Field(ge=0, le=MOST)]
 Positive = Annotated[int, Field(ge=1, le=MOST)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def none_if_not_finite(value: Any) -> Any:  # noqa: ANN401 (before it is known to be a number)
@@ -31,8 +30,13 @@ def none_if_not_finite(value: Any) -> Any:  # noqa: ANN401 (before it is known t
 
 
 Number = Annotated[float | None, BeforeValidator(none_if_not_finite)]
-Loss = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(none_if_not_finite)]
+Size = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(none_if_not_finite)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Device = Literal["cpu", "cuda", "mps"]
+# what breaks a line, a cell of a table or a formula of matplotlib's
+STRANGE = r"\x00-\x1f\x7f\x85\u2028\u2029|$"
+Text = Annotated[str, Field(pattern=f"^[^{STRANGE}]*$")]
 
 
 class Fields(BaseModel):
@@ -46,25 +50,25 @@ class Fields(BaseModel):
 class Environment(Fields):
     """The machine and the versions that something was made with."""
 
-    python: str
-    torch: str
-    torchvision: str
-    numpy: str
-    system: str
-    processor: str
-    instructions: str | None = None  # the widest vectors that torch uses, as in "AVX512"
+    python: Text
+    torch: Text
+    torchvision: Text
+    numpy: Text
+    system: Text
+    processor: Text
+    instructions: Text | None = None  # the widest vectors that torch uses, as in "AVX512"
     native_bfloat16: bool | None = None
-    device: str  # "cpu", or the accelerator's name
+    device: Text  # "cpu", or the accelerator's name
     threads: Positive
 
 
 class Data(Fields):
     """The images that a run was trained and tested on."""
 
-    description: str  # what tables and figures call them
-    fingerprint: str  # SHA-256 of all images and labels
+    description: Text  # what tables and figures call them
+    fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # SHA-256 of all images and labels
     synthetic: bool
-    classes: tuple[str, ...]
+    classes: tuple[Text, ...]
     train_images: Positive
     test_images: Positive
     validation_images: Count = 0
@@ -73,11 +77,11 @@ class Data(Fields):
 class Final(Fields):
     """The network after its last epoch, in eval mode and float32, on whole splits."""
 
-    train_loss: Loss = None
+    train_loss: Size = None
     train_accuracy: Fraction | None = None
-    test_loss: Loss = None
+    test_loss: Size = None
     test_accuracy: Fraction | None = None
-    validation_loss: Loss = None  # of the part of the train split that was not trained on
+    validation_loss: Size = None  # of the part of the train split that was not trained on
     validation_accuracy: Fraction | None = None
     confusion_matrix: tuple[tuple[Count, ...], ...] | None = None  # [true class][predicted], test
 
@@ -87,17 +91,24 @@ class Epoch(Fields):
 
     epoch: Positive
     learning_rate: Rate  # of the last step; Muon's goes up and down with it
-    running_loss: Loss  # mean over the batches, while training
-    batch_loss_quartiles: tuple[Number, Number, Number]
-    gradient_norm: dict[str, Number]  # layer -> mean over the steps, of its weight
+    running_loss: Size  # mean over the batches, while training
+    batch_loss_quartiles: tuple[Size, Size, Size]
+    gradient_norm: dict[Text, Size]  # layer -> mean over the steps, of its weight
     # the same of the first step alone: in epoch 1 that of the untrained network
-    gradient_norm_first: dict[str, Number] | None = None
-    gradient_norm_total: Number  # of all parameters together, mean over the steps
-    gradient_norm_largest: Number  # and the largest
-    train_loss: Loss  # on the first TRAIN_PART train images
+    gradient_norm_first: dict[Text, Size] | None = None
+    gradient_norm_total: Size  # of all parameters together, mean over the steps
+    gradient_norm_largest: Size  # and the largest
+    train_loss: Size  # on the first TRAIN_PART train images
     train_accuracy: Fraction
-    test_loss: Loss
+    test_loss: Size
     test_accuracy: Fraction
+
+    @model_validator(mode="after")
+    def _are_in_order(self) -> "Epoch":
+        q1, median, q3 = self.batch_loss_quartiles
+        if None not in (q1, median, q3) and not q1 <= median <= q3:
+            raise ValueError("batch_loss_quartiles: not in order")
+        return self
 
 
 class Diverged(Fields):
@@ -120,8 +131,8 @@ class Probe(Fields):
     image_class: str
 
 
-class Record(Fields):
-    """One run: what it was, and what came of it."""
+class Declared(Fields):
+    """What makes a run the run that it is, as it was declared."""
 
     schema_: Literal[2] = Field(SCHEMA, alias="schema")
     network: str
@@ -133,11 +144,25 @@ class Record(Fields):
     recipe: Recipe
     seed: Count
     precision: Precision
-    device: str  # its kind: cpu, cuda or mps
+    device: Device
+
+    @model_validator(mode="after")
+    def _is_a_recipe(self) -> "Declared":
+        numbers = [each for each in vars(self.recipe).values() if not isinstance(each, str)]
+        if not all(0 <= number < math.inf for number in numbers):
+            raise ValueError("recipe: a number that is negative or not finite")
+        if min(self.recipe.epochs, self.recipe.batch_size) < 1:
+            raise ValueError("recipe: less than one epoch, or than one image in a batch")
+        return self
+
+
+class Record(Declared):
+    """One run: what it was, and what came of it."""
+
     data: Data
     parameters: Positive | None = None  # that are trained
     forward_flops: Count | None = None  # of one image; a multiply-add is 2
-    receptive_field: dict[str, Positive] | None = None  # layer -> pixels along one side
+    receptive_field: dict[Text, Positive] | None = None  # layer -> pixels along one side
     probe: Probe | None = None
     shifted_test_accuracy: tuple[Fraction, ...] | None = None  # images moved by 0, 1, … pixels
     final: Final
@@ -150,17 +175,10 @@ class Record(Fields):
     @model_validator(mode="after")
     def _is_whole(self) -> "Record":
         """What a table or figure divides by or counts on is there, and fits together."""
-        faults = (*self._of_recipe(), *self._of_epochs(), *self._of_final())
+        faults = (*self._of_epochs(), *self._of_final())
         if faults:
             raise ValueError(faults[0])
         return self
-
-    def _of_recipe(self) -> Iterator[str]:
-        numbers = [each for each in vars(self.recipe).values() if not isinstance(each, str)]
-        if not all(0 <= number < math.inf for number in numbers):
-            yield "recipe: a number that is negative or not finite"
-        if min(self.recipe.epochs, self.recipe.batch_size) < 1:
-            yield "recipe: less than one epoch, or than one image in a batch"
 
     def _of_epochs(self) -> Iterator[str]:
         last = self.recipe.epochs
@@ -179,6 +197,9 @@ class Record(Fields):
             yield "epochs.gradient_norm: the layers differ between epochs"
         if norms and not norms[0]:
             yield "epochs.gradient_norm: no layer"
+        for each in (self.environment, *self.continued_in):
+            if (each.device == "cpu") != (self.device == "cpu"):
+                yield f"environment.device: {each.device}, of a run on {self.device}"
 
     def _of_final(self) -> Iterator[str]:
         if self.diverged:
@@ -195,6 +216,7 @@ class Record(Fields):
             last = getattr(self.epochs[-1], name) if self.epochs else None
             if None not in (last, found := getattr(self.final, name)) and found != last:
                 yield f"final.{name}: not that of the last epoch"
+        yield from self._of_train()
         moved = self.shifted_test_accuracy
         if None not in (moved, accuracy) and moved[:1] != (accuracy,):
             yield "shifted_test_accuracy: the first is not final.test_accuracy"
@@ -210,6 +232,16 @@ class Record(Fields):
         right = sum(row[place] for place, row in enumerate(matrix))
         if accuracy is not None and right != round(accuracy * images):
             yield f"final.confusion_matrix: {right} right, not {accuracy:.2%} (final.test_accuracy)"
+
+    def _of_train(self) -> Iterator[str]:
+        """What is right of the last epoch's part is right of the whole."""
+        whole, images = self.final.train_accuracy, self.data.train_images
+        if whole is None or not self.epochs:
+            return
+        part = min(TRAIN_PART, images)
+        rest = round(whole * images) - round(self.epochs[-1].train_accuracy * part)
+        if not 0 <= rest <= images - part:
+            yield "final.train_accuracy: not that of the last epoch and the other images"
 
 
 class Quartiles(Fields):
@@ -251,7 +283,7 @@ class Speed(Fields):
 
     schema_: Literal[2] = Field(SCHEMA, alias="schema")
     precision: Precision  # of the training step; inference is float32
-    device: str
+    device: Device
     rounds: Positive  # of each pass
     batch_sizes: BatchSizes
     environment: Environment
@@ -271,8 +303,8 @@ class Speed(Fields):
             passes = getattr(self, name)
             if len(passes) != len(self.began):
                 raise ValueError(f"{name}: of {len(passes)} passes, began of {len(self.began)}")
-            if any(each.median <= 0 for each in passes):
-                raise ValueError(f"{name}.median: not above 0")
+            if any(each.q1 < 0 or each.median <= 0 for each in passes):
+                raise ValueError(f"{name}: not above 0")
         return self
 
 
@@ -281,15 +313,15 @@ class Gradient(Fields):
 
     signed_mean_input: Number
     signed_mean_weights: Number
-    mean_absolute_input: Number
-    mean_absolute_weights: Number
+    mean_absolute_input: Size
+    mean_absolute_weights: Size
 
 
 class Case(Fields):
     """A layer or block by itself."""
 
-    name: str
-    analogue_of: str | None = None
+    name: Text
+    analogue_of: Text | None = None
     input_shape: tuple[Positive, ...]  # [batch, channels, height, width]
     output_shape: tuple[Positive, ...]
     parameters: Count
@@ -301,8 +333,8 @@ class Case(Fields):
     def _took_time(self) -> "Case":
         """Tables divide by it."""
         for name in ("forward_seconds_100", "forward_backward_seconds_100"):
-            if any(each.median <= 0 for each in getattr(self, name)):
-                raise ValueError(f"{name}.median: not above 0")
+            if any(each.q1 < 0 or each.median <= 0 for each in getattr(self, name)):
+                raise ValueError(f"{name}: not above 0")
         return self
 
 
@@ -310,7 +342,7 @@ class Cases(Fields):
     """The layers or blocks of an experiment."""
 
     schema_: Literal[2] = Field(SCHEMA, alias="schema")
-    device: str
+    device: Device
     environment: Environment
     cases: tuple[Case, ...]
 

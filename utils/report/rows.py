@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from utils import REPOSITORY
+from utils.errors import UserError
 from utils.records.schema import Case, Cases, Record, Speed, over_passes
 from utils.records.study import Evidence, by_epoch, first_known, loss_spread
 from utils.report.statistics import mean
@@ -253,9 +254,17 @@ def reported_case_columns(line: Mapping[str, str]) -> Row:
 
 
 def number(line: Mapping[str, str], column: str, kind: type = float) -> float | int | None:
-    """A cell of the report; None where it has none."""
+    """A cell of the report; None where it has none.
+
+    Raises: UserError for one that is no number.
+    """
     text = line.get(column)
-    return kind(text) if text else None
+    try:
+        return kind(text) if text else None
+    except ValueError as error:
+        raise UserError(
+            f"{REPORTED}: {column} {text!r} is no number; restore the file from the repository"
+        ) from error
 
 
 def cell(value: object) -> str:

@@ -1,0 +1,73 @@
+"""Declarations that no table or figure could be made of are told before anything is trained."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fake_records import NETWORKS, make_experiment
+from tests.fakes import error_of
+from utils import runner
+from utils.claim import Claim
+from utils.experiment import Experiment, LayerCase, Row
+from utils.report.declared import check_declared
+
+
+def claim(**changes: Any) -> dict[str, tuple[Claim, ...]]:  # noqa: ANN401
+    pairs = (("CNN3x3", "CNN5x5"),)
+    given = {"id": "a", "text": "A.", "text_ru": "А.", "source": "ours", "pairs": pairs}
+    return {"claims": (Claim(**given | changes),)}
+
+
+CASE = LayerCase("Swish", list, (1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "changes, fault",
+    [
+        ({"figures": ("curvs",)}, "unknown figure 'curvs'; known: accuracies, "),
+        ({"columns": ("shfit",)}, "unknown column 'shfit'; known: gradient_ratio, "),
+        ({"asks": "speed"}, "unknown short table 'speed'; known: cases, "),
+        ({"base": "CNN3X3"}, "unknown base 'CNN3X3'; known: CNN3x3, CNN5x5; mend"),
+        ({"dataset": "fashion"}, "unknown dataset 'fashion'; known: cifar10, mnist; mend"),
+        ({"recipe": None}, "has rows, and no dataset or no recipe"),
+        ({"reported_table": "9"}, "the report has no table '9'"),
+        ({"subject": "$x$"}, "'$x$' has a line break, | or $"),
+        ({"rows": (Row("A", "CNN3x3"), Row("A", "CNN5x5"))}, "two rows or cases are called A"),
+        ({"rows": (Row("CNN4x4"),)}, "unknown network 'CNN4x4'; known: BasicBlockNet, "),
+        ({"cases": (CASE, CASE)}, "two rows or cases are called Swish"),
+        (
+            {"cases": (LayerCase("Swish", list, (1, 3), analogue_of="SiLU"),)},
+            "unknown analogue 'SiLU'; known: Swish",
+        ),
+        (claim(metric="accuracy"), "claim a: unknown kind 'greater' or metric 'accuracy'"),
+        (claim(pairs=()), "claim a: has too few pairs"),
+        (claim(kind="lead"), "claim a: has too few pairs"),
+        (claim(kind="constant", pairs=(("CNN3x3", ""),)), "claim a: has no number (than)"),
+        (claim(pairs=(("CNN3x3", "CNN4x4"),)), "claim a: compares 'CNN4x4', which is no row"),
+        (claim(pairs=(("CNN3x3", ""),)), "claim a: compares '', which is no row or case"),
+        ({"claims": claim()["claims"] * 2}, "two claims are called a"),
+    ],
+)
+def test_what_is_declared_wrongly_is_told(changes: dict[str, Any], fault: str) -> None:
+    message = error_of(lambda: check_declared([make_experiment(**changes)], NETWORKS))
+    assert message.startswith(f"experiment kernel_size: {fault}")
+    assert message.endswith("; mend it in experiments/")
+
+
+def test_two_experiments_of_one_name_are_told() -> None:
+    message = error_of(lambda: check_declared([make_experiment()] * 2, NETWORKS))
+    assert message.startswith("two experiments are called kernel_size; ")
+
+
+@pytest.mark.parametrize("style", [{"colour": "skyish"}, {"marker": "star"}])
+def test_a_network_that_cannot_be_drawn_is_told(style: dict[str, str]) -> None:
+    networks = {**NETWORKS, "CNN3x3": NETWORKS["CNN3x3"]._replace(**style)}
+    message = error_of(lambda: check_declared([make_experiment()], networks))
+    assert message.startswith("CNN3x3: matplotlib has no colour ")
+
+
+def test_nothing_is_done_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment: Experiment = make_experiment(figures=("curvs",))
+    assert runner.main([experiment], "", ["--quick", "--out-dir", str(tmp_path)]) == 2
+    assert "unknown figure 'curvs'" in capsys.readouterr().err
