@@ -103,7 +103,8 @@ def check_outputs(network: nn.Module, name: str, dataset: Dataset) -> None:
             f"{name}: puts out {found} for {expected[0]} images, expected {expected}: a number for "
             "each class; mend its forward in models/"
         )
-    if not torch.equal(first, again):
+    # not to the last bit: on a GPU the second call may be another algorithm's
+    if not torch.allclose(first, again, atol=0.01 * float(first.abs().max()), equal_nan=True):
         raise UserError(
             f"{name}: puts out something else each time it is shown the same images in eval mode; "
             "mend what it draws in models/, as in F.dropout(x, p, self.training)"
