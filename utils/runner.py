@@ -22,13 +22,7 @@ import models
 from utils import REPOSITORY
 from utils.claim import PASSES, Answer
 from utils.cli import Options, parse
-from utils.data.dataset import (
-    SHIPPED_FINGERPRINTS,
-    Dataset,
-    Load,
-    load_dataset,
-    load_quick_dataset,
-)
+from utils.data.dataset import SHIPPED_FINGERPRINTS, Dataset, Load, load_dataset, load_quick_dataset
 from utils.data.mapped import mapped
 from utils.errors import SomeFailed, UserError, exit_code
 from utils.experiment import Compute, Experiment, Row, Run, declared_runs
@@ -43,13 +37,7 @@ from utils.measuring.trial import try_out
 from utils.one_run import keep_one, run_one, train_one, where
 from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
 from utils.records.environment import machine_name
-from utils.records.files import (
-    read_record,
-    sweep,
-    write_arrays,
-    write_record,
-    write_text,
-)
+from utils.records.files import read_record, sweep, write_arrays, write_record, write_text
 from utils.records.runs import find_files, run_path, seed_of, speed_path
 from utils.records.schema import Record, Speed
 from utils.records.study import gather

@@ -14,12 +14,7 @@ import torch
 from benchmarks import bench, layers, steps
 from benchmarks.setting import Setting
 from benchmarks.step_actions import BareStep, each_segment, optimizer_step, whole_cycles
-from benchmarks.usual_loop import (
-    PREFETCHED,
-    UsualLoop,
-    usual_dataset,
-    usual_transform,
-)
+from benchmarks.usual_loop import PREFETCHED, UsualLoop, usual_dataset, usual_transform
 from tests.fakes import TINY_CIFAR10, TINY_MNIST, make_arrays
 from utils import REPOSITORY
 from utils.data.batches import augmented_views, normalise

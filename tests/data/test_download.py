@@ -18,14 +18,7 @@ from tests import fakes
 from tests.fakes import assert_same, error_of
 from utils.data import sources
 from utils.data.dataset import load_dataset
-from utils.data.download import (
-    PROXY_VARIABLES,
-    REMOTE,
-    TLS_VARIABLES,
-    Limits,
-    Remote,
-    download,
-)
+from utils.data.download import PROXY_VARIABLES, REMOTE, TLS_VARIABLES, Limits, Remote, download
 from utils.data.sources import CIFAR10, MNIST, Official
 
 LIMITS = Limits(silence=0.5, crawling=200e3, window=0.5)

@@ -8,13 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake_records import (
-    RECIPE,
-    make_data,
-    make_experiment,
-    make_record,
-    write_runs,
-)
+from tests.fake_records import RECIPE, make_data, make_experiment, make_record, write_runs
 from tests.fakes import error_of
 from utils.errors import UserError
 from utils.experiment import Compute, Recipe, Row, Run

@@ -32,13 +32,7 @@ from utils.records.files import read_arrays
 from utils.records.schema import Record
 from utils.records.study import Evidence, gather
 from utils.report.figures import FIGURES, canvas, draw
-from utils.report.figures.canvas import (
-    extremes,
-    label_line_ends,
-    looks,
-    moved_apart,
-    new_figure,
-)
+from utils.report.figures.canvas import extremes, label_line_ends, looks, moved_apart, new_figure
 from utils.report.figures.images import plot_confusion, square_start
 from utils.report.figures.plotting import plot_models_by_epoch
 from utils.report.figures.training import mix_up

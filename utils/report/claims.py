@@ -15,13 +15,7 @@ from utils.claim import PASSES, POINTS, TIMES, Claim
 from utils.experiment import Experiment
 from utils.records.study import Evidence
 from utils.report.confounds import confounds_of
-from utils.report.measures import (
-    LATENCY,
-    UNITS,
-    in_the_same_passes,
-    metrics_of,
-    values_of,
-)
+from utils.report.measures import LATENCY, UNITS, in_the_same_passes, metrics_of, values_of
 from utils.report.statistics import (
     ALPHA,
     FEW,
