@@ -7,6 +7,7 @@ loop never passes, all its epochs count and the ratio is a lower bound.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from utils.errors import UserError
 from utils.experiment import Experiment
-from utils.measuring.timing import geometric_mean, ratio
+from utils.measuring.timing import ratio
 from utils.records.environment import machine_name
 from utils.records.files import MISSHAPEN, read_json
 from utils.records.runs import find_records

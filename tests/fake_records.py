@@ -107,6 +107,11 @@ def make_record(
     return Record(**given)
 
 
+def make_seeds(network: str, accuracies: Sequence[float], **fields: object) -> list[Record]:
+    """A record for each of these test accuracies, with seeds from 0."""
+    return [make_record(network, seed, value, **fields) for seed, value in enumerate(accuracies)]
+
+
 def make_matrix(accuracy: float, images: int) -> tuple[tuple[int, ...], ...]:
     """Rightly classified images and others, spread evenly as far as they go."""
     right = round(accuracy * images)

@@ -1,9 +1,10 @@
 """Tiny fakes of the datasets, in every layout that the sources read; how tests compare them."""
 
+import contextlib
 import gzip
 import hashlib
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,18 @@ def write_pickles(data_dir: Path, official: Official, arrays: Arrays) -> Officia
 
 def md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def full_disk(fits: int) -> Iterator[None]:
+    """Within, no file takes more than so many bytes."""
+    resource = pytest.importorskip("resource")  # not on Windows
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (fits, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def assert_same(a: Dataset, b: Dataset) -> None:

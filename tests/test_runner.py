@@ -4,7 +4,6 @@ import csv
 import errno
 import logging
 import os
-import resource
 import shutil
 import signal
 from collections import Counter
@@ -24,7 +23,7 @@ from tests.fake_records import (
     make_speed,
     write_runs,
 )
-from tests.fakes import TINY_CIFAR10, error_of, make_tiny
+from tests.fakes import TINY_CIFAR10, error_of, full_disk, make_tiny
 from utils import machine, one_run, runner
 from utils.cli import parse
 from utils.data.dataset import Dataset
@@ -378,13 +377,8 @@ def test_a_declaration_that_cannot_be_is_a_line_before_a_step(
 
 def test_no_room_for_the_images_of_other_processes_is_a_line(tmp_path: Path) -> None:
     data, run = make_tiny(TINY_CIFAR10), Run("CNN7x7", "cifar10", RECIPE, seed=0)
-    resource = pytest.importorskip("resource")  # not on Windows
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    try:
+    with full_disk(fits=1000):
         message = error_of(lambda: mapped(lambda _: data, [run], tmp_path).__enter__())
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "the images cannot be written there (" in message
     assert not list(tmp_path.iterdir())
 
@@ -463,10 +457,8 @@ def copied(trained: tuple[Path, list[Run]], tmp_path: Path) -> Path:
 
 def rendering_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """The one line in which the command ends."""
-    assert runner.main(EXPERIMENTS, "", [*FLAGS[:1], "--no-train", "--out-dir", str(folder)]) in (
-        1,
-        2,
-    )
+    flags = ["--quick", "--no-train", "--out-dir", str(folder)]
+    assert runner.main(EXPERIMENTS, "", flags) in (1, 2)
     (line,) = (each for each in capsys.readouterr().err.splitlines() if "error: " in each)
     return line
 
@@ -527,17 +519,13 @@ def test_what_is_forbidden_is_one_line(
     assert str(path) in line
 
 
-@pytest.mark.parametrize("most", [0, 3_000])  # bytes of a file: none fits, or the tables alone
+@pytest.mark.parametrize("fits", [0, 3_000])  # bytes of a file: none fits, or the tables alone
 def test_a_full_disk_is_one_line_and_loses_nothing(
-    most: int, copied: Path, capsys: pytest.CaptureFixture[str]
+    fits: int, copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in copied.rglob("*.*") if path.suffix != ".log"}
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
-    try:
+    with full_disk(fits):
         line = rendering_fails(copied, capsys)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "File too large" in line
     after = {path: path.read_bytes() for path in copied.rglob("*.*") if path.suffix != ".log"}
     assert after == before

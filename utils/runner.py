@@ -362,5 +362,5 @@ def render_study(study: Sequence[Experiment], answers: Sequence[Answer], options
     write_text(results / "claims.csv", claims_csv(every))
     if options.is_study:
         blocks |= methods_blocks(every, results)
-        blocks["cluster.makespan"] = makespan_text(study, results)
+        blocks["cluster.makespan"] = makespan_text(every)
         render_pages(REPOSITORY, blocks)

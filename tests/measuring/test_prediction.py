@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 import models
 from tests.fake_records import make_experiment
-from utils.errors import UserError
+from tests.fakes import error_of
 from utils.experiment import Compute
 from utils.measuring.prediction import (
     NoDigitError,
@@ -113,9 +113,8 @@ def nothing(path: Path) -> None:
 def test_what_is_no_picture_costs_one_line(spoil: object, tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     spoil(path)
-    with pytest.raises(UserError, match=r"--predict .*picture\.png: .*; give a picture") as error:
-        read_picture(path)
-    assert "\n" not in str(error.value)
+    message = error_of(lambda: read_picture(path))
+    assert message.startswith(f"--predict {path}: ") and message.endswith("; give a picture")
 
 
 def test_an_empty_sheet_is_no_digit(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], 
         for evidence in every:
             blocks |= render_experiment(evidence, results, plots)
         blocks |= render_overview(every, ANSWERS, plots) | methods_blocks(every, results)
-    blocks["cluster.makespan"] = makespan_text(STUDY, RESULTS)
+    blocks["cluster.makespan"] = makespan_text(every)
     return blocks, plots
 
 

@@ -19,6 +19,7 @@ from tests.fake_records import (
     make_diverged,
     make_experiment,
     make_record,
+    make_seeds,
     write_cases,
     write_runs,
 )
@@ -76,9 +77,7 @@ def test_a_csv_has_these_columns_and_plain_numbers(tmp_path: Path) -> None:
 
 def test_several_seeds_give_the_mean_and_half_its_interval(tmp_path: Path) -> None:
     experiment = make_experiment(["CNN3x3"], **REPORTED)
-    accuracies = [0.70, 0.74, 0.75]
-    records = [make_record(seed=seed, test_accuracy=value) for seed, value in enumerate(accuracies)]
-    write_runs(tmp_path, experiment, records)
+    write_runs(tmp_path, experiment, make_seeds("CNN3x3", [0.70, 0.74, 0.75]))
     row = rows_of(tmp_path, experiment)["CNN3x3"]
     assert row["seeds"] == 3
     assert row["test_accuracy"] == pytest.approx(0.73)

@@ -17,15 +17,13 @@ import pytest
 from experiments import TASK_1
 from tests.fake_records import make_experiment
 from tests.training.deaths import dies, dies_at_once
-from tests.training.runs import RUN, nothing
+from tests.training.runs import RUN, assert_same_files, nothing
 from utils import REPOSITORY, runner
 from utils.data.dataset import Dataset
 from utils.data.mapped import MappedLoader, save_mapped
 from utils.experiment import Row, Run
 from utils.one_run import run_one
-from utils.records.files import read_arrays, read_record
 from utils.records.runs import run_path
-from utils.records.schema import Record
 from utils.training.jobs import one_after_another, side_by_side
 from utils.training.progress import Event, Tell
 
@@ -41,14 +39,7 @@ def test_side_by_side_gives_the_records_of_one_after_another(
     assert side_by_side(RUNS, partial(work, results=tmp_path / "a"), 2, events.append) == {}
     assert one_after_another(RUNS, partial(work, results=tmp_path / "b"), nothing) == {}
     for run in RUNS:
-        paths = [run_path(tmp_path / folder, run) for folder in "ab"]
-        first, second = (read_record(path, Record) for path in paths)
-        assert first.model_copy(update={"timings": second.timings}) == second
-        first, second = (read_arrays(path.with_suffix(".npz")) for path in paths)
-        assert {k: v.tobytes() for k, v in first.items()} == {
-            k: v.tobytes() for k, v in second.items()
-        }
-    for run in RUNS:
+        assert_same_files(*(run_path(tmp_path / folder, run) for folder in "ab"))
         mine = [event for event in events if event.run == run]
         assert [event.epoch.epoch for event in mine if event.epoch] == [1, 2, 3]
         assert sum(event.share for event in mine) == pytest.approx(1)
@@ -172,7 +163,7 @@ def assert_ends(process: subprocess.Popen[str], number: signal.Signals, children
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are listed on Linux")
-def test_a_signal_ends_all_processes_at_once_and_the_same_command_goes_on(
+def test_a_signal_ends_all_processes_and_the_same_command_ends_with_the_records_of_a_whole_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = started(tmp_path, "--jobs", "2")
@@ -186,13 +177,13 @@ def test_a_signal_ends_all_processes_at_once_and_the_same_command_goes_on(
 
     monkeypatch.setattr(runner, "measure_networks", lambda *_: None)
     monkeypatch.setattr(runner, "render_study", lambda *_: None)
+    whole = tmp_path / "whole"
     with caplog.at_level(logging.INFO):
         assert runner.main(TASK_1, "", [*FLAGS, str(tmp_path)]) == 0
     assert "continuing after epoch" in caplog.text
-    assert {path.name for path in runs.glob("*.json")} == {
-        "FCNet-seed0.json",
-        "SimpleCNN-seed0.json",
-    }
+    assert runner.main(TASK_1, "", [*FLAGS, str(whole)]) == 0
+    for name in ("FCNet-seed0.json", "SimpleCNN-seed0.json"):
+        assert_same_files(runs / name, whole / runs.relative_to(tmp_path) / name)
     assert not list(runs.glob("*.checkpoint.pt"))
     assert not list(tmp_path.rglob("*.tmp"))
 

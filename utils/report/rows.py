@@ -218,7 +218,7 @@ def reported_results(table: str | None) -> dict[str, dict[str, str]]:
 def reported_columns(line: Mapping[str, str]) -> Row:
     """The report's numbers of a trained network."""
     return {
-        "reported_parameters": number(line, "parameters", int),
+        "reported_parameters": number(line, "parameters", kind=int),
         "reported_latency_ms": number(line, "inference_ms"),
         "reported_train_accuracy": number(line, "train_accuracy"),
         "reported_test_accuracy": number(line, "test_accuracy"),
@@ -240,22 +240,19 @@ def reported_cases(kind: str, measured: Sequence[str]) -> dict[str, dict[str, st
 
 def reported_case_columns(line: Mapping[str, str]) -> Row:
     """The report's numbers of a layer or block, which it called by several names."""
-    mean = number(line, "grad_mean_input")
-    seconds = number(line, "seconds_100_iterations")
     return {
-        "reported_parameters": number(line, "parameters", int),
-        "reported_signed_mean_gradient_input": number(line, "grad_mean") if mean is None else mean,
+        "reported_parameters": number(line, "parameters", kind=int),
+        "reported_signed_mean_gradient_input": number(line, "grad_mean_input", "grad_mean"),
         "reported_signed_mean_gradient_weights": number(line, "grad_mean_weights"),
-        "reported_seconds_100_iterations": number(line, "seconds_100_runs")
-        if seconds is None
-        else seconds,
+        "reported_seconds_100_iterations": number(
+            line, "seconds_100_iterations", "seconds_100_runs"
+        ),
     }
 
 
-def number(line: Mapping[str, str], column: str, kind: type = float) -> float | int | None:
-    """A cell of the report; None where it has none."""
-    text = line.get(column)
-    return kind(text) if text else None
+def number(line: Mapping[str, str], *columns: str, kind: type = float) -> float | int | None:
+    """A cell of the report, from the first of these columns that has one; else None."""
+    return next((kind(text) for column in columns if (text := line.get(column))), None)
 
 
 def cell(value: object) -> str:
