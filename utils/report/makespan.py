@@ -5,7 +5,7 @@ seconds of each declared run --longest first, to whoever is free first--> makesp
 
 import heapq
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
@@ -71,30 +71,28 @@ def trained_runs(every: Sequence[Evidence]) -> list[Trained]:
 def makespan_text(every: Sequence[Evidence]) -> str:
     """The table for the study as it is declared, and what its times are."""
     runs = trained_runs(every)
-    # each network once, those of later experiments first
-    timed = {(each.run.dataset, each.run.name): each for each in reversed(runs) if each.speed}
+    by_name = {(each.run.dataset, each.run.name): each for each in reversed(runs) if each.speed}
+    timed = list(by_name.values())  # each network once, those of later experiments first
     if not timed:
         return "No speeds yet."
-    measured = [nearest(each, timed.values()) for each in runs]
+    measured = [nearest(each, timed) for each in runs]
     seconds = [seconds_of(*pair) for pair in zip(runs, measured, strict=True)]
     common = {"total": sum(seconds), "longest": max(seconds)}
     rows = [{"workers": each, "makespan": makespan(seconds, each), **common} for each in WORKERS]
     _, title = max(zip(seconds, (each.run.name for each in runs), strict=True))
     own = sum(map(same, runs, measured))
-    machines = listed(
-        list(dict.fromkeys(machine_name(each.speed.environment) for each in timed.values()))
-    )
+    machines = listed(list(dict.fromkeys(machine_name(each.speed.environment) for each in timed)))
     return (
         f"{markdown_table(rows, COLUMNS)}\n\n"
         f"From {bottleneck(seconds)} workers on the longest run ({title}) is the bottleneck, and "
         f"more workers save nothing. A worker is one {machines}, and only training steps count. Of "
         f"{len(runs)} runs {own} have the measured speed of their own network, the others that of "
         "the timed network nearest in FLOPs, scaled by these: for the timed ones that would be off "
-        f"by {100 * error(timed.values()):.0f} % in the median."
+        f"by {100 * error(timed):.0f} % in the median."
     )
 
 
-def nearest(each: Trained, timed: Collection[Trained]) -> Trained:
+def nearest(each: Trained, timed: Sequence[Trained]) -> Trained:
     """Whose speed a run is taken to have: its own, its network's, or that nearest in FLOPs."""
     flops = math.log(each.record.forward_flops)
     return min(
@@ -118,7 +116,7 @@ def seconds_of(each: Trained, measured: Trained) -> float:
     return ratio * speed_columns(each.record, measured.speed)["training_seconds"]
 
 
-def error(timed: Collection[Trained]) -> float:
+def error(timed: Sequence[Trained]) -> float:
     """How far the guess by FLOPs is from the measured time of a timed network, in the median."""
     found = []
     for each in timed:

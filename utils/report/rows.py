@@ -77,16 +77,11 @@ def accuracy_columns(records: Sequence[Record]) -> Row:
     Empty where every run diverged.
     """
     columns: Row = {}
-    if not records:
-        names = ("train_accuracy", "test_accuracy")
-        both = [name for each in names for name in (each, f"{each}_ci")]
-        return dict.fromkeys([*both, "generalization_gap"])
-    for split in ("train", "test"):
-        values = [getattr(record.final, f"{split}_accuracy") for record in records]
-        found = mean(values)
-        columns[f"{split}_accuracy"] = found.value
-        columns[f"{split}_accuracy_ci"] = found.half if values[1:] else None
-    gap = columns["train_accuracy"] - columns["test_accuracy"]
+    for name in ("train_accuracy", "test_accuracy"):
+        values = [getattr(record.final, name) for record in records]
+        columns[name] = mean(values).value if values else None
+        columns[f"{name}_ci"] = mean(values).half if values[1:] else None
+    gap = columns["train_accuracy"] - columns["test_accuracy"] if records else None
     return {**columns, "generalization_gap": gap}
 
 
