@@ -56,7 +56,6 @@ def make_experiment(
         "varied": ("kernel size",),
         "held": ("epochs",),
         "not_tuned": ("learning rate",),
-        "figures": ("curves",),
     }
     return Experiment(**{**declared, **changes})
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from utils.data.dataset import Dataset, make_dataset
 from utils.data.sources import CIFAR10, KEYS, MNIST, Arrays, Official
@@ -96,6 +97,11 @@ def assert_same(a: Dataset, b: Dataset) -> None:
     for name in ("x_train", "y_train", "x_test", "y_test"):
         assert torch.equal(getattr(a, name), getattr(b, name)), name
     assert (a.mean, a.std) == (b.mean, b.std)
+
+
+def leave_pixels_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made, and empty files: what is on them is looked at in report/test_figures.py."""
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: path.touch())
 
 
 def error_of(action: Callable[[], object]) -> str:

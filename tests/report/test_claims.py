@@ -60,14 +60,13 @@ def findings(
     passes: Sequence[float] = (),
     **changes: object,
 ) -> list[Finding]:
-    experiment = make_experiment(**{"claims": tuple(claims), "figures": (), **changes})
+    experiment = make_experiment(claims=tuple(claims), **changes)
     write_runs(folder, experiment, records, passes=passes)
     return find(gather(experiment, folder, STYLES))
 
 
 def test_a_difference_is_in_points_with_its_interval(tmp_path: Path) -> None:
-    records = both(HIGH, LOW)
-    (found,) = findings(tmp_path, [claim()], records)
+    (found,) = findings(tmp_path, [claim()], both(HIGH, LOW))
     (row,) = csv_rows(found)
     expected = stats.ttest_ind(100 * np.array(HIGH), 100 * np.array(LOW), equal_var=False)
     interval = expected.confidence_interval()
@@ -98,8 +97,7 @@ def test_the_file_has_these_columns(tmp_path: Path) -> None:
 
 
 def test_the_same_numbers_the_other_way_round_refute(tmp_path: Path) -> None:
-    records = both(LOW, HIGH)
-    (found,) = findings(tmp_path, [claim()], records)
+    (found,) = findings(tmp_path, [claim()], both(LOW, HIGH))
     assert found.verdict == "refuted"
 
 
@@ -205,16 +203,14 @@ def test_a_time_is_a_ratio_pass_by_pass_in_both_metrics(tmp_path: Path) -> None:
 
 
 def test_where_a_batch_says_the_opposite_both_are_told(tmp_path: Path) -> None:
-    records = both([0.8], [0.8])
-    one, many = findings(tmp_path, [claim("time")], records, passes=(1.0, 1.3))
+    one, many = findings(tmp_path, [claim("time")], both([0.8], [0.8]), passes=(1.0, 1.3))
     text = claims_markdown([one, replace(many, verdict="refuted")])
     assert text.count("A is above B.") == 1
     assert "**One image: supported; an image of a batch of 256: refuted.**" in text
 
 
 def test_one_pass_decides_nothing_about_times(tmp_path: Path) -> None:
-    records = both([0.8], [0.8])
-    (found, _) = findings(tmp_path, [claim("time")], records, passes=(1.0,))
+    (found, _) = findings(tmp_path, [claim("time")], both([0.8], [0.8]), passes=(1.0,))
     assert found.verdict == "open: 1 pass, 5 are planned"
     assert csv_rows(found)[0]["difference"] == pytest.approx(-0.5)
 
@@ -301,9 +297,7 @@ def test_what_rows_vary_of_the_recipe_is_a_confound_too(tmp_path: Path) -> None:
     assert csv_rows(found)[0]["confounds"] == "epochs 3 to 1"
 
 
-def test_a_line_of_the_readme_has_the_sentence_the_verdict_and_the_numbers(
-    tmp_path: Path,
-) -> None:
+def test_a_line_of_the_readme_has_the_sentence_the_verdict_and_the_numbers(tmp_path: Path) -> None:
     records = both(HIGH, LOW)
     text = claims_markdown(findings(tmp_path, [claim()], records))
     sentence, numbers = text.splitlines()

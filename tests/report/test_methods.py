@@ -25,7 +25,7 @@ CLAIMS = (
     Claim("b", "B.", "Б.", "ours", "equal", pairs=(PAIR[0][::-1],)),  # the same two
     Claim("c", "C.", "В.", "ours", pairs=PAIR, metric="generalization_gap"),
 )
-EXPERIMENT = make_experiment(claims=CLAIMS, figures=())
+EXPERIMENT = make_experiment(claims=CLAIMS)
 
 
 def predicted(folder: Path, first: list[int], second: list[int]) -> None:

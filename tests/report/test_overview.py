@@ -9,6 +9,7 @@ import pytest
 from experiments.custom_layers import CUSTOM_LAYERS
 from models import MODELS
 from tests.fake_records import NETWORKS, make_experiment, make_record, make_seeds, write_runs
+from tests.fakes import leave_pixels_out
 from utils import REPOSITORY
 from utils.claim import Answer, Claim, Shown
 from utils.records.study import gather
@@ -22,7 +23,12 @@ CLAIM = Claim(
 ANSWER = Answer(
     "Which?", "Какая?", "CNN3x3", "CNN3x3 и", "kernel_size.md", (Shown("2.1-5x5", "a", "б", "s"),)
 )
-EXPERIMENT = make_experiment(["CNN3x3", "CNN5x5"], claims=(CLAIM,), figures=(), asks="gap")
+EXPERIMENT = make_experiment(["CNN3x3", "CNN5x5"], claims=(CLAIM,), asks="gap")
+
+
+@pytest.fixture(autouse=True)
+def _no_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_pixels_out(monkeypatch)
 
 
 def render(folder: Path) -> dict[str, str]:
