@@ -23,6 +23,7 @@ from utils.data.sources import Official
 from utils.experiment import Recipe, Run
 from utils.measuring.probes import step_flops
 from utils.records.files import read_json, write_json
+from utils.training import optimizers
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(10, "sgd", 0.01, 0.0, batch_size=4, crop_padding=1)
@@ -105,10 +106,10 @@ def test_every_update_of_a_large_layer_is_orthogonal_where_that_is_asked_for(
 ) -> None:
     run = DECLARED["DeepFCNet"]
     bare = BareStep(replace(run, recipe=replace(run.recipe, batch_size=8)), tiny(TINY_CIFAR10))
-    step, made = optimizer_step(bare, always_orthogonal=True), []
-    monkeypatch.setattr(
-        "utils.training.optimizers.orthogonal", lambda x, steps: made.append(x) or x
-    )
+    made: list[torch.Tensor] = []
+    monkeypatch.setattr(optimizers, "orthogonal", lambda x, steps: made.append(x) or x)
+    step = optimizer_step(bare, always_orthogonal=True)
+    made.clear()
     step()
     step()
     assert len(made) == 2 * 3  # one for each hidden layer
@@ -126,8 +127,7 @@ def test_the_images_need_no_gradient_in_a_steps_flops() -> None:
 
 
 def test_every_network_of_the_reports_tables_is_measured_once() -> None:
-    runs = steps.distinct_runs(Setting(False, 1, CPU, load_quick_dataset))
-    assert len({(run.network, run.dataset) for _, run in runs}) == len(runs) == 13
+    assert len({(run.network, run.dataset) for run in DECLARED.values()}) == len(DECLARED) == 13
     assert "CNN3x3 = ShallowCNN" in DECLARED
 
 

@@ -1,5 +1,7 @@
 """One's own picture: brought to what the dataset has, or refused in a line."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -96,23 +98,19 @@ def test_the_likeliest_comes_first() -> None:
     assert [text.split()[0] for text in found] == ["1", "3", "2"]
 
 
-def text_file(path: Path) -> None:
-    path.write_text("no picture")
-
-
-def cut_off(path: Path) -> None:
-    drawn(path, "black", "white")
-    path.write_bytes(path.read_bytes()[:60])
-
-
-def nothing(path: Path) -> None:
-    pass
-
-
-@pytest.mark.parametrize("spoil", [text_file, cut_off, nothing, Path.mkdir])
-def test_what_is_no_picture_costs_one_line(spoil: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.write_text("no picture"),
+        lambda path: os.truncate(drawn(path, "black", "white"), 60),
+        lambda path: None,
+        Path.mkdir,
+    ],
+    ids=["text", "cut off", "nothing", "a folder"],
+)
+def test_what_is_no_picture_costs_one_line(make: Callable[[Path], object], tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
-    spoil(path)
+    make(path)
     message = error_of(lambda: read_picture(path))
     assert message.startswith(f"--predict {path}: ") and message.endswith("; give a picture")
 

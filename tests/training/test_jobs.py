@@ -74,7 +74,7 @@ def test_a_command_of_which_a_run_fails_finishes_the_others_and_says_so(
 ) -> None:
     monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
     rows = [Row("CNN7x7"), Row("fewer", "CNN7x7", {"widths": (4, 4)}), Row("DeepFCNet")]
-    experiment = make_experiment(rows, timed=False, figures=())
+    experiment = make_experiment(rows, timed=False)
     runs = tmp_path / "results" / "quick" / "runs" / "cifar10"
     (runs / "CNN7x7-seed0.npz").mkdir(parents=True)  # in the way of its arrays
     flags = ["--quick", "--epochs", "1", "--threads", "1", "--out-dir", str(tmp_path)]
