@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from utils.data.dataset import Dataset, make_dataset
 from utils.data.sources import CIFAR10, KEYS, MNIST, Arrays, Official
@@ -101,7 +100,8 @@ def assert_same(a: Dataset, b: Dataset) -> None:
 
 def leave_pixels_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made, and empty files: what is on them is looked at in report/test_figures.py."""
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: path.touch())
+    target = "matplotlib.figure.Figure.savefig"
+    monkeypatch.setattr(target, lambda figure, path, **_: path.touch())
 
 
 def error_of(action: Callable[[], object]) -> str:

@@ -92,12 +92,7 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     Raises: SomeFailed at the end where a run did.
     """
     keep_freed_memory()
-    pages = [REPOSITORY / "docs"] if options.is_study else []
-    for folder in (options.results, options.plots, *pages):
-        sweep(folder, options.results)
-    for remnant in REPOSITORY.glob("README*.[0-9]*.tmp") if options.is_study else ():
-        remnant.unlink(missing_ok=True)
-    drop_finished(options.results / "runs")
+    tidy_up(options)
     if options.evaluate:
         return evaluate_weights(options)
     if options.predict:
@@ -133,6 +128,16 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     name_diverged(runs, options.results)
     if failures:
         raise SomeFailed(f"{len(failures)} of {len(costs)} runs failed: {', '.join(failures)}")
+
+
+def tidy_up(options: Options) -> None:
+    """Deletes what commands that were killed have left."""
+    pages = [REPOSITORY / "docs"] if options.is_study else []
+    for folder in (options.results, options.plots, *pages):
+        sweep(folder, options.results)
+    for remnant in REPOSITORY.glob("README*.[0-9]*.tmp") if options.is_study else ():
+        remnant.unlink(missing_ok=True)
+    drop_finished(options.results / "runs")
 
 
 def evaluate_weights(options: Options) -> None:
