@@ -46,7 +46,7 @@ def run(script: str, *flags: str, render: bool = True, code: int = 0) -> None:
 
     def few(name: str) -> Dataset:
         data = load_quick_dataset(name)
-        return replace(data, **{each: getattr(data, each)[:32] for each in TENSORS})
+        return replace(data, **{each: getattr(data, each)[:16] for each in TENSORS})
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(sys, "argv", [f"{script}.py", *flags, "--threads", "1"])
