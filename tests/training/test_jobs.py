@@ -58,11 +58,7 @@ def test_a_run_that_fails_stops_no_other(caplog: pytest.LogCaptureFixture) -> No
     assert {title: str(error) for title, error in failures.items()} == {
         RUNS[1].title: "no such luck"
     }
-    assert [(event.run.seed, event.failed) for event in events] == [
-        (0, False),
-        (1, True),
-        (2, False),
-    ]
+    assert [(each.run.seed, each.failed) for each in events] == [(0, False), (1, True), (2, False)]
     assert f"{RUNS[1].title} failed: ValueError: no such luck" in caplog.messages
 
 
