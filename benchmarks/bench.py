@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from benchmarks import jobs, layers, precision, steps, time_to_accuracy
 from benchmarks.setting import BUSY, Record, Setting, others_running
-from utils.cli import PLACE, OneLineParser, check_writable
+from utils.cli import PLACE, OneLineParser, check_writable, number, switch
 from utils.data.dataset import Dataset, load_dataset, load_quick_dataset
 from utils.errors import UserError, exit_code
 from utils.machine import check_device, check_threads, environment, keep_freed_memory
@@ -39,38 +40,25 @@ log = logging.getLogger(__name__)
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags with their help."""
-    parser = OneLineParser(
-        prog="python -m benchmarks.bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="minutes, no dataset: shows that all of it runs; goes to results/quick/benchmarks/ "
-        "(default: the full measurement, about half an hour)",
-    )
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        choices=SECTIONS,
-        metavar="SECTION",
-        help=f"only these, of: {', '.join(SECTIONS)} (default: all)",
-    )
-    parser.add_argument(
-        "--render",
-        action="store_true",
-        help="measure nothing: print and write the tables of the records at hand",
-    )
-    for flag in ("--data-dir", "--out-dir"):
-        parser.add_argument(flag, **PLACE[flag])
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)"
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
-    )
+    flags: dict[str, dict[str, Any]] = {
+        "--quick": switch(
+            "minutes, no dataset: shows that all of it runs; goes to results/quick/benchmarks/ "
+            "(default: the full measurement, about half an hour)"
+        ),
+        "--only": {
+            "nargs": "+",
+            "choices": SECTIONS,
+            "metavar": "SECTION",
+            "help": f"only these, of: {', '.join(SECTIONS)} (default: all)",
+        },
+        "--render": switch("measure nothing: print and write the tables of the records at hand"),
+        **{flag: PLACE[flag] for flag in ("--data-dir", "--out-dir")},
+        "--threads": number("CPU threads (default: torch's own choice)"),
+        "--device": {"default": "auto", "help": "auto, cpu, cuda, cuda:N or mps (default: auto)"},
+    }
+    parser = OneLineParser(__doc__, prog="python -m benchmarks.bench")
+    for flag, settings in flags.items():
+        parser.add_argument(flag, **settings)
     return parser
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision.ops import SqueezeExcitation
 
 from benchmarks.setting import Record, Setting, between
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
-from utils.measuring.timing import Action, Effort, in_turn, ratio
+from utils.measuring.layers import forward, forward_backward
+from utils.measuring.timing import Effort, in_turn, ratio
 from utils.records.schema import Quartiles
 from utils.report.markdown import Column, markdown_table
 
@@ -74,25 +75,13 @@ def compare(
     device: torch.device,
 ) -> dict[str, Any]:
     """Ratios of time at one size, forward and with the backward."""
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
     found = {}
     for direction, make in (("forward", forward), ("forward_backward", forward_backward)):
         actions = {"ours": make(layer.to(device), x), "theirs": make(analogue.to(device), x)}
         seconds = in_turn(actions, effort)
         found[direction] = {"time": ratio(seconds["ours"], seconds["theirs"]).model_dump()}
     return found
-
-
-def forward(layer: nn.Module, x: Tensor) -> Action:
-    """The layer's output, with nothing kept for a backward."""
-    return torch.no_grad()(lambda: layer(x))
-
-
-def forward_backward(layer: nn.Module, x: Tensor) -> Action:
-    """The output and all gradients, of the input as well."""
-    x = x.detach().requires_grad_()
-    sources, direction = [x, *layer.parameters()], torch.ones_like(layer(x))
-    return lambda: torch.autograd.grad(layer(x), sources, direction)
 
 
 def markdown(record: Record) -> str:

@@ -148,16 +148,15 @@ def reached_markdown(lines: Sequence[Mapping[str, str]], results: Path) -> str:
     """The study's test accuracies beside those of the recipe that the search started from."""
     before = {(line["dataset"], line["network"]): line["test_accuracy"] for line in lines}
     rows: dict[tuple[str, str], tuple[str, str, list[float], float]] = {}
-    for experiment in STUDY:
-        if experiment.reported_table:
-            for row in experiment.rows:
-                key = experiment.dataset, row.run_name
-                label = f"{rows[key][0]} = {row.label}" if key in rows else row.label
-                found = find_records(experiment, results)
-                values = [e.record.final.test_accuracy for e in found if e.row is row]
-                ordinary = before.get((experiment.dataset, row.label))
-                if values and ordinary:
-                    rows[key] = label, experiment.dataset, values, float(ordinary)
+    for experiment in (each for each in STUDY if each.reported_table):
+        found = find_records(experiment, results)
+        for row in experiment.rows:
+            key = experiment.dataset, row.run_name
+            label = f"{rows[key][0]} = {row.label}" if key in rows else row.label
+            values = [each.record.final.test_accuracy for each in found if each.row is row]
+            ordinary = before.get((experiment.dataset, row.label))
+            if values and ordinary:
+                rows[key] = label, experiment.dataset, values, float(ordinary)
     columns: list[Column] = [
         ("Network", lambda row: row[0]),
         ("Dataset", lambda row: {"mnist": "MNIST", "cifar10": "CIFAR-10"}[row[1]]),

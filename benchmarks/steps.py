@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,6 @@ from utils.measuring.timing import (
     Action,
     Effort,
     Staged,
-    geometric_mean,
     in_turn,
     quartiles,
     ratio,

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.setting import BUSY, others_running
 from benchmarks.step_actions import our_loop, whole_cycles
-from benchmarks.time_to_accuracy_report import figure, file_of, summary, table
+from benchmarks.time_to_accuracy_report import figure, file_of, read_lines, summary, table
 from benchmarks.usual_loop import (
     LEARNING_RATE,
     PREFETCHED,
@@ -127,8 +127,9 @@ def run_command(options: Options) -> None:
                 run, dataset, target_of(experiment, row.label, options.quick), most, options
             )
             time_epochs(run, dataset, options)
-    text = table(every_schedule(), options.results, QUICK_TARGET if options.quick else None)
-    print(text or "no network is trained to its end yet")
+    target = QUICK_TARGET if options.quick else None
+    lines = read_lines(every_schedule(), options.results, target)
+    print(table(lines) if lines else "no network is trained to its end yet")
     if failed:
         raise SomeFailed("; ".join(failed))
 
@@ -257,12 +258,11 @@ def time_epochs(run: Run, data: Dataset, options: Options) -> None:
 
 def markdown(results: Path, plots: Path) -> str:
     """What came out, the figure, drawn anew in ``plots``, the table, and how they came about."""
-    schedules, folder = every_schedule(), results / "benchmarks"
-    picture = figure(schedules, folder, plots)
-    if not picture:
+    lines = read_lines(every_schedule(), results / "benchmarks")
+    if not lines:
         return ""
-    shown = picture_markdown(picture, plots).replace("](plots/", "](../plots/")
-    return "\n\n".join([summary(schedules, folder), shown, table(schedules, folder)])
+    shown = picture_markdown(figure(lines, plots), plots).replace("](plots/", "](../plots/")
+    return "\n\n".join([summary(lines), shown, table(lines)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ loop never passes, all its epochs count and the ratio is a lower bound.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from utils.errors import UserError
 from utils.experiment import Experiment
-from utils.measuring.timing import geometric_mean, ratio
+from utils.measuring.timing import ratio
 from utils.records.environment import machine_name
 from utils.records.files import MISSHAPEN, read_json
 from utils.records.runs import find_records
@@ -148,9 +149,8 @@ COLUMNS: list[Column] = [
 ]
 
 
-def summary(schedules: Sequence[Experiment], results: Path) -> str:
+def summary(lines: Sequence[Line]) -> str:
     """How many times as long the usual loop takes, and how much of it is epochs."""
-    lines = read_lines(schedules, results)
     mean = geometric_mean([line.ratio.median for line in lines])
     epochs = geometric_mean([line.usual.epochs / line.ours.epochs for line in lines])
     return (
@@ -162,11 +162,8 @@ def summary(schedules: Sequence[Experiment], results: Path) -> str:
     )
 
 
-def table(schedules: Sequence[Experiment], results: Path, target: float | None = None) -> str:
-    """The table and how it came about; empty where no network is trained and timed."""
-    lines = read_lines(schedules, results, target)
-    if not lines:
-        return ""
+def table(lines: Sequence[Line]) -> str:
+    """The table and how it came about."""
     caption = (
         "Our epochs: the shortest schedule, trained from scratch, whose accuracy on validation "
         "images held out from the train split is above the report's test accuracy; theirs: the "
@@ -187,11 +184,8 @@ def machines(environments: Sequence[Environment]) -> str:
     return listed(list(dict.fromkeys(map(machine_name, environments))))
 
 
-def figure(schedules: Sequence[Experiment], results: Path, plots: Path) -> Picture | None:
-    """``plots/benchmarks/time_to_accuracy.png``; None where there is nothing to draw."""
-    lines = read_lines(schedules, results)
-    if not lines:
-        return None
+def figure(lines: Sequence[Line], plots: Path) -> Picture:
+    """``plots/benchmarks/time_to_accuracy.png``."""
     title = "Seconds of training until the report's accuracy is passed"
     canvas, axes = new_figure(1, 1, 1.3 + 0.33 * len(lines), title)
     plot_times(lines, axes[0, 0])

@@ -11,15 +11,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from models.convolutional import (
-    CNN1x1_3x3,
-    CNN3x3,
-    CNN5x5,
-    CNN7x7,
-    DeepCNN,
-    MediumCNN,
-    SimpleCNN,
-)
+from models.convolutional import CNN1x1_3x3, CNN3x3, CNN5x5, CNN7x7, DeepCNN, MediumCNN, SimpleCNN
 from models.fully_connected import DeepFCNet, FCNet
 from models.residual import (
     BasicResidualBlock,

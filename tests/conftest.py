@@ -3,6 +3,7 @@
 And how many examples hypothesis tries of each property: more of them in ``make soak``.
 """
 
+import functools
 import os
 from dataclasses import replace
 
@@ -11,11 +12,14 @@ import torch
 from hypothesis import settings
 
 from tests import fakes
+from utils.data import synthetic
 from utils.data.dataset import Dataset
 
 settings.register_profile("test", max_examples=60, deadline=None)
 settings.register_profile("soak", max_examples=3000, deadline=None)
 settings.load_profile("test")
+
+synthetic.make_arrays = functools.cache(synthetic.make_arrays)  # drawing them takes seconds
 
 
 def pytest_configure() -> None:

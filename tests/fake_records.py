@@ -56,7 +56,6 @@ def make_experiment(
         "varied": ("kernel size",),
         "held": ("epochs",),
         "not_tuned": ("learning rate",),
-        "figures": ("curves",),
     }
     return Experiment(**{**declared, **changes})
 
@@ -106,6 +105,11 @@ def make_record(
         of_final["train_accuracy"] = given["final"].train_accuracy or last.train_accuracy
         given["epochs"] = (*others, last.model_copy(update=of_final))
     return Record(**given)
+
+
+def make_seeds(network: str, accuracies: Sequence[float], **fields: object) -> list[Record]:
+    """A record for each of these test accuracies, with seeds from 0."""
+    return [make_record(network, seed, value, **fields) for seed, value in enumerate(accuracies)]
 
 
 def make_matrix(accuracy: float, images: int) -> tuple[tuple[int, ...], ...]:

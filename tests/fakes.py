@@ -1,9 +1,10 @@
 """Tiny fakes of the datasets, in every layout that the sources read; how tests compare them."""
 
+import contextlib
 import gzip
 import hashlib
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,11 +79,29 @@ def md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
+@contextlib.contextmanager
+def full_disk(fits: int) -> Iterator[None]:
+    """Within, no file takes more than so many bytes."""
+    resource = pytest.importorskip("resource")  # not on Windows
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (fits, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def assert_same(a: Dataset, b: Dataset) -> None:
     assert a.fingerprint == b.fingerprint
     for name in ("x_train", "y_train", "x_test", "y_test"):
         assert torch.equal(getattr(a, name), getattr(b, name)), name
     assert (a.mean, a.std) == (b.mean, b.std)
+
+
+def leave_pixels_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made, and empty files: what is on them is looked at in report/test_figures.py."""
+    target = "matplotlib.figure.Figure.savefig"
+    monkeypatch.setattr(target, lambda figure, path, **_: path.touch())
 
 
 def error_of(action: Callable[[], object]) -> str:

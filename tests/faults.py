@@ -28,6 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import safetensors.torch
 import torch
 from PIL import Image
@@ -97,23 +98,15 @@ def small() -> Iterator[None]:
         sys.audit("open", str(path), "w", os.O_WRONLY)  # torch opens it where no hook hears of it
         save_mapped(dataset, path)
 
-    changes = {
-        (runner, "load_quick_dataset"): lambda name: data,
-        (mapped, "save_mapped"): save,
-        (runner, "try_out"): lambda run, data: None,  # it writes nothing
-        (speed, "QUICK"): Effort(rounds=1),
-        (layers, "QUICK"): Effort(rounds=1),
-        (speed, "THROUGHPUT_BATCH"): 16,
-        (canvas, "DPI"): 20,
-    }
-    before = {place: getattr(*place) for place in changes}
-    for place, value in changes.items():
-        setattr(*place, value)
-    try:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(runner, "load_quick_dataset", lambda name: data)
+        patched.setattr(mapped, "save_mapped", save)
+        patched.setattr(runner, "try_out", lambda run, data: None)  # it writes nothing
+        patched.setattr(speed, "QUICK", Effort(rounds=1))
+        patched.setattr(layers, "QUICK", Effort(rounds=1))
+        patched.setattr(speed, "THROUGHPUT_BATCH", 16)
+        patched.setattr(canvas, "DPI", 20)
         yield
-    finally:
-        for place, value in before.items():
-            setattr(*place, value)
 
 
 # --- the command, and what happens to it ----------------------------------------------------------
@@ -197,7 +190,8 @@ def content(path: Path) -> object:
         case ".json":
             return type(read_record(path, Speed if "speed" in path.parts else Cases))
         case ".npz":
-            return {name: (each.dtype.str, each.tobytes()) for name, each in arrays(path)}
+            arrays = read_arrays(path)
+            return {name: (each.dtype.str, each.tobytes()) for name, each in arrays.items()}
         case ".safetensors":
             weights = path.read_bytes()
             safetensors.torch.load(weights)
@@ -211,10 +205,6 @@ def content(path: Path) -> object:
         case ".csv" | ".md":
             return path.read_text(encoding="utf-8").count("\n")
     raise ValueError(path.suffix)
-
-
-def arrays(path: Path) -> list[tuple[str, Any]]:
-    return sorted(read_arrays(path).items())
 
 
 def epochs(text: str) -> set[str]:
@@ -240,8 +230,9 @@ def outcome(fault: Fault, folder: Path, expected: dict[str, Any]) -> dict[str, s
         wrong["lost"] = "it ended well, and not all is there"
     again, second = command(folder)
     after = contents(folder)
-    if again or missing(expected, after):
-        wrong["lost"] = f"then exit code {again}: {second}; missing {missing(expected, after)}"
+    missing = sorted(expected.keys() - after.keys())
+    if again or missing:
+        wrong["lost"] = f"then exit code {again}: {second}; missing {missing}"
     if changed := [name for name, each in after.items() if each != expected.get(name)]:
         wrong["different"] = ", ".join(changed)
     if both := epochs(first) & epochs(second):
@@ -249,10 +240,6 @@ def outcome(fault: Fault, folder: Path, expected: dict[str, Any]) -> dict[str, s
     if left := [path.name for path in folder.rglob("*.tmp")]:
         wrong["left"] = ", ".join(left)
     return wrong
-
-
-def missing(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    return sorted(expected.keys() - found.keys())
 
 
 def try_out(fault: Fault, expected: dict[str, Any]) -> tuple[Fault, dict[str, str]]:

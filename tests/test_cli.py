@@ -2,15 +2,17 @@
 
 import importlib.util
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.fake_records import make_experiment
+from tests.fakes import error_of
 from utils import REPOSITORY, runner
 from utils.cli import build_parser, parse
-from utils.errors import UserError
 from utils.experiment import Recipe, Row
 
 RECIPE = Recipe(epochs=10, optimizer="sgd", learning_rate=0.1, weight_decay=0.0)
@@ -18,6 +20,10 @@ EXPERIMENTS = (
     make_experiment(recipe=RECIPE),
     make_experiment([Row("ShallowCNN", "CNN3x3", seeds=(0, 3))], name="depth", recipe=RECIPE),
 )
+
+
+def refusal(flags: Sequence[str]) -> str:
+    return error_of(lambda: parse(EXPERIMENTS, "", flags))
 
 
 @pytest.mark.parametrize(
@@ -99,31 +105,25 @@ EXPERIMENTS = (
     ],
 )
 def test_a_bad_value_is_one_line(flags: str, message: str) -> None:
-    with pytest.raises(UserError) as error:
-        parse(EXPERIMENTS, "", flags.split())
-    assert str(error.value) == message
+    assert refusal(flags.split()) == message
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(UserError, match=r"--precision.*'float16'.*float32.*bfloat16"):
-        parse(EXPERIMENTS, "", ["--precision", "float16"])
+    message = refusal(["--precision", "float16"])
+    assert re.search(r"--precision.*'float16'.*float32.*bfloat16", message)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UserError) as error:
-        parse(EXPERIMENTS, "", ["--device", "cuda"])
-    assert str(error.value) == "--device cuda: torch sees 0 CUDA devices here; use cpu"
+    message = refusal(["--device", "cuda"])
+    assert message == "--device cuda: torch sees 0 CUDA devices here; use cpu"
 
 
 def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError) as error:
-        parse(EXPERIMENTS, "", ["--out-dir", str(tmp_path / "file")])
     folder = tmp_path / "file" / "results"
-    assert str(error.value) == (
-        f"cannot write to {folder} (Not a directory); give another --out-dir"
-    )
+    message = refusal(["--out-dir", str(tmp_path / "file")])
+    assert message == f"cannot write to {folder} (Not a directory); give another --out-dir"
 
 
 def test_a_mistake_ends_with_code_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,8 +170,7 @@ def test_a_scheduler_is_an_address_or_stands_in_a_file(
         assert (options.scheduler, options.device) == (address, None)
         assert options.worker_device == "cuda:7"  # which is not looked for here
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs Dask: pip install -r requirements-cluster\.txt$"):
-        parse(EXPERIMENTS, "", flags)
+    assert refusal(flags).endswith("needs Dask: pip install -r requirements-cluster.txt")
 
 
 @pytest.mark.parametrize(
@@ -205,15 +204,13 @@ def test_help_explains_each_flag_with_its_default() -> None:
     ],
 )
 def test_what_is_no_path_is_one_line(flags: list[str], message: str) -> None:
-    with pytest.raises(UserError) as error:
-        parse(EXPERIMENTS, "", flags)
-    assert str(error.value) == message
+    assert refusal(flags) == message
 
 
 def test_a_circle_of_links_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
-    with pytest.raises(UserError, match=r"^argument --out-dir: not a path \(Symlink loop"):
-        parse(EXPERIMENTS, "", ["--out-dir", str(tmp_path / "circle")])
+    message = refusal(["--out-dir", str(tmp_path / "circle")])
+    assert message.startswith("argument --out-dir: not a path (Symlink loop")
 
 
 @pytest.mark.parametrize("name", ["with spaces", "a'b\"c", "σ", os.fsdecode(b"\xff\xfe"), "$(x)"])

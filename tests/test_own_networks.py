@@ -16,7 +16,7 @@ import models
 from models import CustomConv
 from models.registry import MODELS
 from tests.fake_records import make_experiment
-from tests.fakes import error_of
+from tests.fakes import error_of, leave_pixels_out
 from tests.training.runs import RECIPE, RUN
 from utils import one_run, runner
 from utils.data.dataset import Dataset
@@ -28,7 +28,6 @@ from utils.plan import check_recipe
 from utils.records.files import read_arrays
 from utils.records.runs import find_records, identity
 from utils.records.schema import Record
-from utils.report.figures import canvas
 
 
 def small(*features: nn.Module, channels: int) -> nn.Sequential:
@@ -125,12 +124,12 @@ FLAGS = ["--quick", "--epochs", "1", "--threads", "1", "--weights", "--out-dir"]
 
 @pytest.fixture(scope="module")
 def known(cifar10: Dataset) -> Iterator[None]:
-    """The registry knows them, and a command has few images and coarse figures."""
+    """The registry knows them, and a command has few images."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name, build in OWN.items():
             monkeypatch.setitem(MODELS, name, MODELS["CNN7x7"]._replace(build=build))
         monkeypatch.setattr(runner, "load_quick_dataset", lambda name: cifar10)
-        monkeypatch.setattr(canvas, "DPI", 40)
+        leave_pixels_out(monkeypatch)
         yield
 
 
@@ -186,12 +185,8 @@ def test_gradient_norms_are_those_of_what_a_weight_is_made_of(found: dict[str, R
 
 
 def test_they_are_counted_by_what_they_compute(found: dict[str, Record]) -> None:
-    first, plain, point, head = (
-        2 * 64 * 9 * 3 * 4,
-        2 * 64 * 9 * 4 * 4,
-        2 * 64 * 4 * 4,
-        2 * 256 * 10,
-    )
+    first, plain = 2 * 64 * 9 * 3 * 4, 2 * 64 * 9 * 4 * 4
+    point, head = 2 * 64 * 4 * 4, 2 * 256 * 10
     assert found["called twice"].forward_flops == first + 2 * plain + point + head
     assert found["weight norm"].forward_flops == first + head
     assert found["custom, normed"].forward_flops == first + head
@@ -318,10 +313,7 @@ def frozen() -> nn.Module:
     ],
 )
 def test_a_network_that_cannot_be_trained_is_refused_in_a_line(
-    build: Callable[..., nn.Module],
-    message: str,
-    cifar10: Dataset,
-    monkeypatch: pytest.MonkeyPatch,
+    build: Callable[..., nn.Module], message: str, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=build))
     run = replace(RUN, network="MyNet")

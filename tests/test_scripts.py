@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 import os
 import pickle
 import re
@@ -19,6 +18,7 @@ import pytest
 
 import models
 from experiments import STUDY, TASK_2
+from tests.fakes import leave_pixels_out
 from utils import REPOSITORY, errors, runner
 from utils.data.dataset import TENSORS, Dataset, load_quick_dataset
 from utils.experiment import Experiment, declared_runs
@@ -38,24 +38,24 @@ TRIED = [each for each in STUDY if not each.control or each.name in CONTROLS]
 TASK2 = SCRIPTS[1]
 
 
-def run(
-    script: str, *flags: str, few_images: bool = False, render: bool = True, code: int = 0
-) -> None:
-    """Starts the script in this process: importing torch once more takes as long as a training."""
+def run(script: str, *flags: str, render: bool = True, code: int = 0) -> None:
+    """Starts the script in this process: importing torch once more takes as long as a training.
+
+    It has few images and measures once.
+    """
 
     def few(name: str) -> Dataset:
         data = load_quick_dataset(name)
-        return replace(data, **{each: getattr(data, each)[:32] for each in TENSORS})
+        return replace(data, **{each: getattr(data, each)[:16] for each in TENSORS})
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(sys, "argv", [f"{script}.py", *flags, "--threads", "1"])
         monkeypatch.setattr(canvas, "DPI", 20)
         monkeypatch.setattr(errors, "end_at_once", lambda advice: None)  # of the tests, that is
-        if few_images:  # and measured once
-            monkeypatch.setattr(runner, "load_quick_dataset", few)
-            monkeypatch.setattr(layers, "QUICK", Effort(rounds=1))
-            monkeypatch.setattr(speed, "QUICK", Effort(rounds=1))
-            monkeypatch.setattr(speed, "THROUGHPUT_BATCH", 16)
+        monkeypatch.setattr(runner, "load_quick_dataset", few)
+        monkeypatch.setattr(layers, "QUICK", Effort(rounds=1))
+        monkeypatch.setattr(speed, "QUICK", Effort(rounds=1))
+        monkeypatch.setattr(speed, "THROUGHPUT_BATCH", 16)
         if not render:
             monkeypatch.setattr(runner, "render_study", lambda *_: None)
         with pytest.raises(SystemExit) as end:
@@ -77,10 +77,13 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of all three scripts after one epoch; the README and the results untouched."""
     folder = tmp_path_factory.mktemp("quick")
     before = contents(REPOSITORY / "results", "*.csv", "*.md"), contents(REPOSITORY, "README.md")
-    for script in SCRIPTS:
-        run(script, "--quick", "--epochs", "1", "--out-dir", str(folder), few_images=True)
-    flags = ["--experiments", *CONTROLS, "--out-dir", str(folder)]
-    run(SCRIPTS[0], "--quick", "--epochs", "1", *flags, few_images=True)
+    flags = ["--quick", "--epochs", "1", "--out-dir", str(folder)]
+    with pytest.MonkeyPatch.context() as patched:
+        leave_pixels_out(patched)  # but of the last script, which draws them again below
+        for script in (SCRIPTS[0], SCRIPTS[2]):
+            run(script, *flags)
+        run(SCRIPTS[0], *flags, "--experiments", *CONTROLS)
+    run(TASK2, *flags)
     after = contents(REPOSITORY / "results", "*.csv", "*.md"), contents(REPOSITORY, "README.md")
     assert before == after
     return folder
@@ -120,54 +123,24 @@ def test_tables_and_figures_come_from_the_records_alone(quick: Path) -> None:
     assert after == before
 
 
-def test_a_killed_run_ends_with_the_record_of_a_whole_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner, "measure_networks", lambda *_: [])
-    flags = ["--quick", "--epochs", "5", "--experiments", "mnist_comparison", "--models", "FCNet"]
-    record = Path("results", "quick", "runs", "mnist", "FCNet-seed0.json")
-    run(SCRIPTS[0], *flags, "--out-dir", str(tmp_path / "whole"), render=False)
-
-    broken = tmp_path / "broken"
-    checkpoint = (broken / record).with_suffix(".checkpoint.pt")
-    script = [sys.executable, str(REPOSITORY / f"{SCRIPTS[0]}.py"), *flags]
-    process = subprocess.Popen(
-        [*script, "--threads", "1", "--out-dir", str(broken)], stderr=subprocess.DEVNULL, cwd="/"
-    )
-    while not checkpoint.exists() and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert checkpoint.exists(), "the run was over before it could be killed"
-    assert not (broken / record).exists()
-
-    run(SCRIPTS[0], *flags, "--out-dir", str(broken), render=False)
-    found, expected = (json.loads((tmp_path / n / record).read_text()) for n in ("broken", "whole"))
-    assert len(found.pop("timings")["epoch_seconds"]) == 5
-    expected.pop("timings")
-    assert found == expected
-    assert not checkpoint.exists()
-
-
 def test_fresh_trains_again_in_another_precision_and_keeps_the_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--quick", "--epochs", "1", "--out-dir", str(tmp_path)]
     flags += ["--experiments", "kernel_size", "--models", "CNN7x7"]
-    few = {"few_images": True, "render": False}
-    run(TASK2, *flags, **few)
-    run(TASK2, *flags, "--fresh", "--precision", "bfloat16", "--weights", **few)
+    run(TASK2, *flags, render=False)
+    run(TASK2, *flags, "--fresh", "--precision", "bfloat16", "--weights", render=False)
     results = tmp_path / "results" / "quick"
     path = results / "runs" / "cifar10" / "CNN7x7-seed0.json"
     assert read_record(path, Record).precision == "bfloat16"
     assert path.with_suffix(".safetensors").exists()
     measured = read_record(results / "speed" / "cifar10" / "CNN7x7.json", Speed)
     assert measured.precision == "bfloat16"
-    run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate", **few)
+    run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate")
     assert "cifar10 CNN7x7-seed0: recorded " in capsys.readouterr().out
 
     path.with_suffix(".safetensors").unlink()
-    run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate", **few, code=1)
+    run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate", code=1)
     told = capsys.readouterr()
     assert "CNN7x7: no weights; --models 'CNN7x7' --seeds N --weights trains and" in told.out
     assert "there are no weights of CNN7x7" in told.err

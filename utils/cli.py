@@ -76,7 +76,13 @@ class Options:
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line; beginnings of flags are not guessed."""
+
+    def __init__(self, description: str | None, **settings: Any) -> None:  # noqa: ANN401
+        form = argparse.RawDescriptionHelpFormatter
+        super().__init__(
+            description=description, formatter_class=form, allow_abbrev=False, **settings
+        )
 
     def error(self, message: str) -> NoReturn:
         """Hands the message to whoever prints the scripts' errors."""
@@ -216,11 +222,7 @@ SCHEDULER: dict[str, dict[str, Any]] = {
 
 def build_parser(experiments: Sequence[Experiment], description: str | None) -> OneLineParser:
     """All flags with their help; ``description`` is the script's docstring."""
-    parser = OneLineParser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = OneLineParser(description)
     groups = {
         "what is done": ACTIONS,
         "which runs": selection([each.name for each in experiments]),
@@ -264,9 +266,7 @@ def parse(
         measure=arguments.measure,
         evaluate=arguments.evaluate,
         predict=tuple(arguments.predict or ()),
-        train=not (
-            arguments.no_train or arguments.measure or arguments.evaluate or arguments.predict
-        ),
+        train=not any(getattr(arguments, name) for name in WITHOUT_TRAINING),
         weights=arguments.weights,
         threads=threads_of_a_run(arguments.threads, jobs),
         jobs=jobs,
@@ -281,6 +281,7 @@ def parse(
     return options
 
 
+WITHOUT_TRAINING = ("no_train", "measure", "evaluate", "predict")
 OTHERS = ("fresh", "measure", "no_train", "weights", "seeds", "epochs")
 EXCLUSIVE = (  # a flag, what it does, and the flags that contradict that
     ("no_train", "renders from the records at hand", ("fresh", "measure")),
@@ -289,7 +290,7 @@ EXCLUSIVE = (  # a flag, what it does, and the flags that contradict that
     ("predict", "is of all weights on record and trains nothing", OTHERS),
     ("evaluate", "takes the dataset's images", ("predict",)),
     ("measure", "trains nothing", ("fresh",)),
-    ("scheduler", "is for what is trained", ("no_train", "measure", "evaluate", "predict")),
+    ("scheduler", "is for what is trained", WITHOUT_TRAINING),
     (
         "scheduler",
         "leaves runs at once and threads to its workers (--nworkers, --nthreads)",

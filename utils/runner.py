@@ -22,13 +22,7 @@ import models
 from utils import REPOSITORY
 from utils.claim import PASSES, Answer
 from utils.cli import Options, parse
-from utils.data.dataset import (
-    SHIPPED_FINGERPRINTS,
-    Dataset,
-    Load,
-    load_dataset,
-    load_quick_dataset,
-)
+from utils.data.dataset import SHIPPED_FINGERPRINTS, Dataset, Load, load_dataset, load_quick_dataset
 from utils.data.mapped import mapped
 from utils.errors import SomeFailed, UserError, exit_code
 from utils.experiment import Compute, Experiment, Row, Run, declared_runs
@@ -43,13 +37,7 @@ from utils.measuring.trial import check_sizes, failing, try_out
 from utils.one_run import keep_one, run_one, train_one, where
 from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
 from utils.records.environment import machine_name
-from utils.records.files import (
-    read_record,
-    sweep,
-    write_arrays,
-    write_record,
-    write_text,
-)
+from utils.records.files import read_record, sweep, write_arrays, write_record, write_text
 from utils.records.runs import find_files, find_records, run_path, seed_of, speed_path
 from utils.records.schema import Record, Speed
 from utils.records.study import gather
@@ -107,12 +95,7 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     keep_freed_memory()
     if not options.folder:  # what is not the study has tables of its own
         check_declared(options.experiments, models.MODELS)
-    pages = [REPOSITORY / "docs"] if options.is_study else []
-    for folder in (options.results, options.plots, *pages):
-        sweep(folder, options.results)
-    for remnant in REPOSITORY.glob("README*.[0-9]*.tmp") if options.is_study else ():
-        remnant.unlink(missing_ok=True)
-    drop_finished(options.results / "runs")
+    tidy_up(options)
     if options.evaluate:
         return evaluate_weights(options)
     if options.predict:
@@ -153,6 +136,16 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     texts += [f"cannot be measured: {', '.join(unmeasured)}"] * bool(unmeasured)
     if texts:
         raise SomeFailed("; ".join(texts))
+
+
+def tidy_up(options: Options) -> None:
+    """Deletes what commands that were killed have left."""
+    pages = [REPOSITORY / "docs"] if options.is_study else []
+    for folder in (options.results, options.plots, *pages):
+        sweep(folder, options.results)
+    for remnant in REPOSITORY.glob("README*.[0-9]*.tmp") if options.is_study else ():
+        remnant.unlink(missing_ok=True)
+    drop_finished(options.results / "runs")
 
 
 def evaluate_weights(options: Options) -> None:
@@ -408,5 +401,5 @@ def render_study(study: Sequence[Experiment], answers: Sequence[Answer], options
     write_text(results / "claims.csv", claims_csv(every))
     if options.is_study:
         blocks |= methods_blocks(every, results)
-        blocks["cluster.makespan"] = makespan_text(study, results)
+        blocks["cluster.makespan"] = makespan_text(every)
         render_pages(REPOSITORY, blocks)

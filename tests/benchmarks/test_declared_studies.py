@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,11 @@ import pytest
 from benchmarks import precision, recipes, time_to_accuracy
 from benchmarks.time_to_accuracy_report import read_lines, side_of
 from experiments import STUDY
-from tests.fake_records import make_record
+from tests.fake_records import make_seeds
 from tests.fakes import error_of
 from utils import REPOSITORY
 from utils.experiment import declared_runs
 from utils.records.runs import find_record, find_records, identity, run_path
-from utils.records.schema import Record
 from utils.report.pages import replace_blocks
 
 RESULTS = REPOSITORY / "results"
@@ -80,14 +80,11 @@ def test_machines_and_precisions_are_compared_run_by_run() -> None:
 
 
 def test_two_seeds_are_compared_where_they_were_trained_alike() -> None:
-    def trained(*accuracies: float, **changes: object) -> list[Record]:
-        return [
-            make_record(seed=seed, test_accuracy=value, **changes)
-            for seed, value in enumerate(accuracies)
-        ]
-
-    assert precision.seed_difference([*trained(0.5), *trained(0.7, precision="float32")]) is None
-    records = [*trained(0.50, 0.52), *trained(0.70, 0.71, 0.72, precision="float32")]
+    trained = partial(make_seeds, "CNN3x3")
+    assert (
+        precision.seed_difference([*trained([0.5]), *trained([0.7], precision="float32")]) is None
+    )
+    records = [*trained([0.50, 0.52]), *trained([0.70, 0.71, 0.72], precision="float32")]
     assert precision.seed_difference(records) == pytest.approx(np.sqrt(2 * (2 + 2) / 3))
 
 
@@ -148,7 +145,7 @@ def test_a_misshapen_record_of_the_usual_loop_is_named(
     for folder in ("usual", "seconds"):
         (tmp_path / folder / "cifar10").mkdir(parents=True)
         shutil.copy(RESULTS / "benchmarks" / folder / name, tmp_path / folder / name)
-    shutil.copytree(RESULTS / "benchmarks" / "runs", tmp_path / "runs")
+    (tmp_path / "runs").symlink_to(RESULTS / "benchmarks" / "runs")
     record = json.loads((tmp_path / part / name).read_text())
     (tmp_path / part / name).write_text(json.dumps(record | change))
     message = error_of(lambda: read_lines([schedules], tmp_path))

@@ -18,14 +18,7 @@ from tests import fakes
 from tests.fakes import assert_same, error_of
 from utils.data import sources
 from utils.data.dataset import load_dataset
-from utils.data.download import (
-    PROXY_VARIABLES,
-    REMOTE,
-    TLS_VARIABLES,
-    Limits,
-    Remote,
-    download,
-)
+from utils.data.download import PROXY_VARIABLES, REMOTE, TLS_VARIABLES, Limits, Remote, download
 from utils.data.sources import CIFAR10, MNIST, Official
 
 LIMITS = Limits(silence=0.5, crawling=200e3, window=0.5)
@@ -263,45 +256,28 @@ PROXIED = "cannot be reached through the proxy ("
 
 
 @pytest.mark.parametrize(
-    "variable, value, first, reason",
+    "variable, value, reason",
     [
         (
             "REQUESTS_CA_BUNDLE",
             "/no/such/bundle.pem",
-            "https://localhost:9/",
             "was not asked (Could not find a suitable TLS CA certificate bundle, invalid path: "
             "/no/such/bundle.pem; see REQUESTS_CA_BUNDLE)",
         ),
-        (
-            "CURL_CA_BUNDLE",
-            str(Path(__file__)),  # no certificate in it
-            "",
-            "fails the check of its certificate (TLS) ([X509",
-        ),
-        (
-            "https_proxy",
-            "http://127.0.0.1:9",
-            "https://localhost:9/",
-            PROXIED,
-        ),
+        # no certificate in it
+        ("CURL_CA_BUNDLE", __file__, "fails the check of its certificate (TLS) ([X509"),
+        ("https_proxy", "http://127.0.0.1:9", PROXIED),
         (
             "ALL_PROXY",
             "socks5://127.0.0.1:9",
-            "https://localhost:9/",
             f"{PROXIED}Missing dependencies for SOCKS support.; see",
         ),
-        (
-            "HTTPS_PROXY",
-            "http://[::1",
-            "https://localhost:9/",
-            PROXIED,
-        ),
+        ("HTTPS_PROXY", "http://[::1", PROXIED),
     ],
 )
 def test_what_is_wrong_with_certificates_and_proxies_here_is_told_and_the_next_is_tried(
     variable: str,
     value: str,
-    first: str,
     reason: str,
     server: Server,
     tmp_path: Path,
@@ -315,7 +291,8 @@ def test_what_is_wrong_with_certificates_and_proxies_here_is_told_and_the_next_i
     monkeypatch.setenv(variable, value)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     official, remote = serve_cifar10(server, tmp_path, "good")
-    first = first or server.address("good").replace("http:", "https:")
+    here = server.address("good").replace("http:", "https:")  # not through a proxy
+    first = here if variable == "CURL_CA_BUNDLE" else "https://localhost:9/"
     remote = replace(remote, addresses=(first, *remote.addresses))
     download(official, tmp_path / "data", remote, LIMITS)
     assert everything_under(tmp_path / "data") == CIFAR10_LAYOUT

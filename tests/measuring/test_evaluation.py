@@ -7,13 +7,7 @@ import pytest
 import torch
 
 import models
-from tests.fake_records import (
-    make_data,
-    make_experiment,
-    make_matrix,
-    make_record,
-    write_runs,
-)
+from tests.fake_records import make_data, make_experiment, make_matrix, make_record, write_runs
 from tests.fakes import TINY_CIFAR10, make_tiny
 from utils.experiment import Compute, Row
 from utils.measuring.evaluation import Comparison, check_weights

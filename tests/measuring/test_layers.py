@@ -10,12 +10,7 @@ from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from tests.fake_records import make_experiment
 from utils.data.dataset import load_quick_dataset
 from utils.experiment import LayerCase
-from utils.measuring.layers import (
-    activation_curves,
-    gradient_means,
-    pooling_pictures,
-    study_layers,
-)
+from utils.measuring.layers import activation_curves, gradient_means, pooling_pictures, study_layers
 from utils.measuring.timing import Effort
 from utils.records.schema import Cases
 

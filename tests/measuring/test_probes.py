@@ -9,12 +9,7 @@ import models
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from utils.data.batches import normalise
 from utils.data.dataset import Dataset
-from utils.measuring.probes import (
-    feature_layers,
-    forward_flops,
-    probe,
-    step_flops,
-)
+from utils.measuring.probes import feature_layers, forward_flops, probe, step_flops
 from utils.training.loop import weight_layers
 
 # A multiply-add is 2; biases, ReLU, batch-norm and pooling do not count.

@@ -15,6 +15,8 @@ from utils.measuring.receptive_field import (
 
 # By hand: a k×k kernel adds (k - 1) · jump, a pooling or a stride of 2 doubles the jump behind it.
 TWO_LAYERS = ("features.0.0", "features.0.1", "features.1.0", "features.1.1")  # conv, P, conv, P
+FOUR_LAYERS = tuple(f"features.{layer}" for layer in ("0.0", "1.0", "1.1", "2.0", "3.0", "3.1"))
+BLOCK = {"stem.0": 3, "reduce": 4}  # what stands before the block
 RESIDUAL = {  # jump 1 up to blocks.0, 2 behind the stride of blocks.1.conv1
     "blocks.0.conv1": 5,
     "blocks.0.conv2": 7,
@@ -27,11 +29,13 @@ RESIDUAL = {  # jump 1 up to blocks.0, 2 behind the stride of blocks.1.conv1
     "blocks.2.conv2": 21,
     "blocks.2": 21,
 }
+STRIDED_TWICE = {"blocks.2.conv2": 25, "blocks.2.shortcut.0": 13, "blocks.2": 25}
 LADDER = (  # the two convolutions of each block
     *((7, 11), (15, 19), (23, 27)),
     *((31, 39), (47, 55), (63, 71)),
     *((79, 95), (111, 127), (143, 159)),
 )
+MEDIUM = dict(zip(FOUR_LAYERS, (3, 5, 6, 10, 14, 16), strict=True))
 BY_HAND = {
     "FCNet": {},
     "DeepFCNet": {},
@@ -39,65 +43,17 @@ BY_HAND = {
     "CNN3x3": dict(zip(TWO_LAYERS, (3, 4, 8, 10), strict=True)),
     "CNN5x5": dict(zip(TWO_LAYERS, (5, 6, 14, 16), strict=True)),
     "CNN7x7": dict(zip(TWO_LAYERS, (7, 8, 20, 22), strict=True)),
-    "CNN1x1+3x3": {
-        "features.0.0": 1,
-        "features.1.0": 3,
-        "features.1.1": 4,
-        "features.2.0": 4,
-        "features.3.0": 8,
-        "features.3.1": 10,
-    },
-    "MediumCNN": {
-        "features.0.0": 3,
-        "features.1.0": 5,
-        "features.1.1": 6,
-        "features.2.0": 10,
-        "features.3.0": 14,
-        "features.3.1": 16,
-    },
-    "DeepCNN": {
-        "features.0.0": 3,
-        "features.1.0": 5,
-        "features.1.1": 6,
-        "features.2.0": 10,
-        "features.3.0": 14,
-        "features.3.1": 16,
-        "features.4.0": 24,
-        "features.5.0": 32,
-    },
+    "CNN1x1+3x3": dict(zip(FOUR_LAYERS, (1, 3, 4, 4, 8, 10), strict=True)),
+    "MediumCNN": MEDIUM,
+    "DeepCNN": {**MEDIUM, "features.4.0": 24, "features.5.0": 32},
     "CNNWithResidual": {"stem.0": 3, **RESIDUAL},
     "ResNetLikeCNN": {"stem": 3, **RESIDUAL},
-    "CNNWithResidualReg": {
-        "stem.0": 3,
-        **RESIDUAL,
-        "blocks.2.conv1": 17,
-        "blocks.2.conv2": 25,
-        "blocks.2.shortcut.0": 13,
-        "blocks.2": 25,
-    },
-    "BasicBlockNet": {
-        "stem.0": 3,
-        "reduce": 4,
-        "block.conv1": 8,
-        "block.conv2": 12,
-        "block": 12,
-    },
-    "BottleneckBlockNet": {
-        "stem.0": 3,
-        "reduce": 4,
-        "block.conv1": 4,
-        "block.conv2": 8,
-        "block.conv3": 8,
-        "block": 8,
-    },
-    "WideBlockNet": {
-        "stem.0": 3,
-        "reduce": 4,
-        "block.conv1": 8,
-        "block.conv2": 12,
-        "block.shortcut.0": 4,
-        "block": 12,
-    },
+    "CNNWithResidualReg": {"stem.0": 3, **RESIDUAL, **STRIDED_TWICE},
+    "BasicBlockNet": BLOCK | {"block.conv1": 8, "block.conv2": 12, "block": 12},
+    "BottleneckBlockNet": BLOCK
+    | {"block.conv1": 4, "block.conv2": 8, "block.conv3": 8, "block": 8},
+    "WideBlockNet": BLOCK
+    | {"block.conv1": 8, "block.conv2": 12, "block.shortcut.0": 4, "block": 12},
     # pixels a step apart: 2 in the first stage, 4 in the second, 8 in the third
     "LadderNet": {
         "stem.0": 3,
@@ -223,9 +179,7 @@ def test_a_join_with_a_path_that_sees_everything_ends_the_walk() -> None:
 def test_fields_are_what_the_gradient_reaches() -> None:
     """All weights positive and nothing but sums: every pixel of the window counts."""
     network = nn.Sequential(
-        nn.Conv2d(1, 2, 3, stride=2, padding=1),
-        BasicResidualBlock(2, 4, stride=2),
-        nn.AvgPool2d(2),
+        nn.Conv2d(1, 2, 3, stride=2, padding=1), BasicResidualBlock(2, 4, stride=2), nn.AvgPool2d(2)
     )
     for parameter in network.parameters():
         nn.init.constant_(parameter, 0.1)

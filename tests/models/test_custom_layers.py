@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
 from torch.fx.experimental import optimization
 from torch.fx.proxy import TraceError
+from torch.testing import assert_close
 from torchvision.ops import SqueezeExcitation
 
 from models.custom_layers import ChannelAttention, Convolution, CustomConv, L2Pooling, Swish
@@ -106,10 +107,14 @@ def value_and_grads(
     return [y.detach(), *torch.autograd.grad(y, (x, *parameters), cotangent)]
 
 
-def assert_lists_close(actual: list[Tensor], expected: list[Tensor], **tolerance: float) -> None:
-    assert len(actual) == len(expected)
-    for one, other in zip(actual, expected, strict=True):
-        torch.testing.assert_close(one, other, **tolerance)
+def of_layer(layer: nn.Module, x: Tensor) -> list[Tensor]:
+    """What ``value_and_grads`` gives of the layer."""
+    return value_and_grads(as_function(layer), x, *layer.parameters())
+
+
+def of_autograd(name: str, layer: nn.Module, x: Tensor) -> list[Tensor]:
+    """And of the expression with the layer's parameters, left to autograd."""
+    return value_and_grads(CASES[name].expression, x, *layer.parameters())
 
 
 # Values: the definition, one number or window at a time
@@ -159,13 +164,13 @@ def test_swish_is_its_definition(beta: float, trainable: bool) -> None:
     x = random_tensor(3, 5)
     expected = [value / (1 + math.exp(-beta * value)) for value in x.flatten().tolist()]
     y = Swish(beta, trainable).double()(x)
-    torch.testing.assert_close(y, torch.tensor(expected, dtype=torch.float64).view(3, 5))
+    assert_close(y, torch.tensor(expected, dtype=torch.float64).view(3, 5))
 
 
 def test_swish_keeps_every_digit_where_sigmoid_is_near_0_or_1() -> None:
     x = torch.tensor([-700, -40.1, -39.9, -1e-9, 39.9, 40.1, 700], dtype=torch.float64)
     actual, expected = value_and_grads(Swish(), x), value_and_grads(lambda x: swish(x, 1.0), x)
-    assert_lists_close(actual, expected, rtol=1e-13, atol=0)
+    assert_close(actual, expected, rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize("height, width", [(4, 6), (5, 7), (3, 3)])  # even, cut-off edge, smallest
@@ -188,7 +193,7 @@ def test_l2_pooling_is_its_definition(
     x = random_tensor(2, 3, height, width)
     layer = L2Pooling(kernel, stride)
     assert (layer.kernel_size, layer.stride) == as_pairs
-    torch.testing.assert_close(layer(x), l2_pool_by_loops(x, *as_pairs))
+    assert_close(layer(x), l2_pool_by_loops(x, *as_pairs))
 
 
 @pytest.mark.parametrize(
@@ -208,14 +213,14 @@ def test_custom_conv_is_its_definition(
 ) -> None:
     x = random_tensor(2, 3, 6, 7)
     layer = CustomConv(3, 5, kernel, stride, padding, bias).double()
-    torch.testing.assert_close(layer(x), custom_conv_by_loops(x, layer))
+    assert_close(layer(x), custom_conv_by_loops(x, layer))
     # the geometry of the gradient: rows that no window reaches must get a 0, not be missing
-    actual = value_and_grads(as_function(layer), x, *layer.parameters())
+    actual = of_layer(layer, x)
     bias_or_none = () if bias else (None,)
     expected = value_and_grads(
         lambda x, *p: custom_conv(x, *p, *bias_or_none, stride, padding), x, *layer.parameters()
     )
-    assert_lists_close(actual, expected)
+    assert_close(actual, expected)
 
 
 @pytest.mark.parametrize(
@@ -227,14 +232,14 @@ def test_channel_attention_is_its_definition(channels: int, reduction: int, hidd
     assert (w0.shape, w1.shape) == ((hidden, channels), (channels, hidden))
     with torch.no_grad():
         x = random_tensor(2, channels, 3, 4)
-        torch.testing.assert_close(layer(x), channel_attention_by_loops(x, w0, w1))
+        assert_close(layer(x), channel_attention_by_loops(x, w0, w1))
 
 
 def test_layers_equal_their_analogues_where_these_coincide() -> None:
     x = random_tensor(*SHAPE)
-    torch.testing.assert_close(Swish()(x), nn.SiLU()(x))
-    torch.testing.assert_close(Swish(1e4)(x), nn.ReLU()(x))
-    torch.testing.assert_close(L2Pooling(2)(x), nn.LPPool2d(2, 2)(x))
+    assert_close(Swish()(x), nn.SiLU()(x))
+    assert_close(Swish(1e4)(x), nn.ReLU()(x))
+    assert_close(L2Pooling(2)(x), nn.LPPool2d(2, 2)(x))
 
 
 # Gradients
@@ -243,8 +248,7 @@ def test_layers_equal_their_analogues_where_these_coincide() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_are_those_of_autograd(name: str) -> None:
     x, layer = random_tensor(*SHAPE), build(name)
-    actual = value_and_grads(as_function(layer), x, *layer.parameters())
-    assert_lists_close(actual, value_and_grads(CASES[name].expression, x, *layer.parameters()))
+    assert_close(of_layer(layer, x), of_autograd(name, layer, x))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -278,8 +282,8 @@ def test_backward_leaves_alone_what_it_is_given(name: str) -> None:
     copies = [t.detach().clone() for t in (x, y, cotangent)]
     inputs = (x, *layer.parameters())
     first, second = (torch.autograd.grad(y, inputs, cotangent, retain_graph=True) for _ in range(2))
-    assert_lists_close(second, first, rtol=0, atol=0)
-    assert_lists_close([x.detach(), y.detach(), cotangent], copies, rtol=0, atol=0)
+    assert_close(second, first, rtol=0, atol=0)
+    assert_close([x.detach(), y.detach(), cotangent], copies, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -348,7 +352,7 @@ def test_gradient_of_a_zero_window_is_0_where_the_naive_one_is_nan() -> None:
     assert (analogue[..., :2] == 0).all()
     assert (ours[..., :2] == 0).all()
     for other in (naive, analogue):
-        torch.testing.assert_close(ours[..., 2:], other[..., 2:])
+        assert_close(ours[..., 2:], other[..., 2:])
 
 
 def test_second_derivative_of_a_zero_window_is_0() -> None:
@@ -362,7 +366,7 @@ def test_l2_pooling_has_the_range_of_its_analogue(scale: float) -> None:
     x = random_tensor(1, 2, 4, 4).float() * scale
     actual, expected = value_and_grads(L2Pooling(2), x), value_and_grads(nn.LPPool2d(2, 2), x)
     assert actual[0].isinf().all() == (scale > 1e20)
-    assert_lists_close(actual, expected)
+    assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -374,8 +378,8 @@ def test_shared_maximum_gives_its_gradient_to_the_first_position(
     x += 1.5  # the shared maximum is 1: not 0, which no hidden unit would see
     layer = build("ChannelAttention")
     weights = list(layer.parameters())
-    ours = value_and_grads(as_function(layer), x, *weights)
-    assert_lists_close(ours, value_and_grads(channel_attention, x, *weights))
+    ours = of_layer(layer, x)
+    assert_close(ours, value_and_grads(channel_attention, x, *weights))
 
     def with_amax(x: Tensor, w0: Tensor, w1: Tensor) -> Tensor:
         hidden = F.relu(x.mean(dim=(2, 3)) @ w0.T) + F.relu(x.amax(dim=(2, 3)) @ w0.T)
@@ -384,8 +388,8 @@ def test_shared_maximum_gives_its_gradient_to_the_first_position(
     divided = value_and_grads(with_amax, x, *weights)
     assert not torch.allclose(ours[1], divided[1])  # amax divides it between them …
     sums = [gradients.sum(dim=(2, 3)) for gradients in (ours[1], divided[1])]
-    torch.testing.assert_close(*sums)  # … and all else is equal
-    assert_lists_close(ours[2:], divided[2:])
+    assert_close(*sums)  # … and all else is equal
+    assert_close(ours[2:], divided[2:])
 
 
 # Dtypes, layouts, batch sizes
@@ -398,15 +402,12 @@ def test_shared_maximum_gives_its_gradient_to_the_first_position(
 def test_dtypes(name: str, dtype: torch.dtype, tolerance: float) -> None:
     layer = build(name, dtype)
     x = random_tensor(*SHAPE).to(dtype)
-    inputs = (x, *(p.detach() for p in layer.parameters()))
-    actual = value_and_grads(as_function(layer), *inputs)
+    actual = of_layer(layer, x)
     assert {t.dtype for t in actual} == {dtype}
-    expected = value_and_grads(
-        as_function(copy.deepcopy(layer).double()), *(t.double() for t in inputs)
-    )
+    expected = of_layer(copy.deepcopy(layer).double(), x.double())
     for one, other in zip(actual, expected, strict=True):
         size = other.abs().max().item()  # a sum's rounding error follows its largest terms
-        torch.testing.assert_close(one.double(), other, rtol=tolerance, atol=tolerance * size)
+        assert_close(one.double(), other, rtol=tolerance, atol=tolerance * size)
 
 
 LAYOUTS = {
@@ -423,9 +424,7 @@ def test_layouts(name: str, layout: str) -> None:
     layer, x = build(name), random_tensor(*SHAPE)
     arranged = LAYOUTS[layout](x)
     assert torch.equal(arranged, x) and not arranged.is_contiguous()
-    parameters = tuple(layer.parameters())
-    expected = value_and_grads(as_function(layer), x, *parameters)
-    assert_lists_close(value_and_grads(as_function(layer), arranged, *parameters), expected)
+    assert_close(of_layer(layer, arranged), of_layer(layer, x))
     if layout == "channels_last":  # and the network stays in it
         assert layer(arranged).is_contiguous(memory_format=torch.channels_last)
 
@@ -439,25 +438,22 @@ def test_cotangents_of_any_layout(name: str) -> None:
         cotangent = arrange(random_tensor(*y.shape, seed=1))
         y.backward(cotangent)
         CASES[name].expression(copied, *layer.parameters()).backward(cotangent.contiguous())
-        torch.testing.assert_close(leaf.grad, copied.grad)
+        assert_close(leaf.grad, copied.grad)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_batch_of_one_and_no_batch_axis(name: str) -> None:
     layer, x = build(name), random_tensor(*SHAPE)
-    parameters = tuple(layer.parameters())
-    one = value_and_grads(as_function(layer), x[:1], *parameters)
-    assert_lists_close(one, value_and_grads(CASES[name].expression, x[:1], *parameters))
+    one = of_layer(layer, x[:1])
+    assert_close(one, of_autograd(name, layer, x[:1]))
     assert torch.equal(layer(x[0]), one[0][0])
-    torch.testing.assert_close(layer(x)[:1], one[0])
+    assert_close(layer(x)[:1], one[0])
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_empty_batch(name: str) -> None:
     layer = build(name)
-    y, grad_x, *grads = value_and_grads(
-        as_function(layer), random_tensor(0, 4, 6, 7), *layer.parameters()
-    )
+    y, grad_x, *grads = of_layer(layer, random_tensor(0, 4, 6, 7))
     assert y.shape == (0, *layer(random_tensor(1, 4, 6, 7)).shape[1:])
     assert grad_x.shape == (0, 4, 6, 7)
     assert all((g == 0).all() for g in grads)
@@ -479,7 +475,7 @@ def test_compiles_in_one_graph_forward_and_backward(name: str) -> None:
         y = function(leaf)
         (y * random_tensor(*y.shape, seed=1)).sum().backward()
         results.append([y.detach(), leaf.grad, *(p.grad for p in layer.parameters())])
-    assert_lists_close(*results)
+    assert_close(*results)
 
 
 def scalar(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -494,15 +490,13 @@ def test_func_grad_and_vmap(name: str) -> None:
     everything = tuple(range(len(inputs)))
     ours, autograd = as_function(layer), CASES[name].expression
     expected = grad(scalar(autograd), everything)(*inputs)
-    assert_lists_close(grad(scalar(ours), everything)(*inputs), expected)
+    assert_close(grad(scalar(ours), everything)(*inputs), expected)
 
     per_image = (0, *(None,) * (len(inputs) - 1))  # one gradient of every parameter for each image
     actual = vmap(grad(scalar(ours), everything), per_image)(*inputs)
     each = [grad(scalar(autograd), everything)(image, *inputs[1:]) for image in x]
-    assert_lists_close(actual, [torch.stack(gradients) for gradients in zip(*each, strict=True)])
-    torch.testing.assert_close(
-        vmap(layer)(torch.stack([x, 2 * x])), torch.stack([layer(x), layer(2 * x)])
-    )
+    assert_close(actual, [torch.stack(gradients) for gradients in zip(*each, strict=True)])
+    assert_close(vmap(layer)(torch.stack([x, 2 * x])), torch.stack([layer(x), layer(2 * x)]))
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if list(CASES[name].make().parameters())])
@@ -514,7 +508,7 @@ def test_vmap_over_an_ensemble_of_parameters(name: str) -> None:
     each = [
         grad(scalar(CASES[name].expression), everything)(x, *p) for p in zip(*ensemble, strict=True)
     ]
-    assert_lists_close(actual, [torch.stack(gradients) for gradients in zip(*each, strict=True)])
+    assert_close(actual, [torch.stack(gradients) for gradients in zip(*each, strict=True)])
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -528,7 +522,7 @@ def test_composed_func_transforms_give_the_right_second_derivative(name: str) ->
         for function in (as_function(layer), CASES[name].expression)
     ]
     assert all(hessian.abs().max() > 1e-3 for hessian in hessians[1])
-    assert_lists_close(*hessians)
+    assert_close(*hessians)
 
     def gradient_norm(*inputs: Tensor) -> Tensor:
         return grad(scalar(as_function(layer)), len(inputs) - 1)(*inputs).square().sum()
@@ -541,7 +535,7 @@ def test_composed_func_transforms_give_the_right_second_derivative(name: str) ->
     results = [
         vmap(grad(norm, everything), axes)(*images) for norm in (gradient_norm, autograd_norm)
     ]
-    assert_lists_close(*results)
+    assert_close(*results)
 
 
 ANALOGUES = {
@@ -569,11 +563,11 @@ def test_autocast(name: str, input_dtype: torch.dtype, backward_inside: bool) ->
     assert y.dtype == analogue.dtype
     assert x.grad.dtype == input_dtype
     assert all(p.grad.dtype == torch.float32 for p in layer.parameters())
-    exact = value_and_grads(as_function(layer), x.float(), *layer.parameters())
+    exact = of_layer(layer, x.float())
     actual = [y, x.grad, *(p.grad for p in layer.parameters())]
     for one, other in zip(actual, exact, strict=True):
         size = other.abs().max().item()
-        torch.testing.assert_close(one.float(), other, rtol=4e-2, atol=4e-2 * size)
+        assert_close(one.float(), other, rtol=4e-2, atol=4e-2 * size)
 
 
 def test_autocast_leaves_float64_alone() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,12 +77,6 @@ def test_a_nan_that_no_record_took_in_is_not_written(tmp_path: Path) -> None:
         (("precision",), "float16", "precision: Input should be 'float32' or 'bfloat16'"),
         (("schema",), 3, "record of schema 3, this version reads 2"),
         (("schema",), ..., "record of schema None, this version reads 2"),
-        (("epochs", 2), ..., "epochs: 2 of 3, or not in order"),
-        (
-            ("part",),
-            "train minus validation",
-            "final.validation_accuracy: missing in a run on train minus validation",
-        ),
     ],
 )
 def test_a_wrong_record_costs_one_line_with_file_and_field(
@@ -125,20 +120,15 @@ def test_arrays_are_read_as_they_were_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["feature_maps/stem.0"], arrays["feature_maps/stem.0"])
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut off", "text", "flipped"])
-def test_arrays_that_are_damaged_are_named_with_their_record(damage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damaged", [lambda whole: b"", lambda whole: whole[:99], lambda whole: b"not arrays"]
+)
+def test_arrays_that_are_damaged_are_named_with_their_record(
+    damaged: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
     path = tmp_path / "arrays.npz"
     write_arrays(path, {"a": np.zeros(5000)})
-    whole = path.read_bytes()
-    middle = len(whole) // 3
-    path.write_bytes(
-        {
-            "empty": b"",
-            "cut off": whole[:middle],
-            "text": b"not arrays",
-            "flipped": whole[:middle] + bytes([whole[middle] ^ 255] * 9) + whole[middle + 9 :],
-        }[damage]
-    )
+    path.write_bytes(damaged(path.read_bytes()))
     message = error_of(lambda: read_arrays(path))
     assert message.startswith(f"{path}: not a readable array file (")
     assert message.endswith("delete it and the .json of the same name and run the script again")
@@ -189,7 +179,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
 
 def test_what_killed_writes_left_is_swept_but_not_another_command_s(tmp_path: Path) -> None:
     results, plots = tmp_path / "results", tmp_path / "plots"
-    names = ("table.md.7.tmp", "runs/mnist/a-seed0.npz.1234.tmp", "quick/runs/b.json.5.tmp")
+    names = ("table.md.7.tmp", "images.12.tmp/mnist.pt", "quick/runs/b.json.5.tmp")
     files = [folder / name for folder in (results, plots) for name in (*names, "own.tmp")]
     for each in files:
         each.parent.mkdir(parents=True, exist_ok=True)

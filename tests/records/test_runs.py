@@ -8,15 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.fake_records import (
-    RECIPE,
-    make_data,
-    make_experiment,
-    make_record,
-    write_runs,
-)
+from tests.fake_records import RECIPE, make_data, make_experiment, make_record, write_runs
 from tests.fakes import error_of
-from utils.errors import UserError
 from utils.experiment import Compute, Recipe, Row, Run
 from utils.records.files import write_record
 from utils.records.runs import (
@@ -111,9 +104,8 @@ def test_a_record_that_was_copied_under_another_name_is_told(
     (path,) = write_runs(tmp_path, experiment, [make_record("CNN3x3", 0)])
     copy = path.with_name(f"{name}.json")
     copy.write_bytes(path.read_bytes())
-    with pytest.raises(UserError) as error:
-        find_records(experiment, tmp_path)
-    assert str(error.value) == f"{copy}: the record of another run, {difference}; delete it"
+    message = error_of(lambda: find_records(experiment, tmp_path))
+    assert message == f"{copy}: the record of another run, {difference}; delete it"
 
 
 def test_what_lies_beside_the_records_is_not_read(tmp_path: Path) -> None:

@@ -18,13 +18,7 @@ from tests.fakes import error_of
 from utils.experiment import Compute, Row
 from utils.records.files import write_record
 from utils.records.runs import speed_path
-from utils.records.study import (
-    first_known,
-    gather,
-    gradient_ratios,
-    gradient_verdict,
-    loss_spread,
-)
+from utils.records.study import first_known, gather, gradient_ratios, gradient_verdict, loss_spread
 from utils.report.figures.inside import describe_ratios
 
 

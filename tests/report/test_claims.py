@@ -20,6 +20,7 @@ from tests.fake_records import (
     make_diverged,
     make_experiment,
     make_record,
+    make_seeds,
     make_speed,
     write_cases,
     write_runs,
@@ -48,8 +49,9 @@ def claim(kind: str = "greater", **fields: object) -> Claim:
     return Claim("2.1-a", "A is above B.", "А выше Б.", "report", kind, **{"pairs": PAIR, **fields})
 
 
-def seeds(network: str, accuracies: Sequence[float], **fields: object) -> list[Record]:
-    return [make_record(network, seed, value, **fields) for seed, value in enumerate(accuracies)]
+def both(first: Sequence[float], second: Sequence[float]) -> list[Record]:
+    """Runs with these test accuracies of CNN3x3 and of CNN5x5."""
+    return [*make_seeds("CNN3x3", first), *make_seeds("CNN5x5", second)]
 
 
 def findings(
@@ -59,14 +61,13 @@ def findings(
     passes: Sequence[float] = (),
     **changes: object,
 ) -> list[Finding]:
-    experiment = make_experiment(**{"claims": tuple(claims), "figures": (), **changes})
+    experiment = make_experiment(claims=tuple(claims), **changes)
     write_runs(folder, experiment, records, passes=passes)
     return find(gather(experiment, folder, STYLES))
 
 
 def test_a_difference_is_in_points_with_its_interval(tmp_path: Path) -> None:
-    records = [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", LOW)]
-    (found,) = findings(tmp_path, [claim()], records)
+    (found,) = findings(tmp_path, [claim()], both(HIGH, LOW))
     (row,) = csv_rows(found)
     expected = stats.ttest_ind(100 * np.array(HIGH), 100 * np.array(LOW), equal_var=False)
     interval = expected.confidence_interval()
@@ -81,7 +82,7 @@ def test_a_difference_is_in_points_with_its_interval(tmp_path: Path) -> None:
 def test_the_file_has_these_columns(tmp_path: Path) -> None:
     missing = claim(pairs=(("CNN3x3", "CNN7x7"),))
     experiment = make_experiment(["CNN3x3", "CNN5x5", "CNN7x7"], claims=(claim(), missing))
-    write_runs(tmp_path, experiment, [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", LOW)])
+    write_runs(tmp_path, experiment, both(HIGH, LOW))
     text = claims_csv([gather(experiment, tmp_path, STYLES)])
     lines = list(csv.reader(io.StringIO(text)))
     assert ",".join(lines[0]) == (
@@ -97,17 +98,12 @@ def test_the_file_has_these_columns(tmp_path: Path) -> None:
 
 
 def test_the_same_numbers_the_other_way_round_refute(tmp_path: Path) -> None:
-    records = [*seeds("CNN3x3", LOW), *seeds("CNN5x5", HIGH)]
-    (found,) = findings(tmp_path, [claim()], records)
+    (found,) = findings(tmp_path, [claim()], both(LOW, HIGH))
     assert found.verdict == "refuted"
 
 
 def test_with_few_seeds_the_deviation_is_the_experiments(tmp_path: Path) -> None:
-    records = [
-        *seeds("CNN3x3", HIGH[:1]),
-        *seeds("CNN5x5", LOW[:1]),
-        *seeds("CNN7x7", [0.6, 0.601, 0.602]),
-    ]
+    records = [*both(HIGH[:1], LOW[:1]), *make_seeds("CNN7x7", [0.6, 0.601, 0.602])]
     rows = ("CNN3x3", "CNN5x5", "CNN7x7")
     (found,) = findings(tmp_path, [claim()], records, rows=rows)
     (comparison,) = found.comparisons
@@ -117,7 +113,7 @@ def test_with_few_seeds_the_deviation_is_the_experiments(tmp_path: Path) -> None
 
 
 def test_one_seed_alone_leaves_it_open(tmp_path: Path) -> None:
-    (found,) = findings(tmp_path, [claim()], [*seeds("CNN3x3", [0.8]), *seeds("CNN5x5", [0.7])])
+    (found,) = findings(tmp_path, [claim()], both([0.8], [0.7]))
     assert found.verdict == "open: 1 seed"
     assert csv_rows(found)[0]["difference"] == pytest.approx(10)
     assert to_csv(csv_rows(found)).splitlines()[1].count(",,,,") == 1  # no interval, no p
@@ -125,7 +121,7 @@ def test_one_seed_alone_leaves_it_open(tmp_path: Path) -> None:
 
 def test_an_open_claim_says_how_many_seeds_it_would_take(tmp_path: Path) -> None:
     a, b = [0.700, 0.720, 0.710, 0.690, 0.715], [0.695, 0.712, 0.701, 0.684, 0.708]
-    (found,) = findings(tmp_path, [claim()], [*seeds("CNN3x3", a), *seeds("CNN5x5", b)])
+    (found,) = findings(tmp_path, [claim()], both(a, b))
     count = int(found.verdict.removeprefix("open: about ").removesuffix(" seeds"))
     deviation = np.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2)
     # the usual rule of thumb for a power of 80 %: 16 s² / d²
@@ -136,7 +132,7 @@ def test_a_lead_too_small_to_matter_can_be_shown_to_be_so(tmp_path: Path) -> Non
     rows = ("CNN3x3", "CNN5x5", "CNN7x7", "DeepCNN")
     leads = claim("lead", pairs=(rows[:2], rows[2:]))
     values = [0.700, 0.710, 0.720, 0.705, 0.715]  # of all: the leads are equal
-    records = [record for name in rows for record in seeds(name, values)]
+    records = [record for name in rows for record in make_seeds(name, values)]
     (found,) = findings(tmp_path, [leads], records, rows=rows)
     assert found.verdict.startswith("open: about ")  # not "more than …": the margin is in reach
 
@@ -144,15 +140,15 @@ def test_a_lead_too_small_to_matter_can_be_shown_to_be_so(tmp_path: Path) -> Non
 def test_the_best_is_above_every_rival_and_who_refutes_it_is_named(tmp_path: Path) -> None:
     rows = ("CNN3x3", "CNN5x5", "CNN7x7", "DeepCNN")
     best = claim("best", pairs=tuple(("CNN3x3", rival) for rival in rows[1:]))
-    records = [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", LOW), *seeds("DeepCNN", LOW)]
-    above = [*records, *seeds("CNN7x7", LOW)]
+    records = [*both(HIGH, LOW), *make_seeds("DeepCNN", LOW)]
+    above = [*records, *make_seeds("CNN7x7", LOW)]
     (found,) = findings(tmp_path / "above", [best], above, rows=rows)
     assert found.verdict == "supported"
-    below = [*records, *seeds("CNN7x7", [value + 0.1 for value in HIGH])]
+    below = [*records, *make_seeds("CNN7x7", [value + 0.1 for value in HIGH])]
     (found,) = findings(tmp_path / "below", [best], below, rows=rows)
     assert {row["verdict"] for row in csv_rows(found)} == {"refuted by CNN7x7"}
     assert [row["b"] for row in csv_rows(found)] == list(rows[1:])
-    unsure = [*records, *seeds("CNN7x7", [0.75, 0.89, 0.79, 0.85, 0.74])]
+    unsure = [*records, *make_seeds("CNN7x7", [0.75, 0.89, 0.79, 0.85, 0.74])]
     (found,) = findings(tmp_path / "unsure", [best], unsure, rows=rows)
     assert found.verdict.startswith("open: ")
 
@@ -169,7 +165,7 @@ def test_names_that_have_commas_are_told_apart() -> None:
 )
 def test_a_constant_is_an_upper_bound(than: float, verdict: str, tmp_path: Path) -> None:
     below = claim("constant", pairs=(("CNN3x3", ""),), than=than)
-    (found,) = findings(tmp_path, [below], seeds("CNN3x3", HIGH))
+    (found,) = findings(tmp_path, [below], make_seeds("CNN3x3", HIGH))
     assert found.verdict.partition(":")[0] == verdict
     (row,) = csv_rows(found)
     assert (row["b"], row["n_b"], row["confounds"]) == (f"{than:g} %", None, "")
@@ -192,8 +188,8 @@ def test_what_is_exact_needs_one_seed_and_no_p(
     parameters: tuple[int, int], fields: dict, verdict: str, tmp_path: Path
 ) -> None:
     records = [
-        *seeds("CNN3x3", [0.8], parameters=parameters[0]),
-        *seeds("CNN5x5", [0.8], parameters=parameters[1]),
+        *make_seeds("CNN3x3", [0.8], parameters=parameters[0]),
+        *make_seeds("CNN5x5", [0.8], parameters=parameters[1]),
     ]
     (found,) = findings(tmp_path, [claim("exact", metric="parameters", **fields)], records)
     assert found.verdict == verdict
@@ -201,7 +197,7 @@ def test_what_is_exact_needs_one_seed_and_no_p(
 
 
 def test_a_time_is_a_ratio_pass_by_pass_in_both_metrics(tmp_path: Path) -> None:
-    records = [*seeds("CNN3x3", [0.8]), *seeds("CNN5x5", [0.8])]
+    records = both([0.8], [0.8])
     found = findings(tmp_path, [claim("time")], records, passes=(1.0, 1.3, 0.8, 1.1, 1.2))
     assert [row["metric"] for each in found for row in csv_rows(each)] == [
         "latency",
@@ -215,16 +211,14 @@ def test_a_time_is_a_ratio_pass_by_pass_in_both_metrics(tmp_path: Path) -> None:
 
 
 def test_where_a_batch_says_the_opposite_both_are_told(tmp_path: Path) -> None:
-    records = [*seeds("CNN3x3", [0.8]), *seeds("CNN5x5", [0.8])]
-    one, many = findings(tmp_path, [claim("time")], records, passes=(1.0, 1.3))
+    one, many = findings(tmp_path, [claim("time")], both([0.8], [0.8]), passes=(1.0, 1.3))
     text = claims_markdown([one, replace(many, verdict="refuted")])
     assert text.count("A is above B.") == 1
     assert "**One image: supported; an image of a batch of 256: refuted.**" in text
 
 
 def test_one_pass_decides_nothing_about_times(tmp_path: Path) -> None:
-    records = [*seeds("CNN3x3", [0.8]), *seeds("CNN5x5", [0.8])]
-    (found, _) = findings(tmp_path, [claim("time")], records, passes=(1.0,))
+    (found, _) = findings(tmp_path, [claim("time")], both([0.8], [0.8]), passes=(1.0,))
     assert found.verdict == "open: 1 pass, 5 are planned"
     assert csv_rows(found)[0]["difference"] == pytest.approx(-0.5)
 
@@ -232,7 +226,7 @@ def test_one_pass_decides_nothing_about_times(tmp_path: Path) -> None:
 def test_as_fast_as_a_rival_is_not_the_fastest_and_no_pass_more_will_tell(tmp_path: Path) -> None:
     rows = ("CNN3x3", Row("the same", network="CNN3x3"), "CNN5x5")
     fastest = claim("time", pairs=(("CNN3x3", "the same"), ("CNN3x3", "CNN5x5")))
-    records = [*seeds("CNN3x3", [0.8]), *seeds("CNN5x5", [0.8])]
+    records = both([0.8], [0.8])
     (found, _) = findings(tmp_path, [fastest], records, passes=(1.0, 1.2, 0.9), rows=rows)
     assert found.verdict == "open: no difference that matters from the same"
 
@@ -275,7 +269,7 @@ def test_the_front_is_what_no_other_beats_in_both(tmp_path: Path) -> None:
 
 def test_a_claim_without_its_record_is_not_tested_and_says_so(tmp_path: Path) -> None:
     experiment = make_experiment(claims=(claim(), claim("time")))
-    write_runs(tmp_path, experiment, seeds("CNN3x3", HIGH), timed=True)
+    write_runs(tmp_path, experiment, make_seeds("CNN3x3", HIGH), timed=True)
     write_record(tmp_path / "speed" / "cifar10" / "CNN5x5.json", make_speed(2))  # its speed has one
     for found in find(gather(experiment, tmp_path, STYLES)):
         assert found.verdict == "not tested yet: no record of CNN5x5"
@@ -283,8 +277,8 @@ def test_a_claim_without_its_record_is_not_tested_and_says_so(tmp_path: Path) ->
 
 def test_confounds_stand_beside_the_verdict_whatever_it_is(tmp_path: Path) -> None:
     records = [
-        *seeds("CNN3x3", HIGH, parameters=300, precision="float32"),
-        *seeds("CNN5x5", LOW, parameters=100, forward_flops=24_691_356, fields={}),
+        *make_seeds("CNN3x3", HIGH, parameters=300, precision="float32"),
+        *make_seeds("CNN5x5", LOW, parameters=100, forward_flops=24_691_356, fields={}),
     ]
     rows = (Row("CNN3x3", precision="float32"), "CNN5x5")
     claims = [claim(), claim(about=("dropout",)), claim("exact", metric="parameters")]
@@ -303,7 +297,7 @@ def test_what_rows_vary_of_the_recipe_is_a_confound_too(tmp_path: Path) -> None:
     rows = ("CNN3x3", Row("short", network="CNN3x3", recipe={"epochs": 1}))
     experiment = make_experiment(rows, claims=(claim(pairs=(("CNN3x3", "short"),)),))
     short = rows[1].run("cifar10", experiment.recipe, 0, Compute())
-    write_runs(tmp_path, make_experiment(["CNN3x3"]), seeds("CNN3x3", HIGH))
+    write_runs(tmp_path, make_experiment(["CNN3x3"]), make_seeds("CNN3x3", HIGH))
     record, path = make_record(recipe=short.recipe), run_path(tmp_path, short)
     write_record(path, record)
     write_arrays(path.with_suffix(".npz"), make_answers(record))
@@ -315,7 +309,7 @@ def test_what_one_row_alone_varies_names_it(tmp_path: Path) -> None:
     rows = ("CNN3x3", Row("wide", "CNN3x3", {"widths": [48, 96]}))
     pairs = ("CNN3x3", "wide"), ("wide", "CNN3x3")
     experiment = make_experiment(rows, claims=tuple(claim(pairs=(pair,)) for pair in pairs))
-    write_runs(tmp_path, make_experiment(["CNN3x3"]), seeds("CNN3x3", HIGH))
+    write_runs(tmp_path, make_experiment(["CNN3x3"]), make_seeds("CNN3x3", HIGH))
     wide = rows[1].run("cifar10", experiment.recipe, 0, Compute())
     record, path = make_record(overrides={"widths": [48, 96]}), run_path(tmp_path, wide)
     write_record(path, record)
@@ -324,10 +318,8 @@ def test_what_one_row_alone_varies_names_it(tmp_path: Path) -> None:
         assert csv_rows(found)[0]["confounds"] == "widths [48, 96] in wide alone"
 
 
-def test_a_line_of_the_readme_has_the_sentence_the_verdict_and_the_numbers(
-    tmp_path: Path,
-) -> None:
-    records = [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", LOW)]
+def test_a_line_of_the_readme_has_the_sentence_the_verdict_and_the_numbers(tmp_path: Path) -> None:
+    records = both(HIGH, LOW)
     text = claims_markdown(findings(tmp_path, [claim()], records))
     sentence, numbers = text.splitlines()
     assert sentence == "- Report: A is above B. **Supported.**"
@@ -358,7 +350,7 @@ def test_no_two_claims_share_their_name() -> None:
 def test_a_lead_of_few_seeds_has_the_deviation_of_all_networks(tmp_path: Path) -> None:
     names = ("CNN3x3", "CNN5x5", "CNN7x7", "MediumCNN")
     accuracies = dict(zip(names, (HIGH, LOW, HIGH, LOW[:2]), strict=True))
-    records = [record for name, each in accuracies.items() for record in seeds(name, each)]
+    records = [record for name, each in accuracies.items() for record in make_seeds(name, each)]
     pairs = (("CNN3x3", "CNN5x5"), ("CNN7x7", "MediumCNN"))
     (found,) = findings(tmp_path, [claim("lead", pairs=pairs)], records, rows=names)
     groups = [100 * np.array(values) for values in accuracies.values()]
@@ -371,8 +363,7 @@ def test_a_lead_of_few_seeds_has_the_deviation_of_all_networks(tmp_path: Path) -
 
 
 def test_a_claim_about_a_network_of_which_a_run_diverged_is_open(tmp_path: Path) -> None:
-    gone = make_diverged("CNN5x5", 5)
-    records = [*seeds("CNN3x3", HIGH), *seeds("CNN5x5", LOW), gone]
+    records = [*both(HIGH, LOW), make_diverged("CNN5x5", 5)]
     (found,) = findings(tmp_path, [claim()], records)
     assert found.verdict == "open: CNN5x5 diverged in 1 of 6 runs"
     assert not found.comparisons

@@ -106,6 +106,11 @@ def number(line: Line, column: str) -> float:
     return float(line[column]) if line[column] else np.nan
 
 
+def numbers(line: Line) -> list[float]:
+    """The difference, the ends of its interval and p."""
+    return [number(line, column) for column in ("difference", "ci_low", "ci_high", "p")]
+
+
 def compared(*kinds: str) -> list[Line]:
     return [line for line in LINES if line["kind"] in kinds and line["metric"]]
 
@@ -129,8 +134,7 @@ def test_a_difference_is_welchs(line: Line) -> None:
         low, high = t.interval(0.95)
         p = 2 * min(t.cdf(0), t.sf(0))
     assert (int(line["n_a"]), int(line["n_b"])) == (len(a), len(b))
-    found = [number(line, column) for column in ("difference", "ci_low", "ci_high", "p")]
-    assert found == pytest.approx([difference, low, high, p], rel=1e-5, abs=1e-5)
+    assert numbers(line) == pytest.approx([difference, low, high, p], rel=1e-5, abs=1e-5)
     assert number(line, "margin") == {"mnist": 0.1, "cifar10": 0.5}[line["dataset"]]
 
 
@@ -148,9 +152,8 @@ def test_a_lead_is_a_contrast_of_four_means(line: Line) -> None:
         parts = np.array([variance / len(group) for group in groups])
     value = np.dot([1, -1, -1, 1], [group.mean() for group in groups])
     t = stats.t(freedom, value, np.sqrt(parts.sum()))
-    found = [number(line, column) for column in ("difference", "ci_low", "ci_high", "p")]
     expected = [value, *t.interval(0.95), 2 * min(t.cdf(0), t.sf(0))]
-    assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert numbers(line) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("line", compared("constant"), ids=lambda x: x["id"])
@@ -162,9 +165,8 @@ def test_a_constant_is_a_one_sample_t_test(line: Line) -> None:
         return
     test = stats.ttest_1samp(a, than)
     interval = test.confidence_interval(0.95)
-    found = [number(line, column) for column in ("difference", "ci_low", "ci_high", "p")]
     expected = [a.mean() - than, interval.low - than, interval.high - than, test.pvalue]
-    assert found == pytest.approx(expected, rel=1e-5)
+    assert numbers(line) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("line", compared("exact"), ids=lambda x: x["id"])

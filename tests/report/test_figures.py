@@ -32,13 +32,7 @@ from utils.records.files import read_arrays
 from utils.records.schema import Record
 from utils.records.study import Evidence, gather
 from utils.report.figures import FIGURES, canvas, draw
-from utils.report.figures.canvas import (
-    extremes,
-    label_line_ends,
-    looks,
-    moved_apart,
-    new_figure,
-)
+from utils.report.figures.canvas import extremes, label_line_ends, looks, moved_apart, new_figure
 from utils.report.figures.images import plot_confusion, square_start
 from utils.report.figures.plotting import plot_models_by_epoch
 from utils.report.figures.training import mix_up
@@ -330,22 +324,23 @@ def test_labels_of_line_ends_keep_apart_and_are_joined_to_them() -> None:
 
 
 def test_a_matplotlibrc_on_disk_and_a_backend_change_no_figure(tmp_path: Path) -> None:
-    code = (
-        "from utils.report.figures.canvas import new_figure, save; import sys, pathlib\n"
-        "figure, axes = new_figure(title='a title')\n"
-        "axes[0, 0].plot([1, 10], [3, 4], label='a'); axes[0, 0].legend()\n"
-        "save(figure, pathlib.Path(sys.argv[1]))\n"
-    )
-    (tmp_path / "matplotlibrc").write_text(
-        "backend: TkAgg\n" + "".join(f"{k}: {v}\n" for k, v in RC.items())
-    )
-    for folder, backend in ((tmp_path / "plain", ""), (tmp_path, "nonsense")):
-        folder.mkdir(exist_ok=True)
-        environment = {**os.environ, "MATPLOTLIBRC": str(folder), "MPLBACKEND": backend}
-        environment["PYTHONPATH"] = str(REPOSITORY)
-        command = [sys.executable, "-c", code, str(folder / "figure.png")]
-        subprocess.run(command, env=environment, cwd=folder, check=True, capture_output=True)
-    plain, users = (each / "figure.png" for each in (tmp_path / "plain", tmp_path))
+    code = f"""
+from pathlib import Path
+from utils.report.figures import canvas
+canvas.DPI = {canvas.DPI}
+figure, axes = canvas.new_figure(title="a title")
+axes[0, 0].plot([1, 10], [3, 4], label="a")
+axes[0, 0].legend()
+canvas.save(figure, Path(path))
+"""
+    plain, users = tmp_path / "plain.png", tmp_path / "users.png"
+    exec(code, {"path": plain})
+    rc = "".join(f"{key}: {value}\n" for key, value in {"backend": "TkAgg", **RC}.items())
+    (tmp_path / "matplotlibrc").write_text(rc)
+    environment = {**os.environ, "MATPLOTLIBRC": str(tmp_path), "MPLBACKEND": "nonsense"}
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    command = [sys.executable, "-c", f"path = {str(users)!r}{code}"]
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True)
     assert plain.read_bytes() == users.read_bytes()
 
 

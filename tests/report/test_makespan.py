@@ -5,7 +5,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fake_records import RECIPE, make_experiment, make_record, write_runs
+from tests.fake_records import NETWORKS, RECIPE, make_experiment, make_record, write_runs
+from utils.records.study import gather
 from utils.report.makespan import bottleneck, makespan, makespan_text
 
 SECONDS = st.lists(st.integers(1, 50).map(float), min_size=1, max_size=20)
@@ -38,7 +39,7 @@ def test_a_network_without_a_speed_has_that_nearest_in_flops(tmp_path: Path) -> 
     ]
     write_runs(tmp_path, experiment, records, timed=True)  # 5,000, 2,500 images a second
     (tmp_path / "speed" / "cifar10" / "CNN7x7.json").unlink()
-    text = makespan_text([experiment], tmp_path)
+    text = makespan_text([gather(experiment, tmp_path, NETWORKS)])
     epoch = 50_000 * RECIPE.epochs / 3600
     first, second = epoch / 5_000, epoch / 2_500
     third = 2 * second  # not a 20th of the first's speed
@@ -53,4 +54,4 @@ def test_a_network_without_a_speed_has_that_nearest_in_flops(tmp_path: Path) -> 
 
 
 def test_without_speeds_there_is_no_table(tmp_path: Path) -> None:
-    assert makespan_text([make_experiment()], tmp_path) == "No speeds yet."
+    assert makespan_text([gather(make_experiment(), tmp_path, NETWORKS)]) == "No speeds yet."

@@ -5,7 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.fake_records import NETWORKS, make_data, make_experiment, make_record, write_runs
+from tests.fake_records import (
+    NETWORKS,
+    make_data,
+    make_experiment,
+    make_record,
+    make_seeds,
+    write_runs,
+)
 from utils.claim import Claim
 from utils.records.study import gather
 from utils.report.mcnemar import mcnemar_rows, render_mcnemar
@@ -18,7 +25,7 @@ CLAIMS = (
     Claim("b", "B.", "Б.", "ours", "equal", pairs=(PAIR[0][::-1],)),  # the same two
     Claim("c", "C.", "В.", "ours", pairs=PAIR, metric="generalization_gap"),
 )
-EXPERIMENT = make_experiment(claims=CLAIMS, figures=())
+EXPERIMENT = make_experiment(claims=CLAIMS)
 
 
 def predicted(folder: Path, first: list[int], second: list[int]) -> None:
@@ -61,11 +68,7 @@ def test_without_a_common_seed_the_page_still_stands(tmp_path: Path) -> None:
 
 def test_the_spread_is_that_of_all_networks_together(tmp_path: Path) -> None:
     accuracies = {"CNN3x3": (0.80, 0.81, 0.82), "CNN5x5": (0.70, 0.72, 0.74)}
-    records = [
-        make_record(name, seed, value)
-        for name, values in accuracies.items()
-        for seed, value in enumerate(values)
-    ]
+    records = [record for each in accuracies.items() for record in make_seeds(*each)]
     write_runs(tmp_path, EXPERIMENT, records)
     evidence = gather(EXPERIMENT, tmp_path, NETWORKS)
     row = spread_row(evidence)

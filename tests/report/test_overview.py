@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import geometric_mean
 
 import pytest
 
 from experiments.custom_layers import CUSTOM_LAYERS
 from models import MODELS
-from tests.fake_records import NETWORKS, make_experiment, make_record, write_runs
+from tests.fake_records import NETWORKS, make_experiment, make_record, make_seeds, write_runs
+from tests.fakes import leave_pixels_out
 from utils import REPOSITORY
 from utils.claim import Answer, Claim, Shown
-from utils.measuring.timing import geometric_mean
 from utils.records.study import gather
 from utils.report.languages import localised, word_of
 from utils.report.overview import also_differing, render_overview
@@ -22,7 +23,12 @@ CLAIM = Claim(
 ANSWER = Answer(
     "Which?", "Какая?", "CNN3x3", "CNN3x3 и", "kernel_size.md", (Shown("2.1-5x5", "a", "б", "s"),)
 )
-EXPERIMENT = make_experiment(["CNN3x3", "CNN5x5"], claims=(CLAIM,), figures=(), asks="gap")
+EXPERIMENT = make_experiment(["CNN3x3", "CNN5x5"], claims=(CLAIM,), asks="gap")
+
+
+@pytest.fixture(autouse=True)
+def _no_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_pixels_out(monkeypatch)
 
 
 def render(folder: Path) -> dict[str, str]:
@@ -32,11 +38,7 @@ def render(folder: Path) -> dict[str, str]:
 @pytest.fixture
 def blocks(tmp_path: Path) -> dict[str, str]:
     accuracies = {"CNN3x3": (0.80, 0.81, 0.82, 0.81, 0.81), "CNN5x5": (0.7, 0.71, 0.7, 0.72, 0.7)}
-    records = [
-        make_record(name, seed, value)
-        for name, values in accuracies.items()
-        for seed, value in enumerate(values)
-    ]
+    records = [record for each in accuracies.items() for record in make_seeds(*each)]
     write_runs(tmp_path, EXPERIMENT, records)
     return render(tmp_path)
 

@@ -19,8 +19,7 @@ def on_gpu(*seeds: int) -> list[Record]:
 
 
 @pytest.mark.parametrize(
-    ("seeds", "text"),
-    [([3], "3"), ([1, 0], "0, 1"), ([0, 1, 2, 3, 7, 9, 10, 7], "0–3, 7, 9, 10")],
+    ("seeds", "text"), [([3], "3"), ([1, 0], "0, 1"), ([0, 1, 2, 3, 7, 9, 10, 7], "0–3, 7, 9, 10")]
 )
 def test_three_seeds_in_a_row_are_a_range(seeds: list[int], text: str) -> None:
     assert seed_ranges(seeds) == text

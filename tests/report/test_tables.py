@@ -19,6 +19,7 @@ from tests.fake_records import (
     make_diverged,
     make_experiment,
     make_record,
+    make_seeds,
     write_cases,
     write_runs,
 )
@@ -30,11 +31,7 @@ from utils.report.overview import render_overview
 from utils.report.render import render_experiment
 from utils.report.rows import case_rows, cell, number, to_csv, training_rows
 
-REPORTED = {
-    "reported_table": "2.1 kernel size (CIFAR-10)",
-    "figures": (),
-    "columns": ("receptive_field",),
-}
+REPORTED = {"reported_table": "2.1 kernel size (CIFAR-10)", "columns": ("receptive_field",)}
 HEADER = (
     "model,parameters,forward_mflops,latency_ms,latency_ms_iqr,throughput_images_per_second,"
     "training_images_per_second,training_seconds,train_accuracy,train_accuracy_ci,test_accuracy,"
@@ -77,9 +74,7 @@ def test_a_csv_has_these_columns_and_plain_numbers(tmp_path: Path) -> None:
 
 def test_several_seeds_give_the_mean_and_half_its_interval(tmp_path: Path) -> None:
     experiment = make_experiment(["CNN3x3"], **REPORTED)
-    accuracies = [0.70, 0.74, 0.75]
-    records = [make_record(seed=seed, test_accuracy=value) for seed, value in enumerate(accuracies)]
-    write_runs(tmp_path, experiment, records)
+    write_runs(tmp_path, experiment, make_seeds("CNN3x3", [0.70, 0.74, 0.75]))
     row = rows_of(tmp_path, experiment)["CNN3x3"]
     assert row["seeds"] == 3
     assert row["test_accuracy"] == pytest.approx(0.73)
@@ -107,7 +102,7 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
 
 
 def test_without_a_speed_record_its_columns_are_empty(tmp_path: Path) -> None:
-    experiment = make_experiment(["CNN3x3"], figures=())
+    experiment = make_experiment(["CNN3x3"])
     write_runs(tmp_path, experiment, [make_record()])
     blocks = render(experiment, tmp_path)
     (line,) = read_table(tmp_path / "kernel_size" / "table.csv")
@@ -155,7 +150,7 @@ def test_the_caption_says_how_it_was_measured(tmp_path: Path) -> None:
 
 def test_the_caption_has_every_length_and_the_seeds_of_moved_images(tmp_path: Path) -> None:
     rows = [Row("CNN3x3"), Row("longer", "CNN5x5", recipe={"epochs": 6})]
-    experiment = make_experiment(rows, figures=(), columns=("shift",))
+    experiment = make_experiment(rows, columns=("shift",))
     recipe = replace(experiment.recipe, epochs=6)
     long = make_record("CNN5x5", recipe=recipe, shifted_test_accuracy=None)
     write_runs(tmp_path, experiment, [make_record(), make_record(seed=1), long])
@@ -221,7 +216,7 @@ def test_blocks_are_compared_to_the_first_and_to_the_report() -> None:
 
 def test_layers_and_blocks_are_rendered_by_the_records_that_exist(tmp_path: Path) -> None:
     write_cases(tmp_path, "custom_layers")
-    layers = make_experiment([], name="custom_layers", figures=(), cases_are="layer")
+    layers = make_experiment([], name="custom_layers", cases_are="layer")
     blocks = render(layers, tmp_path)
     lines = read_table(tmp_path / "custom_layers" / "table.csv")
     assert next(iter(lines[0])) == "layer"
@@ -235,7 +230,6 @@ def test_what_was_trained_with_blocks_stands_apart_with_its_stability(tmp_path: 
     experiment = make_experiment(
         ["BasicBlockNet"],
         name="residual_blocks",
-        figures=(),
         cases=tuple(LayerCase(name, nn.Identity, (1, 1, 1, 1)) for name, *_ in BLOCK_LIST),
         cases_are="block",
         columns=("stability",),
@@ -284,9 +278,9 @@ def test_nothing_is_rendered_without_records(tmp_path: Path) -> None:
 
 def test_the_overview_has_one_row_for_a_run_under_two_names(tmp_path: Path) -> None:
     experiments = [
-        make_experiment(["CNN3x3"], figures=(), reported_table="2.1 kernel size (CIFAR-10)"),
-        make_experiment([Row("ShallowCNN", "CNN3x3"), "DeepCNN"], name="depth", figures=()),
-        make_experiment(["FCNet"], name="mnist_comparison", dataset="mnist", figures=()),
+        make_experiment(["CNN3x3"], reported_table="2.1 kernel size (CIFAR-10)"),
+        make_experiment([Row("ShallowCNN", "CNN3x3"), "DeepCNN"], name="depth"),
+        make_experiment(["FCNet"], name="mnist_comparison", dataset="mnist"),
     ]
     write_runs(tmp_path, experiments[1], [make_record("CNN3x3"), make_record("DeepCNN")])
     write_runs(tmp_path, experiments[2], [make_record("FCNet", fields={}, dataset="mnist")])
@@ -310,7 +304,7 @@ def test_a_row_that_varies_the_recipe_is_another_run_of_the_overview(tmp_path: P
 
 
 def test_a_run_that_diverged_is_a_word_and_no_number(tmp_path: Path) -> None:
-    experiment = make_experiment(figures=())
+    experiment = make_experiment()
     records = [
         make_record("CNN3x3", 0, 0.7),
         make_diverged("CNN3x3", 1),

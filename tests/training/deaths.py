@@ -12,7 +12,9 @@ from utils.training.progress import Event, Tell
 def dies(run: Run, tell: Tell, folder: Path) -> None:
     """Its process is killed with seed 0, and with seed 1 the first time; each try is noted."""
     note(run, folder)
-    tell(Event(run))
+    tell(Event(run, resumed=True))
+    while not (folder / "1").exists():  # a process that dies takes those that begin with it
+        time.sleep(0.05)
     time.sleep(0.5)  # until that has been heard
     die(run, folder)
     tell(Event(run, finished=True))

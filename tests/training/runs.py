@@ -5,6 +5,8 @@ from typing import Any
 
 from utils.data.dataset import Dataset
 from utils.experiment import Recipe, Run
+from utils.records.files import read_arrays, read_record
+from utils.records.schema import Record
 from utils.training.loop import train
 from utils.training.progress import Event, Tell
 
@@ -39,6 +41,15 @@ class StopAfter:
 
 def nothing(event: Event) -> None:
     """Listens to a run and makes nothing of it."""
+
+
+def assert_same_files(record: Path, other: Path) -> None:
+    """Two records and the arrays beside them say the same, the time that they took apart."""
+    first, second = (read_record(path, Record) for path in (record, other))
+    assert first.model_copy(update={"timings": second.timings}) == second
+    first, second = (read_arrays(path.with_suffix(".npz")) for path in (record, other))
+    assert first.keys() == second.keys()
+    assert all(array.tobytes() == second[name].tobytes() for name, array in first.items())
 
 
 def train_in(folder: Path, run: Run, data: Dataset, tell: Tell = nothing) -> dict[str, Any]:

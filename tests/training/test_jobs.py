@@ -17,15 +17,13 @@ import pytest
 from experiments import TASK_1
 from tests.fake_records import make_experiment
 from tests.training.deaths import dies, dies_at_once
-from tests.training.runs import RUN, nothing
+from tests.training.runs import RUN, assert_same_files, nothing
 from utils import REPOSITORY, runner
 from utils.data.dataset import Dataset
 from utils.data.mapped import MappedLoader, save_mapped
 from utils.experiment import Row, Run
 from utils.one_run import run_one
-from utils.records.files import read_arrays, read_record
 from utils.records.runs import run_path
-from utils.records.schema import Record
 from utils.training.jobs import one_after_another, side_by_side
 from utils.training.progress import Event, Tell
 
@@ -41,14 +39,7 @@ def test_side_by_side_gives_the_records_of_one_after_another(
     assert side_by_side(RUNS, partial(work, results=tmp_path / "a"), 2, events.append) == {}
     assert one_after_another(RUNS, partial(work, results=tmp_path / "b"), nothing) == {}
     for run in RUNS:
-        paths = [run_path(tmp_path / folder, run) for folder in "ab"]
-        first, second = (read_record(path, Record) for path in paths)
-        assert first.model_copy(update={"timings": second.timings}) == second
-        first, second = (read_arrays(path.with_suffix(".npz")) for path in paths)
-        assert {k: v.tobytes() for k, v in first.items()} == {
-            k: v.tobytes() for k, v in second.items()
-        }
-    for run in RUNS:
+        assert_same_files(*(run_path(tmp_path / folder, run) for folder in "ab"))
         mine = [event for event in events if event.run == run]
         assert [event.epoch.epoch for event in mine if event.epoch] == [1, 2, 3]
         assert sum(event.share for event in mine) == pytest.approx(1)
@@ -67,11 +58,7 @@ def test_a_run_that_fails_stops_no_other(caplog: pytest.LogCaptureFixture) -> No
     assert {title: str(error) for title, error in failures.items()} == {
         RUNS[1].title: "no such luck\nat all"
     }
-    assert [(event.run.seed, event.failed) for event in events] == [
-        (0, False),
-        (1, True),
-        (2, False),
-    ]
+    assert [(each.run.seed, each.failed) for each in events] == [(0, False), (1, True), (2, False)]
     assert f"{RUNS[1].title} failed: ValueError: no such luck" in caplog.messages
 
 
@@ -83,7 +70,7 @@ def test_a_command_of_which_a_run_fails_finishes_the_others_and_says_so(
 ) -> None:
     monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
     rows = [Row("CNN7x7"), Row("fewer", "CNN7x7", {"widths": (4, 4)}), Row("DeepFCNet")]
-    experiment = make_experiment(rows, timed=False, figures=())
+    experiment = make_experiment(rows, timed=False)
     runs = tmp_path / "results" / "quick" / "runs" / "cifar10"
     (runs / "CNN7x7-seed0.npz").mkdir(parents=True)  # in the way of its arrays
     flags = ["--quick", "--epochs", "1", "--threads", "1", "--out-dir", str(tmp_path)]
@@ -189,10 +176,8 @@ def test_a_signal_ends_all_processes_at_once_and_the_same_command_goes_on(
     with caplog.at_level(logging.INFO):
         assert runner.main(TASK_1, "", [*FLAGS, str(tmp_path)]) == 0
     assert "continuing after epoch" in caplog.text
-    assert {path.name for path in runs.glob("*.json")} == {
-        "FCNet-seed0.json",
-        "SimpleCNN-seed0.json",
-    }
+    names = {path.name for path in runs.glob("*.json")}
+    assert names == {"FCNet-seed0.json", "SimpleCNN-seed0.json"}
     assert not list(runs.glob("*.checkpoint.pt"))
     assert not list(tmp_path.rglob("*.tmp"))
 

@@ -23,6 +23,7 @@ from utils.training.optimizers import (
 )
 
 RECIPE = Recipe(1, "sgd", 0.1, 0.3, momentum=0.7)
+MUON = replace(RECIPE, muon_rate=0.1)
 
 
 def channels_last(module: nn.Module) -> nn.Module:
@@ -123,7 +124,7 @@ def test_the_same_steps_end_at_the_same_weights_to_the_last_bit(dtype: torch.dty
         generator = torch.Generator().manual_seed(1)
         shapes = [(20, 30), (MUON_LARGE + 1, MUON_LARGE + 5)]
         weights = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
-        muon = HiddenMuon(weights, replace(RECIPE, muon_rate=0.1), dtype, every=3)
+        muon = HiddenMuon(weights, MUON, dtype, every=3)
         for _ in range(5):
             for weight in weights:
                 weight.grad = torch.randn(weight.shape, generator=generator)
@@ -138,8 +139,8 @@ def test_of_a_large_matrix_an_orthogonal_update_serves_several_steps() -> None:
     size = MUON_LARGE + 1
     large, other = (nn.Parameter(torch.zeros(size, size)) for _ in range(2))
     small = nn.Parameter(torch.zeros(size, MUON_LARGE))
-    muon = HiddenMuon([large, small], replace(RECIPE, muon_rate=0.1), torch.float32, every=3)
-    whole = HiddenMuon([other], replace(RECIPE, muon_rate=0.1), torch.float32, every=1)
+    muon = HiddenMuon([large, small], MUON, torch.float32, every=3)
+    whole = HiddenMuon([other], MUON, torch.float32, every=1)
     changes: dict[nn.Parameter, list[torch.Tensor]] = {large: [], small: [], other: []}
     for _ in range(4):
         before = {weight: weight.detach().clone() for weight in changes}
@@ -202,7 +203,7 @@ def test_in_float32_muon_steps_near_where_it_does_in_bfloat16() -> None:
     gradient = torch.randn(20, 30)
     for weight, dtype in zip(weights, (torch.float32, torch.bfloat16), strict=True):
         weight.grad = gradient.clone()
-        HiddenMuon([weight], replace(RECIPE, muon_rate=0.1), dtype).step()
+        HiddenMuon([weight], MUON, dtype).step()
     assert not torch.equal(*weights)
     assert (weights[0] - weights[1]).norm() / weights[0].norm() < 0.03
 
@@ -210,7 +211,7 @@ def test_in_float32_muon_steps_near_where_it_does_in_bfloat16() -> None:
 def test_filters_without_a_gradient_stay() -> None:
     conv = channels_last(nn.Conv2d(3, 4, 3))
     before = conv.weight.clone()
-    HiddenMuon([conv.weight], replace(RECIPE, muon_rate=0.1), torch.float32).step()
+    HiddenMuon([conv.weight], MUON, torch.float32).step()
     assert torch.equal(conv.weight, before)
 
 
@@ -221,7 +222,6 @@ def test_filters_whose_channels_are_not_last_are_refused() -> None:
 
 def test_muon_goes_on_from_its_state_in_the_middle_of_an_update(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    recipe = replace(RECIPE, muon_rate=0.1)
     first = nn.Parameter(torch.zeros(MUON_LARGE + 1, MUON_LARGE + 2))
     gradients = torch.randn(5, *first.shape)
 
@@ -230,12 +230,12 @@ def test_muon_goes_on_from_its_state_in_the_middle_of_an_update(tmp_path: Path) 
             weight.grad = gradient
             muon.step()
 
-    muon = HiddenMuon([first], recipe, torch.bfloat16, every=4)
+    muon = HiddenMuon([first], MUON, torch.bfloat16, every=4)
     steps(first, muon, gradients[:2])
     torch.save((first, muon.state_dict()), tmp_path / "state.pt")
     steps(first, muon, gradients[2:])
     second, state = torch.load(tmp_path / "state.pt", weights_only=False)
-    resumed = HiddenMuon([second], recipe, torch.bfloat16, every=4)
+    resumed = HiddenMuon([second], MUON, torch.bfloat16, every=4)
     resumed.load_state_dict(state)
     steps(second, resumed, gradients[2:])
     assert torch.equal(first, second)
@@ -250,7 +250,7 @@ def test_muon_takes_a_custom_convolution_and_each_weight_once() -> None:
     hidden = hidden_weights(network)
     assert [id(each) for each in hidden] == [id(network[0].weight), id(network[1].weight)]
     ordinary, muon = build_optimizers(
-        network.to(memory_format=torch.channels_last), replace(RECIPE, muon_rate=0.1), torch.float32
+        network.to(memory_format=torch.channels_last), MUON, torch.float32
     )
     taken = [p for each in (ordinary, muon) for p in each.param_groups[0]["params"]]
     assert len(taken) == len({id(p) for p in taken}) == len(list(network.parameters()))

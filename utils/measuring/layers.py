@@ -37,8 +37,8 @@ def study_layers(
     built = {case.name: _build(case, device) for case in experiment.cases}
     actions: dict[tuple[str, str], Action] = {}
     for name, (module, x) in built.items():
-        actions["forward", name] = _forward_action(module, x)
-        actions["forward_backward", name] = _forward_backward_action(module, x)
+        actions["forward", name] = forward(module, x)
+        actions["forward_backward", name] = forward_backward(module, x)
     gradients = {case.name: gradient_means(case, *built[case.name]) for case in experiment.cases}
     seconds = in_turn(actions, effort)
     cases = tuple(
@@ -67,7 +67,7 @@ def call_once(case: LayerCase, device: torch.device) -> None:
     """Asks of a layer what will be measured; whatever that raises."""
     module, x = _build(case, device)
     gradient_means(case, module, x)
-    _forward_backward_action(module, x)()
+    forward_backward_action(module, x)()
 
 
 def _shapes(module: nn.Module, x: Tensor) -> dict[str, object]:
@@ -119,23 +119,15 @@ def _mean(gradients: Sequence[Tensor]) -> float | None:
     return torch.cat([gradient.flatten() for gradient in gradients]).double().mean().item()
 
 
-def _forward_action(module: nn.Module, x: Tensor) -> Action:
-    def forward() -> Tensor:
-        with torch.no_grad():
-            return module(x)
-
-    return forward
+def forward(module: nn.Module, x: Tensor) -> Action:
+    """The module's output, with nothing kept for a backward."""
+    return torch.no_grad()(lambda: module(x))
 
 
-def _forward_backward_action(module: nn.Module, x: Tensor) -> Action:
-    sources = [x, *module.parameters()]
-    with torch.no_grad():
-        cotangent = torch.ones_like(module(x))
-
-    def forward_backward() -> tuple[Tensor, ...]:
-        return torch.autograd.grad(module(x), sources, cotangent)
-
-    return forward_backward
+def forward_backward(module: nn.Module, x: Tensor) -> Action:
+    """The output and all gradients, of the input as well, which asks for its own."""
+    sources, cotangent = [x, *module.parameters()], torch.ones_like(module(x))
+    return lambda: torch.autograd.grad(module(x), sources, cotangent)
 
 
 def activation_curves() -> dict[str, np.ndarray]:

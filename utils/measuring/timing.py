@@ -9,7 +9,7 @@ mean nothing. What two actions took in the same round can be divided.
 
 import contextlib
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -101,8 +101,3 @@ def quartiles(values: np.ndarray) -> Quartiles:
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Quartiles:
     """Of the ratios of the same round; both are ``[rounds]``."""
     return quartiles(np.asarray(numerator) / np.asarray(denominator))
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """The mean of ratios: of 2 and 1/2 it is 1."""
-    return float(np.exp(np.mean(np.log(values))))

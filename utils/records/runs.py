@@ -33,6 +33,11 @@ class Found:
     row: Row
     record: Record
 
+    @property
+    def arrays(self) -> Path:
+        """Where its arrays stand."""
+        return self.path.with_suffix(".npz")
+
 
 def run_path(results: Path, run: Run) -> Path:
     """Where the record of a run stands, or will."""
@@ -69,16 +74,15 @@ def find_records(experiment: Experiment, results: Path) -> list[Found]:
     found = []
     for row in experiment.rows:
         for path in find_files(row, str(experiment.dataset), results, ".json"):
-            record = read_record(path, Record)
-            found.append(Found(path, row, record))
-            check_name(found[-1], str(experiment.dataset))
-            arrays = path.with_suffix(".npz")
+            each = Found(path, row, read_record(path, Record))
+            check_name(each, str(experiment.dataset))
             # a condensed record, which has no epochs, has none either
-            if record.epochs and not record.diverged and not arrays.exists():
+            if each.record.epochs and not each.record.diverged and not each.arrays.exists():
                 raise UserError(
-                    f"{arrays}: missing beside the record; restore it, or delete the .json of the "
-                    "same name and run the script again"
+                    f"{each.arrays}: missing beside the record; restore it, or delete the .json of "
+                    "the same name and run the script again"
                 )
+            found.append(each)
     return found
 
 

@@ -91,36 +91,31 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
     check_together(every, REMEDY)
     for each in every:
         check_complete(each)
-    found = [each for each in every if not each.record.diverged]
-    for each in found:
-        check_arrays(each)
+    found: dict[str, list[Found]] = {}
     gone: dict[str, list[Record]] = {}
     for each in every:
         if each.record.diverged:
             gone.setdefault(each.row.label, []).append(each.record)
-    by_row = {row.label: [each for each in found if each.row is row] for row in experiment.rows}
-    by_row = {label: records for label, records in by_row.items() if records}
-    for records in by_row.values():
-        check_seeds(records)
-    inside = {label: looked_into(each) for label, each in by_row.items()}
-    arrays = {label: each.path.with_suffix(".npz") for label, each in inside.items()}
-    folder = results / experiment.name
+        else:
+            check_arrays(each)
+            found.setdefault(each.row.label, []).append(each)
+    for mine in found.values():
+        check_seeds(mine)
+    inside = {label: looked_into(mine) for label, mine in found.items()}
+    folder, speeds = results / experiment.name, results / "speed" / str(experiment.dataset)
     evidence = Evidence(
         experiment=experiment,
-        runs={label: [each.record for each in found] for label, found in by_row.items()},
+        runs={label: [each.record for each in mine] for label, mine in found.items()},
         diverged=gone,
         inside={label: each.record for label, each in inside.items()},
-        arrays={label: read_arrays(path) for label, path in arrays.items()},
+        arrays={label: read_arrays(each.arrays) for label, each in inside.items()},
         correct={
-            label: {each.record.seed: each.path.with_suffix(".npz") for each in records}
-            for label, records in by_row.items()
+            label: {each.record.seed: each.arrays for each in mine} for label, mine in found.items()
         },
         speed={
             row.label: read_record(path, Speed)
             for row in (experiment.rows if experiment.timed else ())
-            if (
-                path := results / "speed" / str(experiment.dataset) / f"{row.run_name}.json"
-            ).exists()
+            if (path := speeds / f"{row.run_name}.json").exists()
         },
         styles={row.label: networks[row.network or row.label] for row in experiment.rows},
         cases=read_record(path, Cases) if (path := folder / "cases.json").exists() else None,

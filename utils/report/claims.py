@@ -8,6 +8,7 @@ The confounds stand beside every verdict: what else differs between the two that
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -15,13 +16,7 @@ from utils.claim import PASSES, POINTS, TIMES, Claim
 from utils.experiment import Experiment
 from utils.records.study import Evidence
 from utils.report.confounds import confounds_of
-from utils.report.measures import (
-    LATENCY,
-    UNITS,
-    in_the_same_passes,
-    metrics_of,
-    values_of,
-)
+from utils.report.measures import LATENCY, UNITS, in_the_same_passes, metrics_of, values_of
 from utils.report.statistics import (
     ALPHA,
     FEW,
@@ -35,7 +30,6 @@ from utils.report.statistics import (
     mean,
     needed,
     pooled,
-    welch,
 )
 from utils.report.verdicts import NO_DIFFERENCE, NOT_TESTED, OPEN, REFUTED, together, verdict
 
@@ -157,7 +151,7 @@ def compare(claim: Claim, a: str, b: str, metric: str, evidence: Evidence) -> Co
             margin=TIMES,
         )
     else:
-        found = over_seeds(claim, a, b, metric, evidence)
+        found = over_seeds(claim, ([a], [b]), metric, evidence)
     return replace(found, confounds=confounds_of(a, b, metric, claim.about, evidence))
 
 
@@ -177,18 +171,26 @@ def with_a_number(claim: Claim, values: Sequence[float], metric: str) -> Compari
     )
 
 
-def over_seeds(claim: Claim, a: str, b: str, metric: str, evidence: Evidence) -> Comparison:
-    """Two means over seeds; with few seeds the deviation is that of all networks together."""
-    first, second = (values_of(name, metric, evidence) for name in (a, b))
-    groups = of_few_seeds((first, second), metric, evidence)
+def over_seeds(
+    claim: Claim, sides: Sequence[Sequence[str]], metric: str, evidence: Evidence
+) -> Comparison:
+    """Two means over seeds, or two differences of means where each side has two names.
+
+    With few seeds the deviation is that of all networks together.
+    """
+    values = [[values_of(name, metric, evidence) for name in side] for side in sides]
+    first, second = (reduce(difference, map(mean, each)) for each in values)
+    groups = of_few_seeds([each for side in values for each in side], metric, evidence)
+    (a, *less_a), (b, *less_b) = values
     return Comparison(
-        a,
-        b,
+        *(" less ".join(side) for side in sides),
         metric,
         UNITS.get(metric, "1"),
-        means=(float(np.mean(first)), float(np.mean(second))),
-        estimate=pooled([first], [second], groups) if groups else welch(first, second),
-        counts=(len(first), len(second)),
+        means=(first.value, second.value),
+        estimate=pooled([a, *less_b], [*less_a, b], groups)
+        if groups
+        else difference(first, second),
+        counts=tuple(min(map(len, side)) for side in values),
         margin=POINTS[evidence.experiment.dataset] if claim.margin is None else claim.margin,
         levene=levene(groups) if groups else None,
     )
@@ -206,24 +208,10 @@ def of_few_seeds(
 def lead(
     claim: Claim, pair: tuple[str, str], other: tuple[str, str], metric: str, evidence: Evidence
 ) -> Comparison:
-    """Two differences of means over seeds."""
-    values = [[values_of(name, metric, evidence) for name in each] for each in (pair, other)]
-    (a, b), (c, d) = values
-    first, second = welch(a, b), welch(c, d)
-    groups = of_few_seeds((a, b, c, d), metric, evidence)
-    return Comparison(
-        *(" less ".join(each) for each in (pair, other)),
-        metric,
-        UNITS.get(metric, "1"),
-        means=(first.value, second.value),
-        estimate=pooled([a, d], [b, c], groups) if groups else difference(first, second),
-        confounds=" | ".join(
-            confounds_of(*each, metric, claim.about, evidence) for each in (pair, other)
-        ),
-        counts=tuple(min(map(len, each)) for each in values),
-        margin=POINTS[evidence.experiment.dataset] if claim.margin is None else claim.margin,
-        levene=levene(groups) if groups else None,
-    )
+    """By how much more the first of a pair is above the second than in the other pair."""
+    confounds = [confounds_of(*each, metric, claim.about, evidence) for each in (pair, other)]
+    found = over_seeds(claim, (pair, other), metric, evidence)
+    return replace(found, confounds=" | ".join(confounds))
 
 
 def front(evidence: Evidence) -> list[str]:

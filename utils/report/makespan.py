@@ -5,22 +5,19 @@ seconds of each declared run --longest first, to whoever is free first--> makesp
 
 import heapq
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from statistics import median
+from typing import NamedTuple
 
-from utils.experiment import Experiment, Run, declared_runs
+from utils.experiment import Run, declared_runs
 from utils.records.environment import machine_name
-from utils.records.files import read_record
-from utils.records.runs import run_path, speed_path
 from utils.records.schema import Record, Speed
+from utils.records.study import Evidence
 from utils.report.markdown import Column, digits, markdown_table
 from utils.report.rows import speed_columns
 from utils.report.wording import listed
 
 WORKERS = tuple(2**power for power in range(9))  # 1 to 256
-
-Key = tuple[str, str]  # dataset, name of a run's files
 
 COLUMNS: list[Column] = [
     ("Workers", lambda row: str(row["workers"])),
@@ -46,86 +43,85 @@ def bottleneck(seconds: Sequence[float]) -> int:
     return workers
 
 
-def makespan_text(experiments: Sequence[Experiment], results: Path) -> str:
+class Trained(NamedTuple):
+    """A declared run whose network has a record, and its speed where that was measured."""
+
+    run: Run
+    record: Record
+    speed: Speed | None
+
+
+def trained_runs(every: Sequence[Evidence]) -> list[Trained]:
+    """Those of the study, each once."""
+    speeds = {
+        (evidence.experiment.dataset, row.run_name): evidence.speed[row.label]
+        for evidence in every
+        for row in evidence.experiment.rows
+        if row.label in evidence.speed
+    }
+    found: dict[str, Trained] = {}
+    for evidence in every:
+        for (label, _), run in declared_runs(evidence.experiment).items():
+            if records := evidence.runs.get(label) or evidence.diverged.get(label):
+                trained = Trained(run, records[0], speeds.get((run.dataset, run.name)))
+                found.setdefault(run.title, trained)
+    return list(found.values())
+
+
+def makespan_text(every: Sequence[Evidence]) -> str:
     """The table for the study as it is declared, and what its times are."""
-    runs = {
-        run_path(results, run): run
-        for experiment in experiments
-        if experiment.rows
-        for run in declared_runs(experiment).values()
-    }
-    first = {(run.dataset, run.name): run for run in reversed(runs.values())}
-    records = {
-        key: read_record(path, Record)
-        for key, run in first.items()
-        if (path := run_path(results, run)).exists()
-    }
-    timed = {
-        key: read_record(path, Speed)
-        for key in records
-        if (path := speed_path(results, first[key])).exists()
-    }
+    runs = trained_runs(every)
+    by_name = {(each.run.dataset, each.run.name): each for each in reversed(runs) if each.speed}
+    timed = list(by_name.values())  # each network once, those of later experiments first
     if not timed:
         return "No speeds yet."
-    ways = {key: way(key, first, records, timed) for key in records}
-    known = [(run.dataset, run.name) for run in runs.values()]
-    known = [key for key in known if key in records]
-    seconds = [seconds_of(key, ways[key], records, timed) for key in known]
+    measured = [nearest(each, timed) for each in runs]
+    seconds = [seconds_of(*pair) for pair in zip(runs, measured, strict=True)]
     common = {"total": sum(seconds), "longest": max(seconds)}
     rows = [{"workers": each, "makespan": makespan(seconds, each), **common} for each in WORKERS]
-    title = max(zip(seconds, known, strict=True))[1][1]
-    is_same = {key: same(first[key], first[ways[key]]) for key in records}
-    own = sum(is_same[key] for key in known)
-    machines = listed(list({machine_name(each.environment): True for each in timed.values()}))
+    _, title = max(zip(seconds, (each.run.name for each in runs), strict=True))
+    own = sum(map(same, runs, measured))
+    machines = listed(list(dict.fromkeys(machine_name(each.speed.environment) for each in timed)))
     return (
         f"{markdown_table(rows, COLUMNS)}\n\n"
         f"From {bottleneck(seconds)} workers on the longest run ({title}) is the bottleneck, and "
         f"more workers save nothing. A worker is one {machines}, and only training steps count. Of "
-        f"{len(known)} runs {own} have the measured speed of their own network, the others that of "
+        f"{len(runs)} runs {own} have the measured speed of their own network, the others that of "
         "the timed network nearest in FLOPs, scaled by these: for the timed ones that would be off "
-        f"by {100 * error(first, records, timed):.0f} % in the median."
+        f"by {100 * error(timed):.0f} % in the median."
     )
 
 
-def way(
-    key: Key,
-    first: Mapping[Key, Run],
-    records: Mapping[Key, Record],
-    timed: Mapping[Key, Speed],
-) -> Key:
+def nearest(each: Trained, timed: Sequence[Trained]) -> Trained:
     """Whose speed a run is taken to have: its own, its network's, or that nearest in FLOPs."""
-    flops = math.log(records[key].forward_flops)
+    flops = math.log(each.record.forward_flops)
     return min(
-        (each for each in timed if each[0] == key[0]),
-        key=lambda each: (
-            each != key,
-            not same(first[each], first[key]),
-            abs(math.log(records[each].forward_flops) - flops),
+        (other for other in timed if other.run.dataset == each.run.dataset),
+        key=lambda other: (
+            other.run.name != each.run.name,
+            not same(other, each),
+            abs(math.log(other.record.forward_flops) - flops),
         ),
     )
 
 
-def same(run: Run, other: Run) -> bool:
+def same(first: Trained, second: Trained) -> bool:
     """Whether they train the same network, which takes as long per image."""
-    return (run.network, run.overrides) == (other.network, other.overrides)
+    return first.run.network == second.run.network and first.run.overrides == second.run.overrides
 
 
-def seconds_of(
-    key: Key, measured: Key, records: Mapping[Key, Record], timed: Mapping[Key, Speed]
-) -> float:
+def seconds_of(each: Trained, measured: Trained) -> float:
     """Of training, at another's speed per FLOP."""
-    ratio = records[key].forward_flops / records[measured].forward_flops
-    return ratio * speed_columns(records[key], timed[measured])["training_seconds"]
+    ratio = each.record.forward_flops / measured.record.forward_flops
+    return ratio * speed_columns(each.record, measured.speed)["training_seconds"]
 
 
-def error(
-    first: Mapping[Key, Run], records: Mapping[Key, Record], timed: Mapping[Key, Speed]
-) -> float:
+def error(timed: Sequence[Trained]) -> float:
     """How far the guess by FLOPs is from the measured time of a timed network, in the median."""
     found = []
-    for key in timed:
-        others = {each: speed for each, speed in timed.items() if not same(first[each], first[key])}
-        if any(each[0] == key[0] for each in others):
-            guess = seconds_of(key, way(key, first, records, others), records, timed)
-            found.append(abs(guess / seconds_of(key, key, records, timed) - 1))
+    for each in timed:
+        others = [other for other in timed if not same(other, each)]
+        if any(other.run.dataset == each.run.dataset for other in others):
+            guess = seconds_of(each, nearest(each, others))
+            found.append(abs(guess / seconds_of(each, each) - 1))
     return median(found) if found else math.nan

@@ -6,6 +6,7 @@ several experiments under several labels has one row of the table, under its fir
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from utils.claim import Answer, Shown
 from utils.records.environment import machine_name
 from utils.records.study import Evidence
-from utils.report.claims import Comparison, Finding, find
+from utils.report.claims import Finding, find
 from utils.report.figures.canvas import Picture
 from utils.report.figures.forest import ForestRow, draw_forest
 from utils.report.languages import AS_GOOD, SUFFIXES, WORDS, localised, word_of
@@ -132,34 +133,31 @@ def also_differing(confounds: str, language: str) -> str:
 
 def answers_markdown(answers: Sequence[Answer], compared: Compared, language: str) -> str:
     """The first screen's table: a line for each answer, with its first comparison."""
-    words, is_russian = WORDS[language], language == "ru"
-
-    def first(answer: Answer) -> Comparison:
-        shown = answer.shown[0]
-        return compared[shown.claim][1].comparisons[shown.pair]
-
-    def difference(answer: Answer) -> str:
-        found = first(answer).estimate
-        comma = "; " if is_russian else ", "
-        interval = f" [{found.low:.1f}{comma}{found.high:.1f}]" if np.isfinite(found.low) else ""
-        numbers = localised(f"{found.value:+.1f}{interval}".replace("-", "−"), language)
-        shown = answer.shown[0]
-        return f"{shown.label_ru if is_russian else shown.label}: {numbers}"
-
-    def verdict(answer: Answer) -> str:
-        shown = answer.shown[0]
-        word = words[shown_verdict(compared[shown.claim][1], shown)]
-        return f"{word}{also_differing(first(answer).confounds, language)}"
-
-    columns: list[Column] = [
-        (words["question"], lambda row: row.question_ru if is_russian else row.question),
-        (words["answer"], lambda row: row.answer_ru if is_russian else row.answer),
-        (words["difference"], difference),
-        (words["verdict"], verdict),
-        (words["page"], lambda row: f"[{row.page.removesuffix('.md')}](docs/{row.page})"),
+    rows = [
+        answer_row(answer, compared[answer.shown[0].claim][1], language)
+        for answer in answers
+        if answer.shown[0].claim in compared
     ]
-    known = [each for each in answers if each.shown[0].claim in compared]
-    return markdown_table(known, columns) if known else ""
+    names = ("question", "answer", "difference", "verdict", "page")
+    columns: list[Column] = [(WORDS[language][name], itemgetter(name)) for name in names]
+    return markdown_table(rows, columns) if rows else ""
+
+
+def answer_row(answer: Answer, finding: Finding, language: str) -> Row:
+    """An answer beside its first comparison, which is ``finding``'s."""
+    shown, is_russian = answer.shown[0], language == "ru"
+    each = finding.comparisons[shown.pair]
+    found, comma = each.estimate, "; " if is_russian else ", "
+    interval = f" [{found.low:.1f}{comma}{found.high:.1f}]" if np.isfinite(found.low) else ""
+    numbers = localised(f"{found.value:+.1f}{interval}".replace("-", "−"), language)
+    verdict = WORDS[language][shown_verdict(finding, shown)]
+    return {
+        "question": answer.question_ru if is_russian else answer.question,
+        "answer": answer.answer_ru if is_russian else answer.answer,
+        "difference": f"{shown.label_ru if is_russian else shown.label}: {numbers}",
+        "verdict": f"{verdict}{also_differing(each.confounds, language)}",
+        "page": f"[{answer.page.removesuffix('.md')}](docs/{answer.page})",
+    }
 
 
 def time_text(every: Sequence[Evidence], language: str) -> str:

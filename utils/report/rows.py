@@ -78,16 +78,11 @@ def accuracy_columns(records: Sequence[Record]) -> Row:
     Empty where every run diverged.
     """
     columns: Row = {}
-    if not records:
-        names = ("train_accuracy", "test_accuracy")
-        both = [name for each in names for name in (each, f"{each}_ci")]
-        return dict.fromkeys([*both, "generalization_gap"])
-    for split in ("train", "test"):
-        values = [getattr(record.final, f"{split}_accuracy") for record in records]
-        found = mean(values)
-        columns[f"{split}_accuracy"] = found.value
-        columns[f"{split}_accuracy_ci"] = found.half if values[1:] else None
-    gap = columns["train_accuracy"] - columns["test_accuracy"]
+    for name in ("train_accuracy", "test_accuracy"):
+        values = [getattr(record.final, name) for record in records]
+        columns[name] = mean(values).value if values else None
+        columns[f"{name}_ci"] = mean(values).half if values[1:] else None
+    gap = columns["train_accuracy"] - columns["test_accuracy"] if records else None
     return {**columns, "generalization_gap": gap}
 
 
@@ -219,7 +214,7 @@ def reported_results(table: str | None) -> dict[str, dict[str, str]]:
 def reported_columns(line: Mapping[str, str]) -> Row:
     """The report's numbers of a trained network."""
     return {
-        "reported_parameters": number(line, "parameters", int),
+        "reported_parameters": number(line, "parameters", kind=int),
         "reported_latency_ms": number(line, "inference_ms"),
         "reported_train_accuracy": number(line, "train_accuracy"),
         "reported_test_accuracy": number(line, "test_accuracy"),
@@ -241,24 +236,22 @@ def reported_cases(kind: str, measured: Sequence[str]) -> dict[str, dict[str, st
 
 def reported_case_columns(line: Mapping[str, str]) -> Row:
     """The report's numbers of a layer or block, which it called by several names."""
-    mean = number(line, "grad_mean_input")
-    seconds = number(line, "seconds_100_iterations")
     return {
-        "reported_parameters": number(line, "parameters", int),
-        "reported_signed_mean_gradient_input": number(line, "grad_mean") if mean is None else mean,
+        "reported_parameters": number(line, "parameters", kind=int),
+        "reported_signed_mean_gradient_input": number(line, "grad_mean_input", "grad_mean"),
         "reported_signed_mean_gradient_weights": number(line, "grad_mean_weights"),
-        "reported_seconds_100_iterations": number(line, "seconds_100_runs")
-        if seconds is None
-        else seconds,
+        "reported_seconds_100_iterations": number(
+            line, "seconds_100_iterations", "seconds_100_runs"
+        ),
     }
 
 
-def number(line: Mapping[str, str], column: str, kind: type = float) -> float | int | None:
-    """A cell of the report; None where it has none.
+def number(line: Mapping[str, str], *columns: str, kind: type = float) -> float | int | None:
+    """A cell of the report, from the first of these columns that has one; else None.
 
     Raises: UserError for one that is no number.
     """
-    text = line.get(column)
+    column, text = next(((name, line[name]) for name in columns if line.get(name)), ("", ""))
     try:
         return kind(text) if text else None
     except ValueError as error:

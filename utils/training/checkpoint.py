@@ -35,16 +35,6 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT, DAMAGED = ".checkpoint.pt", ".checkpoint.damaged"  # suffixes beside a run's record
 DIGEST_BYTES = 32
-CONTENTS = (
-    "identity",
-    "network",
-    "optimizers",
-    "schedules",
-    "random",
-    "environments",
-    "history",
-    "seconds",
-)
 
 # what is raised for contents that are not whole, or not ours
 UNREADABLE = (
@@ -137,7 +127,7 @@ def find_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
     content = read_state(path)
     if content is None:
         return None
-    if not isinstance(content, dict) or not content.keys() >= set(CONTENTS):
+    if not isinstance(content, dict) or "identity" not in content:
         raise DamagedError("not a checkpoint")
     if {**content["identity"], **identity} != content["identity"]:
         raise UserError(f"{path}: {way_on(content['identity'], identity)}")

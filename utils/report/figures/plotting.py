@@ -11,13 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from utils.report.figures.canvas import (
-    BLACK,
-    BLUE,
-    GREY,
-    LAYER_COLOURS,
-    Look,
-)
+from utils.report.figures.canvas import BLACK, BLUE, GREY, LAYER_COLOURS, Look
 from utils.report.statistics import Estimate
 
 
