@@ -100,42 +100,52 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
         return evaluate_weights(options)
     if options.predict:
         return predict_pictures(options)
-    if warning := warn_if_crowded(options.threads * options.jobs):
-        log.warning(warning)
-    failures: Mapping[str, BaseException] = {}
     runs: Sequence[Run] = ()
-    unmeasured: list[str] = []
-    if not (options.train or options.measure):
+    failed: list[str] = []
+    if options.train or options.measure:
+        runs, failed = train_and_measure(options)
+    else:
         for experiment in options.experiments:
             check_sizes(find_records(experiment, options.results))
-    else:
-        compute = compute_of(options)
-        load = DatasetLoader(options, torch.device(compute.device))
-        runs = runs_to_train(options, compute)
-        with connected(options, runs) as cluster:
-            check_images(options, compute, runs, load)
-            for run in {tried_as(run): run for run in runs}.values():
-                try_out(run, load(run.dataset))
-            costs = {run.title: cost(run, load(run.dataset)) for run in runs}
-            # all that the user can get wrong has been looked at: from here on files are changed
-            for precision in dict.fromkeys(run.compute.precision for run in runs if not cluster):
-                if warning := warn_if_slower(torch.device(compute.device), precision):
-                    log.warning(warning)
-            if options.fresh:
-                forget(runs, options.results)
-            failures = train_runs(runs, costs, options, load, cluster)
-        # with as many threads as the runs had together
-        compute = replace(compute, threads=options.threads * options.jobs)
-        torch.set_num_threads(compute.threads)
-        for experiment in options.experiments:
-            unmeasured += measure_layers(experiment, options, torch.device(compute.device))
-        unmeasured += measure_networks(options, compute, load)
     render(options)
     name_diverged(runs, options.results)
+    if failed:
+        raise SomeFailed("; ".join(failed))
+
+
+def train_and_measure(options: Options) -> tuple[Sequence[Run], list[str]]:
+    """Trains the runs that have no record, and measures the networks and layers that have none.
+
+    Returns these runs, and in words what failed of them and of the measurements.
+    """
+    if warning := warn_if_crowded(options.threads * options.jobs):
+        log.warning(warning)
+    compute = compute_of(options)
+    device = torch.device(compute.device)
+    load = DatasetLoader(options, device)
+    runs = runs_to_train(options, compute)
+    with connected(options, runs) as cluster:
+        check_images(options, compute, runs, load)
+        for run in {tried_as(run): run for run in runs}.values():
+            try_out(run, load(run.dataset))
+        costs = {run.title: cost(run, load(run.dataset)) for run in runs}
+        # all that the user can get wrong has been looked at: from here on files are changed
+        for precision in dict.fromkeys(run.compute.precision for run in runs if not cluster):
+            if warning := warn_if_slower(device, precision):
+                log.warning(warning)
+        if options.fresh:
+            forget(runs, options.results)
+        failures = train_runs(runs, costs, options, load, cluster)
+    # with as many threads as the runs had together
+    compute = replace(compute, threads=options.threads * options.jobs)
+    torch.set_num_threads(compute.threads)
+    unmeasured: list[str] = []
+    for experiment in options.experiments:
+        unmeasured += measure_layers(experiment, options, device)
+    unmeasured += measure_networks(options, compute, load)
     texts = [f"{len(failures)} of {len(runs)} runs failed: {', '.join(failures)}"] * bool(failures)
     texts += [f"cannot be measured: {', '.join(unmeasured)}"] * bool(unmeasured)
-    if texts:
-        raise SomeFailed("; ".join(texts))
+    return runs, texts
 
 
 def tidy_up(options: Options) -> None:

@@ -67,7 +67,7 @@ def call_once(case: LayerCase, device: torch.device) -> None:
     """Asks of a layer what will be measured; whatever that raises."""
     module, x = _build(case, device)
     gradient_means(case, module, x)
-    forward_backward_action(module, x)()
+    forward_backward(module, x)()
 
 
 def _shapes(module: nn.Module, x: Tensor) -> dict[str, object]:
