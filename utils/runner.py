@@ -100,6 +100,8 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
         return evaluate_weights(options)
     if options.predict:
         return predict_pictures(options)
+    if warning := warn_if_crowded(options.threads * options.jobs):
+        log.warning(warning)
     runs: Sequence[Run] = ()
     failed: list[str] = []
     if options.train or options.measure:
@@ -118,8 +120,6 @@ def train_and_measure(options: Options) -> tuple[Sequence[Run], list[str]]:
 
     Returns these runs, and in words what failed of them and of the measurements.
     """
-    if warning := warn_if_crowded(options.threads * options.jobs):
-        log.warning(warning)
     compute = compute_of(options)
     device = torch.device(compute.device)
     load = DatasetLoader(options, device)
