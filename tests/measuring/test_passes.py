@@ -1,19 +1,15 @@
 """Passes: fresh processes, one after another, with the threads of the one that asks."""
 
 import os
-import signal
+from functools import partial
 
 import pytest
-import torch
 
+from tests.elsewhere import process_and_threads
 from tests.fake_records import make_cases, make_speed
 from utils.errors import SomeFailed
 from utils.measuring.passes import in_passes, joined
 from utils.records.schema import Speed
-
-
-def process_and_threads() -> tuple[int, int]:
-    return os.getpid(), torch.get_num_threads()
 
 
 def test_each_pass_has_a_process_of_its_own() -> None:
@@ -24,13 +20,9 @@ def test_each_pass_has_a_process_of_its_own() -> None:
     assert in_passes(process_and_threads, 1) == [here]
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_a_process_that_dies_is_a_line() -> None:
     with pytest.raises(SomeFailed, match="the process that measures died"):
-        in_passes(die, 2)
+        in_passes(partial(os._exit, 1), 2)
 
 
 def test_several_passes_become_one_record() -> None:

@@ -24,8 +24,8 @@ distributed = pytest.importorskip(
 from distributed.comm import CommClosedError  # noqa: E402
 
 from experiments import TASK_1  # noqa: E402
+from tests.elsewhere import die, note  # noqa: E402
 from tests.fakes import TINY_CIFAR10, error_of, make_arrays, make_tiny, write_npz  # noqa: E402
-from tests.training.deaths import die, note  # noqa: E402
 from tests.training.runs import RUN, Killed, StopAfter, nothing, train_in  # noqa: E402
 from tests.training.test_jobs import lines_of  # noqa: E402
 from utils import REPOSITORY, runner  # noqa: E402

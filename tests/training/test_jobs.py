@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from experiments import TASK_1
+from tests.elsewhere import dies, dies_at_once
 from tests.fake_records import make_experiment
-from tests.training.deaths import dies, dies_at_once
 from tests.training.runs import RUN, assert_same_files, nothing
 from utils import REPOSITORY, runner
 from utils.data.dataset import Dataset

@@ -1,12 +1,19 @@
-"""What a run's process may die of; apart from the tests, so that it has little to import."""
+"""What tests have other processes do; apart from them, so that these have little to import."""
 
 import os
 import signal
 import time
 from pathlib import Path
 
+import torch
+
 from utils.experiment import Run
 from utils.training.progress import Event, Tell
+
+
+def process_and_threads() -> tuple[int, int]:
+    """Which process this is, and how many threads torch has in it."""
+    return os.getpid(), torch.get_num_threads()
 
 
 def dies(run: Run, tell: Tell, folder: Path) -> None:
