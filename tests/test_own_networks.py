@@ -408,10 +408,11 @@ def test_overrides_are_numbers_of_any_type_and_nothing_that_cannot_be_recorded(
     numpys = replace(RUN, overrides={"widths": (np.int64(4), np.int64(6))})
     try_out(numpys, cifar10)
     assert identity(numpys)["overrides"] == {"widths": [4, 6]}
-    for value in ({4, 6}, float("nan")):
+    for value in ({4, 6}, float("nan"), torch.float32):
         run = replace(RUN, overrides={"widths": value})
         text = error_of(lambda run=run: check_recipe(run, cifar10, False))
         assert text.startswith(f"{run.title}: cannot be recorded (")
+        assert text.endswith("); overrides are finite numbers, words and lists of them")
 
 
 def normed() -> nn.Module:
