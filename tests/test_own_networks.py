@@ -256,6 +256,35 @@ class Grows(nn.Module):
         return x
 
 
+class Caches(nn.Module):
+    """Makes at its first call what it then keeps, as of the places of patches."""
+
+    kept = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept is None:
+            self.kept = torch.linspace(0.5, 1, x.shape[-1], device=x.device)
+        return x * self.kept
+
+
+class Logs(nn.Module):
+    """Is not defined for what is negative."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.log()
+
+
+@pytest.mark.parametrize("layer", [Caches, Logs])
+def test_a_network_is_not_refused_for_what_training_can_take_or_tell(
+    layer: type[nn.Module], cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = MODELS["CNN7x7"]._replace(
+        build=lambda: small(nn.Conv2d(3, 4, 1), layer(), nn.Conv2d(4, 4, 1), channels=4)
+    )
+    monkeypatch.setitem(MODELS, "MyNet", mine)
+    try_out(replace(RUN, network="MyNet"), cifar10)
+
+
 def called(name: str) -> nn.Module:
     network = small(channels=3)
     network.add_module(name, nn.Linear(10, 10))
@@ -379,10 +408,11 @@ def test_overrides_are_numbers_of_any_type_and_nothing_that_cannot_be_recorded(
     numpys = replace(RUN, overrides={"widths": (np.int64(4), np.int64(6))})
     try_out(numpys, cifar10)
     assert identity(numpys)["overrides"] == {"widths": [4, 6]}
-    for value in ({4, 6}, float("nan")):
+    for value in ({4, 6}, float("nan"), torch.float32):
         run = replace(RUN, overrides={"widths": value})
         text = error_of(lambda run=run: check_recipe(run, cifar10, False))
         assert text.startswith(f"{run.title}: cannot be recorded (")
+        assert text.endswith("); overrides are finite numbers, words and lists of them")
 
 
 def normed() -> nn.Module:

@@ -107,7 +107,10 @@ def check_recipe(run: Run, dataset: Dataset, is_quick: bool) -> None:
     except ValidationError as error:
         raise UserError(f"{run.title}: {first_fault(error)}; mend it in experiments/") from error
     except (TypeError, ValueError) as error:
-        raise UserError(f"{run.title}: cannot be recorded ({error})") from error
+        raise UserError(
+            f"{run.title}: cannot be recorded ({error}); overrides are finite numbers, words and "
+            "lists of them"
+        ) from error
     images, *_, side = dataset.x_train.shape
     recipe = run.recipe
     in_range = {

@@ -144,3 +144,19 @@ def test_a_step_costs_both_products_of_the_backward_pass_but_at_the_image() -> N
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Linear(5, 7))
     assert forward_flops(network, (3, 2, 2)) == 2 * (12 * 5 + 5 * 7)
     assert step_flops(network, (3, 2, 2)) == 2 * (2 * 12 * 5 + 3 * 5 * 7)
+
+
+class Attends(nn.Module):
+    """Attention without a layer for it, as torch has it in one piece."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x, x)
+
+
+def test_attention_counts_the_same_on_every_device() -> None:
+    """Each has a kernel of its own for it, of which the counter may know nothing."""
+    products = 2 * 2 * 16 * 16 * 8  # tokens by tokens, 8 numbers each: scores and sums
+    plain = nn.Sequential(nn.Linear(8, 8), Attends())
+    assert forward_flops(plain, (16, 8)) == 2 * 16 * 8 * 8 + products
+    layer = nn.TransformerEncoderLayer(8, 2, 32, batch_first=True)
+    assert forward_flops(layer, (16, 8)) == 2 * 16 * 8 * (3 * 8 + 8 + 2 * 32) + products

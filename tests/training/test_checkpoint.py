@@ -12,11 +12,13 @@ import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from tests.fakes import TINY_CIFAR10, error_of, full_disk, make_tiny
-from tests.training.runs import RECIPE, RUN, Killed, StopAfter, train_in
+from tests.training.runs import RECIPE, RUN, Killed, StopAfter, nothing, train_in
 from utils.data.dataset import Dataset
 from utils.experiment import Compute, Run
+from utils.one_run import train_one
 from utils.records.files import write_bytes
 from utils.training import loop
 from utils.training.checkpoint import (
@@ -28,7 +30,7 @@ from utils.training.checkpoint import (
     weights_of,
     write_state,
 )
-from utils.training.loop import build_network, evaluate
+from utils.training.loop import build_network, evaluate, train
 
 CHECKPOINT = "run.checkpoint.pt"
 MUON = replace(RUN, recipe=replace(RECIPE, muon_rate=0.01))
@@ -258,6 +260,22 @@ def test_a_run_that_goes_on_elsewhere_names_both_machines(
     assert record["environment"] == here
     assert record["continued_in"] == (there,)
     assert "the record names both" in caplog.text
+
+
+def test_a_run_that_had_only_to_be_evaluated_ends_elsewhere(
+    cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another processor rounds otherwise, and the last epoch's numbers are not its own."""
+    run = replace(RUN, recipe=replace(RECIPE, epochs=1))
+    checkpoint = tmp_path / "run.checkpoint.pt"
+    train(run, cifar10, checkpoint, nothing)
+    here = loop.environment(torch.device("cpu"))
+    there = here.model_copy(update={"processor": "Abacus"})
+    monkeypatch.setattr(loop, "environment", lambda device: there)
+    monkeypatch.setattr(F, "cross_entropy", lambda *args, f=F.cross_entropy: f(*args) * 1.000001)
+    record = train_one(run, nothing, cifar10, checkpoint, weights=False).record
+    assert record.continued_in == (there,)
+    assert record.final.test_loss != record.epochs[-1].test_loss
 
 
 def test_weights_come_back_to_the_last_bit(cifar10: Dataset, tmp_path: Path) -> None:

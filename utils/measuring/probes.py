@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import Convolution
@@ -186,8 +187,9 @@ def forward_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
     """
     device = next(network.parameters()).device
     network.eval()
-    # the counter fails on a computed weight (weight norm) in inference mode
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # with gradients and in single products: of attention in one piece it counts what the device's
+    # own has, on a CPU nothing
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, *image_shape, device=device))
     return counter.get_total_flops()
 

@@ -1,6 +1,7 @@
 """Trial: whatever a run will ask of its network, asked of it untrained, before hours are spent."""
 
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -89,7 +90,7 @@ def failing(tries: Mapping[str, Callable[[], object]]) -> list[str]:
     return failed
 
 
-@torch.inference_mode()
+@torch.no_grad()  # what a network keeps from its first call may be trained with later
 def check_outputs(network: nn.Module, name: str, dataset: Dataset) -> None:
     """One number for each image and class, and layers whose gradients can be recorded.
 
@@ -103,8 +104,10 @@ def check_outputs(network: nn.Module, name: str, dataset: Dataset) -> None:
             f"{name}: puts out {found} for {expected[0]} images, expected {expected}: a number for "
             "each class; mend its forward in models/"
         )
-    # not to the last bit: on a GPU the second call may be another algorithm's
-    if not torch.allclose(first, again, atol=0.01 * float(first.abs().max()), equal_nan=True):
+    # not to the last bit: on a GPU the second call may be another algorithm's; what is not finite
+    # is for training to find
+    largest = float(first.abs().max())
+    if math.isfinite(largest) and not torch.allclose(first, again, atol=0.01 * largest):
         raise UserError(
             f"{name}: puts out something else each time it is shown the same images in eval mode; "
             "mend what it draws in models/, as in F.dropout(x, p, self.training)"
