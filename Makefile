@@ -51,7 +51,7 @@ render: .venv/run ## tables, figures and README again, from the records alone
 	$(bin)/python -m benchmarks.recipes --no-train
 	$(bin)/python -m benchmarks.bench --render
 
-bench: .venv/run ## ratios against the usual loop and the processor: minutes, on an idle machine
+bench: .venv/run ## ratios against the usual loop and the processor: an hour, on an idle machine
 	$(bin)/python -m benchmarks.bench --data-dir "$$DATA_DIR" $(FLAGS)
 
 bench-accuracy: .venv/run ## seconds to the report's accuracy, ours and the usual loop's: hours; goes on at will

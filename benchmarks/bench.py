@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     flags: dict[str, dict[str, Any]] = {
         "--quick": switch(
             "minutes, no dataset: shows that all of it runs; goes to results/quick/benchmarks/ "
-            "(default: the full measurement, about half an hour)"
+            "(default: the full measurement, about an hour)"
         ),
         "--only": {
             "nargs": "+",
@@ -161,7 +161,7 @@ As ratios wherever that can be: an absolute time says as much about the computer
 What is compared has its turn in the same rounds, of which the first does not count; the ratio is
 taken within each, and differences within the quartiles mean nothing. The page is written from the
 records in `results/benchmarks/`. `make bench` measures again all that needs no long training, in
-about half an hour on two idle cores; `make bench-accuracy` and `make bench-precision` train again,
+about an hour on two idle cores; `make bench-accuracy` and `make bench-precision` train again,
 for hours."""
 
 

@@ -175,10 +175,9 @@ def markdown(record: Record) -> str:
     )
     overhead = between(ratio(seconds[CLUSTER], seconds[BESIDE]))
     return (
-        f"{table}\n\nThese runs are short: what two networks at once save by keeping both cores "
-        "busy is in it, and with `--jobs` the start of two processes, which is seconds however "
-        "long a run is. The [cluster's](cluster.md) workers have been started before and have the "
-        f"images; it takes {overhead} times as long as `--jobs`. "
+        f"{table}\n\nThe start of two processes is in the second row, seconds however long a run "
+        "is. The [cluster's](cluster.md) workers had been started before and had the images; it "
+        f"takes {overhead} times as long as `--jobs`. "
         f"Wall-clock seconds on the CPU for one epoch on {record['train_images']:,} images, with "
         f"its evaluations and record, of each of {', '.join(NETWORKS)} with {len(SEEDS)} seeds. "
         f"All had their turn in {len(seconds[ALONE])} rounds: medians, in brackets the quartiles."

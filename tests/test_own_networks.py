@@ -412,7 +412,7 @@ def test_overrides_are_numbers_of_any_type_and_nothing_that_cannot_be_recorded(
         run = replace(RUN, overrides={"widths": value})
         text = error_of(lambda run=run: check_recipe(run, cifar10, False))
         assert text.startswith(f"{run.title}: cannot be recorded (")
-        assert text.endswith("); overrides are finite numbers, words and lists of them")
+        assert text.endswith("hold finite numbers, words and lists of them")
 
 
 def normed() -> nn.Module:

@@ -382,7 +382,8 @@ def test_the_checkpoint_of_a_finished_run_is_gone_with_the_next_command(
         (
             {"epochs": np.int64(1)},
             None,
-            "cannot be recorded (Object of type int64 is not JSON serializable)",
+            "cannot be recorded (Object of type int64 is not JSON serializable); recipe and "
+            "overrides hold finite numbers, words and lists of them",
         ),
         ({"crop_padding": 32}, None, "crop_padding=32 is out of range"),
         ({}, 65, "images=65, of a train split of 64"),

@@ -108,8 +108,8 @@ def check_recipe(run: Run, dataset: Dataset, is_quick: bool) -> None:
         raise UserError(f"{run.title}: {first_fault(error)}; mend it in experiments/") from error
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"{run.title}: cannot be recorded ({error}); overrides are finite numbers, words and "
-            "lists of them"
+            f"{run.title}: cannot be recorded ({error}); recipe and overrides hold finite numbers, "
+            "words and lists of them"
         ) from error
     images, *_, side = dataset.x_train.shape
     recipe = run.recipe
