@@ -33,8 +33,7 @@ RESULTS = REPOSITORY / "results"
 def recomputed() -> dict[Path, str]:
     """Committed file -> what the records make of it."""
     every = [gather(experiment, RESULTS, models.MODELS) for experiment in STUDY]
-    for experiment in STUDY:
-        check_sizes(find_records(experiment, RESULTS))
+    check_sizes([each for experiment in STUDY for each in find_records(experiment, RESULTS)])
     texts = {
         RESULTS / evidence.experiment.name / name: text
         for evidence in every

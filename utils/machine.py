@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy
 import torch
-from torch.utils.benchmark import Timer
 
 from utils.errors import UserError
 from utils.experiment import Compute
@@ -130,6 +129,8 @@ def bfloat16_speed(device: torch.device, rounds: int = 7) -> float:
     had all the others, and took twice as long as in float32. Both have their turn in each of the
     ``rounds``, and the fastest of either counts: other work can only make one slower.
     """
+    from torch.utils.benchmark import Timer  # here: as in utils.measuring.timing
+
     x, weight = (
         torch.ones(size, 64, side, side, device=device).to(memory_format=torch.channels_last)
         for size, side in ((16, 32), (64, 3))

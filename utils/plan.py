@@ -24,6 +24,7 @@ from utils.records.environment import machine
 from utils.records.files import first_fault
 from utils.records.runs import (
     SUFFIXES,
+    Found,
     check_together,
     find_record,
     find_records,
@@ -78,13 +79,14 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
     """
     missing: dict[Path, Run] = {}
     at_hand: dict[str, Record] = {}
+    kept: list[Found] = []
     for experiment in options.experiments:
         runs = selected_runs(experiment, options, compute)
         replaced = {run_path(options.results, run) for run in runs.values() if options.fresh}
         found = find_records(experiment, options.results)
         staying = [each for each in found if each.path not in replaced]
         check_together(staying, REMEDY, recipe_of(experiment, options))
-        check_sizes(staying)
+        kept += staying
         for run in runs.values():
             path = run_path(options.results, run)
             record = find_record(run, options.results, options.also)
@@ -92,6 +94,7 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
                 missing[path] = run
             elif (record.precision, record.device) != (run.compute.precision, run.compute.kind):
                 at_hand[run.title] = record
+    check_sizes(kept)
     if at_hand and (options.device or options.precision or options.seeds):
         log.info(counting(at_hand))
     return list(missing.values()) if options.train else []

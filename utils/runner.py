@@ -107,8 +107,8 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     if options.train or options.measure:
         runs, failed = train_and_measure(options)
     else:
-        for experiment in options.experiments:
-            check_sizes(find_records(experiment, options.results))
+        every = [find_records(experiment, options.results) for experiment in options.experiments]
+        check_sizes([found for each in every for found in each])
     render(options)
     name_diverged(runs, options.results)
     if failed:

@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch.utils.benchmark import Timer
 
 from utils.records.schema import Quartiles
 
@@ -66,6 +65,9 @@ def _staged(action: Action | Staged) -> Iterator[Action]:
 
 def _seconds(action: Action, least: float) -> float:
     if least:
+        # here: where CUDA's compiler is and no GPU, importing it prints a warning
+        from torch.utils.benchmark import Timer
+
         # without num_threads the timer would run on one thread
         timer = Timer("action()", globals={"action": action}, num_threads=torch.get_num_threads())
         return timer.blocked_autorange(min_run_time=least).median

@@ -129,21 +129,22 @@ def check_sizes(found: Sequence[Found]) -> None:
 
     Raises: UserError naming the first that is not.
     """
-    now: dict[str, dict[str, int]] = {}
+    now: dict[tuple[str, ...], dict[str, int]] = {}  # many records are of one network
     for each in found:
-        row, label = each.row, each.row.label
-        if label not in now:
-            height, width, *channels = OFFICIAL[each.record.dataset].image_shape
+        record, overrides = each.record, each.row.overrides
+        key = (record.dataset, record.network, str(dict(overrides)))
+        if key not in now:
+            height, width, *channels = OFFICIAL[record.dataset].image_shape
             try:
-                network = models.build(row.network or label, **row.overrides)
-                now[label] = sizes(network, (*(channels or [1]), height, width))
+                network = models.build(record.network, **overrides)
+                now[key] = sizes(network, (*(channels or [1]), height, width))
             except Exception as error:  # as above
                 raise UserError(
                     f"{each.path}: its network cannot be built any more ({in_one_line(error)}); "
                     "mend it in models/, or its row in experiments/"
                 ) from error
-        of_record = each.record.model_dump(include=set(now[label]), exclude_none=True)
-        if text := differences(of_record, now[label]):
+        of_record = record.model_dump(include=set(now[key]), exclude_none=True)
+        if text := differences(of_record, now[key]):
             raise UserError(
                 f"{each.path}: {text}, by the network as it is now; delete it and run the script "
                 "again"
