@@ -17,7 +17,7 @@ from models import CustomConv
 from models.registry import MODELS
 from tests.fake_records import make_experiment
 from tests.fakes import error_of, leave_pixels_out
-from tests.training.runs import RECIPE, RUN
+from tests.training.runs import RECIPE, RUN, nothing
 from utils import one_run, runner
 from utils.data.dataset import Dataset
 from utils.experiment import Compute, LayerCase, Row
@@ -161,7 +161,8 @@ def test_all_of_them_stand_in_the_table_and_in_the_figures(folder: Path) -> None
         if {"filters", "activations", "receptive_field"}
         <= set(read_arrays(each.path.with_suffix(".npz")))
     }
-    assert seen == {"CNN7x7", *OWN} - {"decides", "one layer"}
+    # behind the gate of "parts" a unit sees the whole image
+    assert seen == {"CNN7x7", *OWN} - {"decides", "one layer", "parts"}
 
 
 def test_their_weights_come_back(folder: Path) -> None:
@@ -207,7 +208,6 @@ def test_what_cannot_be_seen_is_left_out_and_told_once(
     facts, arrays = probe(models.build("decides"), cifar10)
     probe(models.build("decides"), cifar10)
     assert facts["receptive_field"] == {} and arrays == {}
-    assert facts["parameters"] and facts["forward_flops"]
     (line,) = caplog.messages
     assert line.startswith(
         "Decides: no receptive fields and feature maps: TraceError: symbolically"
@@ -228,6 +228,13 @@ def test_activations_of_a_layer_called_twice_are_those_of_each_call(
     for name, value in zip(("first", "conv", "conv_2"), seen, strict=True):
         difference = torch.from_numpy(arrays[f"feature_maps/{name}"].astype("float32")) - value[0]
         assert difference.abs().max() < 1e-2
+
+
+class Views(nn.Module):
+    """Flattens as it is often shown."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(len(x), -1)
 
 
 class Draws(nn.Module):
@@ -285,6 +292,70 @@ def test_a_network_is_not_refused_for_what_training_can_take_or_tell(
     try_out(replace(RUN, network="MyNet"), cifar10)
 
 
+class Anneals(nn.Module):
+    """Cools down with every step."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.generator, self.steps, self.kind = torch.Generator(), 0, kind
+        self.register_buffer("mean", torch.zeros(()), persistent=kind == "kept")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        if self.kind == "drawn":
+            return x * torch.rand((), generator=self.generator)
+        if self.kind == "number":
+            self.steps += 1
+        else:
+            self.mean = self.mean + 1
+        return x / (1 + self.steps + self.mean)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [("number", "1.steps"), ("drawn", "1.generator"), ("passing", "1.mean"), ("kept", "")],
+)
+def test_what_no_checkpoint_keeps_is_told(
+    kind: str,
+    changed: str,
+    cifar10: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    probes.tell_once.cache_clear()
+    network = MODELS["CNN7x7"]._replace(build=lambda: small(Anneals(kind), channels=3))
+    monkeypatch.setitem(MODELS, "MyNet", network)
+    try_out(replace(RUN, network="MyNet"), cifar10)
+    told = [line for line in caplog.messages if "checkpoint" in line]
+    start = f"MyNet: {changed}: changes in training, and is in no checkpoint: "
+    assert [line.startswith(start) for line in told] == [True] * bool(changed)
+
+
+class Halts(nn.Module):
+    """Computes more or less, by what it has learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.short, self.long = nn.Linear(3072, 10), nn.Linear(3072, 10)
+        self.register_buffer("sure", torch.tensor(False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.sure.fill_(True)
+        out = self.short(x.flatten(1))
+        return out if self.sure else out + self.long(x.flatten(1))
+
+
+def test_what_a_network_computes_is_counted_before_it_has_learned(
+    tmp_path: Path, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=Halts))
+    run = replace(RUN, network="MyNet", recipe=replace(RECIPE, epochs=1))
+    kept = one_run.train_one(run, nothing, cifar10, tmp_path / "run.checkpoint.pt", False)
+    assert kept.record.forward_flops == 2 * 2 * 3072 * 10
+
+
 def called(name: str) -> nn.Module:
     network = small(channels=3)
     network.add_module(name, nn.Linear(10, 10))
@@ -309,6 +380,10 @@ def frozen() -> nn.Module:
         (
             lambda: small(nn.Conv2d(1, 4, 1), channels=4),
             "MyNet: cannot be trained on tiny (RuntimeError: Given groups=1, weight of size ",
+        ),
+        (
+            lambda: small(nn.Conv2d(3, 4, 1), Views(), channels=4),
+            "MyNet: cannot be trained on tiny (RuntimeError: view size is not compatible with ",
         ),
         (
             lambda: small(Draws(), nn.Conv2d(3, 4, 1), channels=4),
@@ -337,7 +412,17 @@ def frozen() -> nn.Module:
         ),
     ],
     ids=[
-        *("no head", "no weight", "other channels", "draws", "holds", "grows", "lazy", "a name"),
+        *(
+            "no head",
+            "no weight",
+            "other channels",
+            "views",
+            "draws",
+            "holds",
+            "grows",
+            "lazy",
+            "a name",
+        ),
         *("frozen", "an argument is missing"),
     ],
 )

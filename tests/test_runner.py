@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 
-import models
 from tests.fake_records import (
     ENVIRONMENT,
     make_arrays,
@@ -252,7 +251,7 @@ def test_with_the_flags_it_was_begun_with_it_goes_on(
     assert "continuing after epoch 1" in caplog.text
 
 
-SIZES = sizes(models.build("CNN5x5"), (3, 32, 32))
+SIZES = sizes("CNN5x5", {}, (3, 32, 32))
 
 
 @pytest.mark.parametrize("flags", [[], ["--no-train"], ["--measure"]])

@@ -43,9 +43,9 @@ def train_one(run: Run, tell: Tell, dataset: Dataset, checkpoint: Path, weights:
     """Trains a run and looks into its network; ``dataset`` is whole, and on the run's device."""
     dataset = dataset_of(run, dataset)
     outcome = train(run, dataset, checkpoint, tell)
+    found = sizes(run.network, run.overrides, dataset.x_test.shape[1:])
     if diverged := outcome.record["diverged"]:
         log.warning("%s diverged: %s", run.title, where(diverged))
-        found = sizes(outcome.network, dataset.x_test.shape[1:])
         return Kept(Record(**outcome.record, **found), None, None)
     kept = weights_of(outcome.network) if weights else None
     moved = None  # of permuted images none is left to move
@@ -55,7 +55,8 @@ def train_one(run: Run, tell: Tell, dataset: Dataset, checkpoint: Path, weights:
     arrays["test_predictions"] = outcome.predictions.byte().cpu().numpy()
     correct = outcome.predictions == dataset.y_test
     arrays["test_correct"] = np.packbits(correct.cpu().numpy())  # see records.study.right_of
-    return Kept(Record(**outcome.record, **facts, shifted_test_accuracy=moved), arrays, kept)
+    record = Record(**outcome.record, **found, **facts, shifted_test_accuracy=moved)
+    return Kept(record, arrays, kept)
 
 
 def keep_one(run: Run, kept: Kept, results: Path, tell: Tell) -> None:

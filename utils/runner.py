@@ -32,7 +32,7 @@ from utils.measuring import layers, speed
 from utils.measuring.evaluation import WEIGHTS, check_weights
 from utils.measuring.passes import in_passes, joined
 from utils.measuring.prediction import predict
-from utils.measuring.probes import forward_flops
+from utils.measuring.probes import sizes
 from utils.measuring.trial import check_sizes, failing, try_out
 from utils.one_run import keep_one, run_one, train_one, where
 from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
@@ -297,8 +297,8 @@ def cost(run: Run, dataset: Dataset) -> float:
     A training step costs about three forward passes; the constant stands for what every image
     costs in any network (batch making, optimiser, bookkeeping).
     """
-    flops = forward_flops(models.build(run.network, **run.overrides), dataset.x_train.shape[1:])
-    return run.recipe.epochs * len(dataset.x_train) * (3 * flops + 5e6)
+    found = sizes(run.network, run.overrides, dataset.x_train.shape[1:])
+    return run.recipe.epochs * len(dataset.x_train) * (3 * found["forward_flops"] + 5e6)
 
 
 def train_runs(

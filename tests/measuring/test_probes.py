@@ -146,6 +146,14 @@ def test_a_step_costs_both_products_of_the_backward_pass_but_at_the_image() -> N
     assert step_flops(network, (3, 2, 2)) == 2 * (2 * 12 * 5 + 3 * 5 * 7)
 
 
+def test_an_lstm_and_a_transformer_without_gradients_are_counted() -> None:
+    layer = nn.LSTM(8, 4, batch_first=True)
+    assert forward_flops(layer, (16, 8)) == 2 * 16 * 4 * 4 * (8 + 4)
+    frozen = nn.TransformerEncoderLayer(8, 2, 32, batch_first=True).requires_grad_(False)
+    products = 2 * 2 * 16 * 16 * 8
+    assert forward_flops(frozen, (16, 8)) == 2 * 16 * 8 * (3 * 8 + 8 + 2 * 32) + products
+
+
 class Attends(nn.Module):
     """Attention without a layer for it, as torch has it in one piece."""
 

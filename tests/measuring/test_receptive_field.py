@@ -9,8 +9,9 @@ from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from utils.measuring.receptive_field import (
     Field,
     UnknownOperationError,
+    field_sizes,
     gradient_receptive_field,
-    receptive_fields,
+    walk,
 )
 
 # By hand: a k×k kernel adds (k - 1) · jump, a pooling or a stride of 2 doubles the jump behind it.
@@ -72,6 +73,11 @@ BY_HAND = {
 }
 
 
+def receptive_fields(network: nn.Module, axis: int = 0) -> dict[str, Field]:
+    """Of the layers that have one."""
+    return {name: layer.field for name, layer in walk(network, axis).items() if layer.field}
+
+
 def sizes(network: nn.Module) -> dict[str, int]:
     return {name: field.size for name, field in receptive_fields(network).items()}
 
@@ -117,6 +123,36 @@ def test_window_of_a_unit() -> None:
 )
 def test_every_windowed_layer(layer: nn.Module, expected: Field) -> None:
     assert receptive_fields(nn.Sequential(layer)) == {"0": expected}
+
+
+def test_the_size_of_a_field_is_that_of_its_longer_side() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, (1, 7)), nn.Conv2d(4, 4, (3, 1)))
+    assert field_sizes(network) == {"0": 7, "1": 7}
+
+
+@pytest.mark.parametrize(
+    "between",
+    [nn.GroupNorm(2, 4), ChannelAttention(4, 2), nn.BatchNorm2d(4, track_running_stats=False)],
+)
+def test_behind_what_looks_at_the_whole_image_no_size_is_known(between: nn.Module) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), between, nn.Conv2d(4, 4, 7))
+    assert field_sizes(network) == {"0": 3, "2": None}
+
+
+class Stacks(nn.Module):
+    """Puts two maps one behind the other, along a dimension."""
+
+    def __init__(self, *dim: int) -> None:
+        super().__init__()
+        self.conv, self.last, self.dim = nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3), dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.cat([self.conv(x), self.conv(x)], *self.dim))
+
+
+@pytest.mark.parametrize(("dim", "last"), [((1,), 5), ((-3,), 5), ((2,), None), ((), None)])
+def test_only_channels_can_be_stacked(dim: tuple[int, ...], last: int | None) -> None:
+    assert list(field_sizes(Stacks(*dim)).values())[-1] == last
 
 
 def test_axis_chooses_the_side_of_a_kernel_that_is_no_square() -> None:

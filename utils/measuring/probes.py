@@ -9,6 +9,7 @@ one's own does not let be seen is left out, with a line.
 
 import functools
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from torch import Tensor, fx, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+import models
 from models import Convolution
 from utils.data.batches import normalise
 from utils.data.dataset import Dataset
@@ -26,8 +28,8 @@ from utils.errors import in_one_line
 from utils.measuring.graph import calls, outputs
 from utils.measuring.receptive_field import (
     ACTIVATIONS,
+    field_sizes,
     gradient_receptive_field,
-    receptive_fields,
     walk,
 )
 from utils.records.schema import Probe
@@ -50,15 +52,15 @@ def probe(network: nn.Module, dataset: Dataset) -> tuple[dict[str, Any], dict[st
     - ``receptive_field`` float32 ``[height, width]``: see ``gradient_receptive_field``.
     """
     network.eval()
-    fields = seen("receptive fields and feature maps", network, lambda: receptive_fields(network))
+    fields = seen("receptive fields and feature maps", network, lambda: field_sizes(network))
     facts = {
-        **sizes(network, dataset.x_test.shape[1:]),
-        "receptive_field": {name: field.size for name, field in fields.items()},
+        "receptive_field": fields,
         "probe": Probe(image_class=dataset.classes[int(dataset.y_test[PROBE_IMAGE])]),
     }
     arrays: dict[str, np.ndarray] = {}
     if fields:
         arrays |= seen("feature maps", network, lambda: _feature_maps(network, dataset))
+    if fields and list(fields.values())[-1]:
         arrays |= seen("measured receptive field", network, lambda: _field(network, dataset))
     return facts, arrays
 
@@ -78,15 +80,19 @@ def tell_once(text: str) -> None:
     log.warning(text)
 
 
-def sizes(network: nn.Module, image_shape: Sequence[int]) -> dict[str, int]:
+def sizes(name: str, overrides: Mapping[str, Any], image_shape: Sequence[int]) -> dict[str, int]:
     """Trained parameters, and FLOPs of one image ``[channels, height, width]``.
 
-    They are known of a network that diverged too.
+    They are those of the untrained network, always the same one: what a network of one's own has
+    learned may decide what it computes.
     """
-    return {
-        "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
-        "forward_flops": forward_flops(network, image_shape),
-    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = models.build(name, **overrides)
+        return {
+            "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+            "forward_flops": forward_flops(network, image_shape),
+        }
 
 
 def _field(network: nn.Module, dataset: Dataset) -> dict[str, np.ndarray]:
@@ -187,11 +193,23 @@ def forward_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
     """
     device = next(network.parameters()).device
     network.eval()
-    # with gradients and in single products: of attention in one piece it counts what the device's
-    # own has, on a CPU nothing
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *image_shape, device=device))
+    # attention in single products, which it is where a gradient is needed: in one piece nothing
+    # would be counted on a CPU
+    image = torch.zeros(1, *image_shape, device=device, requires_grad=True).clone()
+    counter = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _lstm_flops}
+    )
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        network(image)
     return counter.get_total_flops()
+
+
+def _lstm_flops(inputs: Sequence[int], *weights: Any, **_: Any) -> int:  # noqa: ANN401
+    """An LSTM's layer in one direction, which is a single operation on a CPU.
+
+    ``inputs`` is ``[steps, batch, features]``, and then come the shapes of its two weights.
+    """
+    return 2 * math.prod(inputs[:2]) * sum(math.prod(shape) for shape in weights[:2])
 
 
 def step_flops(network: nn.Module, image_shape: Sequence[int]) -> int:

@@ -39,7 +39,8 @@ ACTIVATIONS = (
     Swish,
 )
 
-# Layers that look at one position at a time (in eval mode, as batch-norm has constants there).
+# Layers that look at one position at a time (in eval mode, as batch-norm has constants there, but
+# for one that takes its numbers from the batch even then).
 POINTWISE = (*ACTIVATIONS, nn.Identity, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d)
 
 # The same as functions and methods; where two maps meet in one, the fields are joined.
@@ -56,6 +57,7 @@ POINTWISE_FUNCTIONS = {
 ENDING = (
     nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d,
+    nn.BatchNorm2d,
     nn.Flatten,
     nn.GroupNorm,
     nn.Linear,
@@ -64,8 +66,8 @@ ENDING = (
 )
 # fmt: off
 ENDING_FUNCTIONS = {
-    "adaptive_avg_pool2d", "adaptive_max_pool2d", "amax", "flatten", "getattr", "mean", "reshape",
-    "size", "sum", "view",
+    "adaptive_avg_pool2d", "adaptive_max_pool2d", "amax", "cat", "flatten", "getattr", "mean",
+    "reshape", "size", "sum", "view",
 }
 # fmt: on
 
@@ -143,7 +145,7 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
             layers[_name(node, names, modules)] = Layer(fields[node], node)
         elif field is None or node.op == "output":
             continue
-        elif isinstance(module, POINTWISE) or _function(node) in POINTWISE_FUNCTIONS:
+        elif _is_pointwise(node, module):
             fields[node] = field
             if len(sources) > 1:
                 name = _name(node, names, modules)
@@ -158,12 +160,16 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
     return layers
 
 
-def receptive_fields(network: nn.Module, axis: int = 0) -> dict[str, Field]:
-    """The theoretical fields of the layers of ``walk``, as far as they have one.
+def field_sizes(network: nn.Module) -> dict[str, int | None]:
+    """Layer of ``walk`` -> pixels that its units see along the longer side.
 
+    None where they see the whole image, or what depends on its size.
     Raises: UnknownOperationError, as ``walk`` does.
     """
-    return {name: layer.field for name, layer in walk(network, axis).items() if layer.field}
+    sides = zip(walk(network).items(), walk(network, axis=1).values(), strict=True)
+    return {
+        name: high.field and max(high.field.size, wide.field.size) for (name, high), wide in sides
+    }
 
 
 def _name(node: fx.Node, names: dict[Hashable, str], modules: Collection[str]) -> str:
@@ -190,6 +196,14 @@ def _function(node: fx.Node) -> str:
     if node.op not in ("call_function", "call_method"):
         return ""
     return node.target if isinstance(node.target, str) else node.target.__name__
+
+
+def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
+    if isinstance(module, nn.BatchNorm2d):
+        return module.running_mean is not None
+    if _function(node) == "cat":  # of channels, and not of one map behind the other's edge
+        return node.kwargs.get("dim", [*node.args, 0][1]) in (1, -3)
+    return isinstance(module, POINTWISE) or _function(node) in POINTWISE_FUNCTIONS
 
 
 def _window(module: nn.Module, axis: int) -> dict[str, int]:

@@ -8,16 +8,15 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-import models
 from utils.data.batches import normalise
 from utils.data.dataset import TENSORS, Dataset, held_out
 from utils.data.sources import OFFICIAL
 from utils.errors import UserError, in_one_line
 from utils.experiment import Run
 from utils.machine import product_type
-from utils.measuring.probes import probe, sizes
+from utils.measuring.probes import probe, sizes, tell_once
 from utils.records.runs import Found, differences
 from utils.records.schema import STRANGE
 from utils.training.checkpoint import shapes
@@ -32,7 +31,8 @@ log = logging.getLogger(__name__)
 def try_out(run: Run, dataset: Dataset) -> None:
     """Builds the run's network, looks into it and makes one training step, with a few images.
 
-    What cannot be seen of it is told, and will be left out of the record: see ``probe``.
+    What cannot be seen of it is told, and will be left out of the record: see ``probe``. So is
+    what it remembers and no checkpoint keeps.
     Raises: UserError for a network that cannot be trained.
     """
     few = replace(dataset, **{name: getattr(dataset, name)[:IMAGES] for name in TENSORS})
@@ -43,21 +43,54 @@ def try_out(run: Run, dataset: Dataset) -> None:
         optimizers = build_optimizers(network, run.recipe, product_type(run.compute))
         step = partial(train_step, network.train(), optimizers=optimizers, compute=run.compute)
         images = normalise(few.x_train, few)
-        step(images, few.y_train, label_smoothing=run.recipe.label_smoothing)
+        for _ in range(2):  # what is made in the first and kept is no change
+            before = kept_outside(network)
+            step(images, few.y_train, label_smoothing=run.recipe.label_smoothing)
+        after = kept_outside(network)
+        if changed := [name for name in after if not same(before.get(name), after[name])]:
+            tell_once(
+                f"{run.network}: {', '.join(changed)}: changes in training, and is in no "
+                "checkpoint: a run that is interrupted goes on without it; keep it in a buffer"
+            )
         if shapes(network.state_dict()) != state:
             raise UserError(
                 f"{run.network}: a buffer changes its shape while it is trained, and would not fit "
                 "into the network again; mend it in models/"
             )
         check_last_batch(run, dataset, lambda: step(images[:1], few.y_train[:1]))
+        sizes(run.network, run.overrides, few.x_test.shape[1:])
         probe(network, few)  # last: torch.fx may leave something of its own in a buffer
     except UserError:
         raise
     except Exception as error:  # anything that one's own network may raise
-        raise UserError(
-            f"{run.network}: cannot be trained on {dataset.description} ({in_one_line(error)}); "
-            "mend it in models/, or its overrides in experiments/"
-        ) from error
+        how = "mend it in models/, or its overrides in experiments/"
+        if "view size is not compatible" in str(error):
+            how = "maps have their channels last in memory here: flatten them with .flatten(1)"
+        what = f"{run.network}: cannot be trained on {dataset.description}"
+        raise UserError(f"{what} ({in_one_line(error)}); {how}") from error
+
+
+def kept_outside(network: nn.Module) -> dict[str, object]:
+    """What the modules hold that is in no state dict: numbers, tensors and random generators."""
+    found: dict[str, object] = {}
+    for path, module in network.named_modules():
+        passing = {name: module.get_buffer(name) for name in module._non_persistent_buffers_set}
+        for name, value in {**vars(module), **passing}.items():
+            if isinstance(value, torch.Generator):
+                value = value.get_state()
+            if isinstance(value, Tensor) and value.grad_fn is None:
+                value = value.clone()
+            elif not isinstance(value, int | float):
+                continue
+            found[f"{path}.{name}".lstrip(".")] = value
+    return found
+
+
+def same(first: object, second: object) -> bool:
+    """Whether two of ``kept_outside`` are equal."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.equal(first, second)
+    return type(first) is type(second) and first == second
 
 
 def check_last_batch(run: Run, dataset: Dataset, step: Callable[[], object]) -> None:
@@ -136,8 +169,8 @@ def check_sizes(found: Sequence[Found]) -> None:
         if key not in now:
             height, width, *channels = OFFICIAL[record.dataset].image_shape
             try:
-                network = models.build(record.network, **overrides)
-                now[key] = sizes(network, (*(channels or [1]), height, width))
+                shape = (*(channels or [1]), height, width)
+                now[key] = sizes(record.network, overrides, shape)
             except Exception as error:  # as above
                 raise UserError(
                     f"{each.path}: its network cannot be built any more ({in_one_line(error)}); "

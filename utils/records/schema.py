@@ -162,7 +162,8 @@ class Record(Declared):
     data: Data
     parameters: Positive | None = None  # that are trained
     forward_flops: Count | None = None  # of one image; a multiply-add is 2
-    receptive_field: dict[Text, Positive] | None = None  # layer -> pixels along one side
+    # layer -> pixels along one side; null where the whole image is seen
+    receptive_field: dict[Text, Positive | None] | None = None
     probe: Probe | None = None
     shifted_test_accuracy: tuple[Fraction, ...] | None = None  # images moved by 0, 1, … pixels
     final: Final

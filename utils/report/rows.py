@@ -90,6 +90,7 @@ def last_receptive_field(records: Sequence[Record]) -> int | None:
     """Input pixels that a unit of the last feature map sees along one side.
 
     That is the map behind the last convolution and the pooling or residual join that follows it.
+    None where the record has no such number, or such a unit sees the whole image.
     """
     fields = first_known(records, "receptive_field")
     return list(fields.values())[-1] if fields else None

@@ -37,6 +37,7 @@ from utils.report.figures.canvas import (
 from utils.report.figures.images import plot_grid, plot_receptive_field
 from utils.report.figures.plotting import epoch_axis, log_y_axis
 from utils.report.provenance import seed_ranges
+from utils.report.rows import last_receptive_field
 from utils.report.wording import listed
 
 CHANNELS = 9  # of a feature map that are shown, three by three
@@ -193,13 +194,14 @@ def first_step_ratio(records: Sequence[Record]) -> str:
 def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:
     """Measured receptive field per model with the theoretical square."""
     found = with_array(evidence, "receptive_field")
-    if not found:
+    sides = {
+        model: side for model in found if (side := last_receptive_field([evidence.inside[model]]))
+    }
+    if not sides:
         return []
-    figure, panels = new_panels(list(found), 2.9, title(evidence, "receptive fields"))
-    sides = {model: list(evidence.inside[model].receptive_field.values())[-1] for model in found}
-    for ax, (model, arrays) in zip(panels, found.items(), strict=True):
-        side = sides[model]
-        plot_receptive_field(arrays["receptive_field"], side, ax)
+    figure, panels = new_panels(list(sides), 2.9, title(evidence, "receptive fields"))
+    for ax, (model, side) in zip(panels, sides.items(), strict=True):
+        plot_receptive_field(found[model]["receptive_field"], side, ax)
         ax.set_title(f"{model}\n{side}×{side} pixels", fontsize=10)
         ax.tick_params(labelsize=8)
     caption = (
@@ -207,8 +209,9 @@ def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:
         "mean absolute gradient at each input pixel over real test images (bright: large, square "
         "root scale) with the theoretical square, whose side stands in the title."
     )
-    sides = listed([f"{sides[model]} pixels in {model}" for model in found])
-    finding = f"Receptive fields are as wide as {sides}"
+    finding = "Receptive fields are as wide as " + listed(
+        [f"{side} pixels in {model}" for model, side in sides.items()]
+    )
     return [Picture(save(figure, folder / "receptive_field.png"), caption, finding)]
 
 
