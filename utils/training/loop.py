@@ -201,10 +201,14 @@ def build_schedule(
 
 
 def build_network(run: Run) -> nn.Module:
-    """The run's network, its convolutions with the channels last in memory, which is faster."""
+    """The run's network, its convolutions with the channels last in memory, which is faster.
+
+    What comes out of these has them last, too.
+    """
     network = models.build(run.network, **run.overrides).to(run.compute.device)
-    if any(isinstance(module, Convolution) for module in network.modules()):
-        network = network.to(memory_format=torch.channels_last)
+    for module in network.modules():
+        if isinstance(module, Convolution):
+            module.to(memory_format=torch.channels_last)
     return network
 
 
