@@ -54,6 +54,7 @@ def follow(heading: str, clone: Path) -> list[str]:
     # nobody else's port is taken, and none is open to others
     commands = commands.replace("scheduler --port 0", "scheduler --host 127.0.0.1 --port 0")
     commands = commands.replace("8786", "28786").replace("9001", "29001")
+    commands = commands.replace("--nworkers 2", "--nworkers 1")  # each imports torch, for seconds
     environment = os.environ | {
         "OTHER_HOME": str(clone.parent),
         "SLURM_JOB_ID": "7",

@@ -218,7 +218,7 @@ def test_every_network_is_in_an_experiment() -> None:
     assert declared == set(models.MODELS)
 
 
-@pytest.mark.parametrize("closing", ["", "2>&-"])
+@pytest.mark.parametrize("closing", ["", pytest.param("2>&-", marks=pytest.mark.soak)])
 def test_a_script_runs_wherever_it_is_started_and_whatever_the_terminal_takes(
     closing: str, tmp_path: Path
 ) -> None:

@@ -20,30 +20,22 @@ from tests.fake_records import make_experiment
 from tests.training.runs import RUN, assert_same_files, nothing
 from utils import REPOSITORY, runner
 from utils.data.dataset import Dataset
-from utils.data.mapped import MappedLoader, save_mapped
-from utils.experiment import Row, Run
+from utils.experiment import Compute, Row, Run
 from utils.one_run import run_one
+from utils.recipes import quick
 from utils.records.runs import run_path
-from utils.training.jobs import one_after_another, side_by_side
+from utils.training.jobs import Teller, one_after_another, side_by_side
 from utils.training.progress import Event, Tell
 
 RUNS = [replace(RUN, seed=seed) for seed in range(3)]
 
 
-def test_side_by_side_gives_the_records_of_one_after_another(
-    cifar10: Dataset, tmp_path: Path
-) -> None:
-    save_mapped(cifar10, tmp_path / "cifar10.pt")
-    work = partial(run_one, weights=False, load=MappedLoader(tmp_path, "cpu"))
+def test_what_a_process_tells_adds_up_to_the_whole_run(cifar10: Dataset, tmp_path: Path) -> None:
     events: list[Event] = []
-    assert side_by_side(RUNS, partial(work, results=tmp_path / "a"), 2, events.append) == {}
-    assert one_after_another(RUNS, partial(work, results=tmp_path / "b"), nothing) == {}
-    for run in RUNS:
-        assert_same_files(*(run_path(tmp_path / folder, run) for folder in "ab"))
-        mine = [event for event in events if event.run == run]
-        assert [event.epoch.epoch for event in mine if event.epoch] == [1, 2, 3]
-        assert sum(event.share for event in mine) == pytest.approx(1)
-        assert mine[-1].finished
+    run_one(RUN, Teller(events.append), tmp_path, False, lambda _: cifar10)
+    assert [event.epoch.epoch for event in events if event.epoch] == [1, 2, 3]
+    assert sum(event.share for event in events) == pytest.approx(1)
+    assert (events[0].resumed, events[-1].finished) == (True, True)
 
 
 def fails(run: Run, tell: Tell) -> None:
@@ -62,7 +54,7 @@ def test_a_run_that_fails_stops_no_other(caplog: pytest.LogCaptureFixture) -> No
     assert f"{RUNS[1].title} failed: ValueError: no such luck" in caplog.messages
 
 
-def test_a_command_of_which_a_run_fails_finishes_the_others_and_says_so(
+def test_a_command_of_which_a_run_fails_finishes_the_others_as_one_after_another_does(
     cifar10: Dataset,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -82,6 +74,11 @@ def test_a_command_of_which_a_run_fails_finishes_the_others_and_says_so(
     assert (runs / "CNN7x7-seed0.checkpoint.pt").exists()
     names = {path.name for path in runs.glob("*.json")}
     assert names == {"CNN7x7-widths=4x4-seed0.json", "DeepFCNet-seed0.json"}
+    for row in rows[1:]:
+        recipe = replace(quick(experiment.recipe), epochs=1)
+        run = row.run("cifar10", recipe, 0, Compute(threads=1))
+        run_one(run, nothing, tmp_path / "b", False, lambda _: cifar10)
+        assert_same_files(run_path(runs.parents[1], run), run_path(tmp_path / "b", run))
 
 
 def test_a_run_whose_process_is_killed_is_tried_once_more_and_stops_no_other(
