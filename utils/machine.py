@@ -2,10 +2,12 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import platform
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy
 import torch
@@ -13,6 +15,9 @@ import torch
 from utils.errors import UserError
 from utils.experiment import Compute
 from utils.records.schema import Environment
+
+if TYPE_CHECKING:
+    from torch.utils.benchmark import Timer
 
 MAX_THREADS = 1024
 SLOWER = 0.9  # times the speed of float32: from here on down it is not chance that is seen
@@ -122,6 +127,14 @@ def has_native_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def torchs_timer() -> "type[Timer]":
+    """What torch times with; its import would warn where there is CUDA's compiler and no GPU."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils.benchmark import Timer
+
+    return Timer
+
+
 def bfloat16_speed(device: torch.device, rounds: int = 7) -> float:
     """How many times as fast as in float32 a convolution is in bfloat16, timed here and now.
 
@@ -129,14 +142,12 @@ def bfloat16_speed(device: torch.device, rounds: int = 7) -> float:
     had all the others, and took twice as long as in float32. Both have their turn in each of the
     ``rounds``, and the fastest of either counts: other work can only make one slower.
     """
-    from torch.utils.benchmark import Timer  # here: as in utils.measuring.timing
-
     x, weight = (
         torch.ones(size, 64, side, side, device=device).to(memory_format=torch.channels_last)
         for size, side in ((16, 32), (64, 3))
     )
     wide, narrow = (
-        Timer(
+        torchs_timer()(
             "conv2d(x, weight)",
             globals={"conv2d": torch.conv2d, "x": x.to(dtype), "weight": weight.to(dtype)},
             num_threads=torch.get_num_threads(),

@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from utils.machine import torchs_timer
 from utils.records.schema import Quartiles
 
 Key = TypeVar("Key", bound=Hashable)
@@ -65,12 +66,9 @@ def _staged(action: Action | Staged) -> Iterator[Action]:
 
 def _seconds(action: Action, least: float) -> float:
     if least:
-        # here: where CUDA's compiler is and no GPU, importing it prints a warning
-        from torch.utils.benchmark import Timer
-
         # without num_threads the timer would run on one thread
-        timer = Timer("action()", globals={"action": action}, num_threads=torch.get_num_threads())
-        return timer.blocked_autorange(min_run_time=least).median
+        told = {"globals": {"action": action}, "num_threads": torch.get_num_threads()}
+        return torchs_timer()("action()", **told).blocked_autorange(min_run_time=least).median
     _wait_for_device()  # torch's timer would call a segment of training three times
     start = time.perf_counter()
     action()

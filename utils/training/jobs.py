@@ -122,6 +122,7 @@ def _pool(
             _listen(messages, begun, tell)
             broken += take_out(pending, (BrokenProcessPool,), tell, failures)
         _listen(messages, begun, tell)
+        executor.shutdown()
     finally:  # Ctrl-C too: nobody waits for what is in the middle of an epoch
         for process in multiprocessing.active_children():
             process.kill()
