@@ -332,6 +332,25 @@ def test_what_no_checkpoint_keeps_is_told(
     assert [line.startswith(start) for line in told] == [True] * bool(changed)
 
 
+class Sets(nn.Module):
+    """Would have all networks of the command trained its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.set_float32_matmul_precision("medium")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Drifts(Anneals):
+    """Changes a little whenever it is called, in eval mode too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += 1
+        return x * (1 + 1e-6 * self.steps)
+
+
 class Halts(nn.Module):
     """Computes more or less, by what it has learned."""
 
@@ -354,6 +373,28 @@ def test_what_a_network_computes_is_counted_before_it_has_learned(
     run = replace(RUN, network="MyNet", recipe=replace(RECIPE, epochs=1))
     kept = one_run.train_one(run, nothing, cifar10, tmp_path / "run.checkpoint.pt", False)
     assert kept.record.forward_flops == 2 * 2 * 3072 * 10
+
+
+class Sparse(nn.Module):
+    """Has a buffer of a kind that is no plain array."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("adjacent", torch.eye(2).to_sparse())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def test_weights_that_cannot_be_kept_are_told_before_they_are_trained(
+    cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = MODELS["CNN7x7"]._replace(build=lambda: small(Sparse(), channels=3))
+    monkeypatch.setitem(MODELS, "MyNet", mine)
+    run = replace(RUN, network="MyNet")
+    try_out(run, cifar10)
+    text = error_of(lambda: try_out(run, cifar10, weights=True))
+    assert text.startswith("MyNet: cannot be trained on tiny (")
 
 
 def called(name: str) -> nn.Module:
@@ -390,6 +431,14 @@ def frozen() -> nn.Module:
             "MyNet: puts out something else each time it is shown the same images in eval mode; ",
         ),
         (
+            lambda: small(Drifts("number"), nn.Conv2d(3, 4, 1), channels=4),
+            "MyNet: puts out something else each time it is shown the same images in eval mode; ",
+        ),
+        (
+            lambda: small(Sets(), nn.Conv2d(3, 4, 1), channels=4),
+            "MyNet: changes torch's float32 matmul precision, which is for all networks of the ",
+        ),
+        (
             lambda: nn.Sequential(Holds(), *small(channels=3)),
             "MyNet: cannot be trained on tiny (AttributeError: 'dict' object has no attribute ",
         ),
@@ -418,6 +467,8 @@ def frozen() -> nn.Module:
             "other channels",
             "views",
             "draws",
+            "drifts",
+            "sets",
             "holds",
             "grows",
             "lazy",
@@ -432,6 +483,7 @@ def test_a_network_that_cannot_be_trained_is_refused_in_a_line(
     monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=build))
     run = replace(RUN, network="MyNet")
     assert error_of(lambda: try_out(run, cifar10)).startswith(message)
+    torch.set_float32_matmul_precision("highest")
 
 
 def test_it_is_refused_before_anything_is_trained_or_forgotten(

@@ -127,7 +127,7 @@ def train_and_measure(options: Options) -> tuple[Sequence[Run], list[str]]:
     with connected(options, runs) as cluster:
         check_images(options, compute, runs, load)
         for run in {tried_as(run): run for run in runs}.values():
-            try_out(run, load(run.dataset))
+            try_out(run, load(run.dataset), options.weights)
         costs = {run.title: cost(run, load(run.dataset)) for run in runs}
         # all that the user can get wrong has been looked at: from here on files are changed
         for precision in dict.fromkeys(run.compute.precision for run in runs if not cluster):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -287,9 +288,9 @@ def test_confounds_stand_beside_the_verdict_whatever_it_is(tmp_path: Path) -> No
     texts = [csv_rows(each)[0]["confounds"] for each in find(gather(experiment, tmp_path, STYLES))]
     assert texts[0] == (
         "3 times the parameters; 0.5 times the FLOPs; 5 to 2 layers with weights; "
-        "dropout in CNN5x5 alone"
+        "dropout in CNN5x5 alone; precision float32 to bfloat16"
     )
-    assert texts[1] == texts[0].replace("; dropout in CNN5x5 alone", "")
+    assert texts[1] == texts[0].replace("dropout in CNN5x5 alone; ", "")
     assert texts[2] == texts[0].replace("3 times the parameters; ", "")
 
 
@@ -303,6 +304,28 @@ def test_what_rows_vary_of_the_recipe_is_a_confound_too(tmp_path: Path) -> None:
     write_arrays(path.with_suffix(".npz"), make_answers(record))
     (found,) = find(gather(experiment, tmp_path, STYLES))
     assert csv_rows(found)[0]["confounds"] == "epochs 3 to 1"
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ({"precision": "float32"}, "precision bfloat16 to float32"),
+        ({"images": 20}, "images 20 in other alone"),
+    ],
+)
+def test_what_a_row_trains_on_or_in_is_a_confound(
+    changes: dict[str, Any], text: str, tmp_path: Path
+) -> None:
+    rows = ("CNN3x3", Row("other", "CNN3x3", **changes))
+    claims = (claim(pairs=(("CNN3x3", "other"),)),)
+    experiment = make_experiment(rows, claims=claims, timed=False)
+    write_runs(tmp_path, make_experiment(["CNN3x3"]), make_seeds("CNN3x3", HIGH))
+    path = run_path(tmp_path, rows[1].run("cifar10", experiment.recipe, 0, Compute()))
+    record = make_record(**changes)
+    write_record(path, record)
+    write_arrays(path.with_suffix(".npz"), make_answers(record))
+    (found,) = find(gather(experiment, tmp_path, STYLES))
+    assert csv_rows(found)[0]["confounds"] == text
 
 
 def test_what_one_row_alone_varies_names_it(tmp_path: Path) -> None:

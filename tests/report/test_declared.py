@@ -35,6 +35,10 @@ CASE = LayerCase("Swish", list, (1, 3, 8, 8))
         ({"subject": "$x$"}, "'$x$' has a line break, | or $"),
         ({"rows": (Row("A", "CNN3x3"), Row("A", "CNN5x5"))}, "two rows or cases are called A"),
         ({"rows": (Row("CNN4x4"),)}, "unknown network 'CNN4x4'; known: BasicBlockNet, "),
+        (
+            {"rows": (Row("CNN3x3"), Row("B", "CNN3x3", precision="bfloat16"))},
+            "rows differ in precision, so that no table can have their speed; timed=False",
+        ),
         ({"cases": (CASE, CASE)}, "two rows or cases are called Swish"),
         (
             {"cases": (LayerCase("Swish", list, (1, 3), analogue_of="SiLU"),)},

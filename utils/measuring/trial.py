@@ -19,7 +19,7 @@ from utils.machine import product_type
 from utils.measuring.probes import probe, sizes, tell_once
 from utils.records.runs import Found, differences
 from utils.records.schema import STRANGE
-from utils.training.checkpoint import shapes
+from utils.training.checkpoint import shapes, weights_of
 from utils.training.loop import build_network, train_step, weight_layers
 from utils.training.optimizers import build_optimizers
 
@@ -28,13 +28,14 @@ IMAGES = 4
 log = logging.getLogger(__name__)
 
 
-def try_out(run: Run, dataset: Dataset) -> None:
-    """Builds the run's network, looks into it and makes one training step, with a few images.
+def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
+    """Builds the run's network, looks into it and makes training steps, with a few images.
 
     What cannot be seen of it is told, and will be left out of the record: see ``probe``. So is
     what it remembers and no checkpoint keeps.
-    Raises: UserError for a network that cannot be trained.
+    Raises: UserError for a network that cannot be trained, or whose ``weights`` cannot be kept.
     """
+    settings = process_settings()
     few = replace(dataset, **{name: getattr(dataset, name)[:IMAGES] for name in TENSORS})
     try:
         network = build_network(run)
@@ -57,6 +58,15 @@ def try_out(run: Run, dataset: Dataset) -> None:
                 f"{run.network}: a buffer changes its shape while it is trained, and would not fit "
                 "into the network again; mend it in models/"
             )
+        if weights:
+            weights_of(network)
+        if changed := [
+            name for name, value in settings.items() if process_settings()[name] != value
+        ]:
+            raise UserError(
+                f"{run.network}: changes torch's {changed[0]}, which is for all networks of the "
+                "command; leave that out of models/"
+            )
         check_last_batch(run, dataset, lambda: step(images[:1], few.y_train[:1]))
         sizes(run.network, run.overrides, few.x_test.shape[1:])
         probe(network, few)  # last: torch.fx may leave something of its own in a buffer
@@ -68,6 +78,21 @@ def try_out(run: Run, dataset: Dataset) -> None:
             how = "maps have their channels last in memory here: flatten them with .flatten(1)"
         what = f"{run.network}: cannot be trained on {dataset.description}"
         raise UserError(f"{what} ({in_one_line(error)}); {how}") from error
+
+
+def process_settings() -> dict[str, object]:
+    """What a network may set and all that come after it have."""
+    return {
+        "default dtype": torch.get_default_dtype(),
+        "float32 matmul precision": torch.get_float32_matmul_precision(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "grad mode": torch.is_grad_enabled(),
+        "number of threads": torch.get_num_threads(),
+        "backends.mkldnn.enabled": torch.backends.mkldnn.enabled,
+        "backends.cudnn": [
+            getattr(torch.backends.cudnn, name) for name in ("enabled", "benchmark", "allow_tf32")
+        ],
+    }
 
 
 def kept_outside(network: nn.Module) -> dict[str, object]:
@@ -137,10 +162,11 @@ def check_outputs(network: nn.Module, name: str, dataset: Dataset) -> None:
             f"{name}: puts out {found} for {expected[0]} images, expected {expected}: a number for "
             "each class; mend its forward in models/"
         )
-    # not to the last bit: on a GPU the second call may be another algorithm's; what is not finite
-    # is for training to find
+    # on a GPU the second call may be another algorithm's; what is not finite is for training
+    # to find
     largest = float(first.abs().max())
-    if math.isfinite(largest) and not torch.allclose(first, again, atol=0.01 * largest):
+    tolerated = 0.0 if first.device.type == "cpu" else 0.01 * largest
+    if math.isfinite(largest) and not torch.allclose(first, again, rtol=0, atol=tolerated):
         raise UserError(
             f"{name}: puts out something else each time it is shown the same images in eval mode; "
             "mend what it draws in models/, as in F.dropout(x, p, self.training)"

@@ -1,6 +1,6 @@
 """Confounds: what differs between two that are compared, beside what the comparison is about."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -39,16 +39,16 @@ def _of_networks(
     for mine, others, label in ((*traits, a), (*traits[::-1], b)):
         alone = [trait for trait in mine if trait not in others and trait not in about]
         found += [f"{', '.join(alone)} in {label} alone"] if alone else []
-    return found + _of_conditions((a, b), (first, second), about)
+    return found + _of_conditions((a, b), about, evidence)
 
 
 def _of_conditions(
-    labels: tuple[str, str],
-    records: tuple[Sequence[Record], Sequence[Record]],
-    about: Collection[str],
+    labels: tuple[str, str], about: Collection[str], evidence: Evidence
 ) -> list[str]:
     """What was trained differently; where the machines differ docs/methods.md says so."""
-    mine, others = (_fields(each[0]) for each in records)
+    compared = [row for row in evidence.experiment.rows if row.label in labels]
+    precise = any(row.precision for row in compared)  # else it is the machines'
+    mine, others = (_fields(evidence.runs[label][0], precise) for label in labels)
 
     def told(name: str) -> str:
         values = [str(each[name]) for each in (mine, others) if name in each]
@@ -61,12 +61,14 @@ def _of_conditions(
     ]
 
 
-def _fields(record: Record) -> dict[str, Any]:
-    """What a row can vary of a run, the network apart."""
-    number = {"images": record.images} if record.images else {}
-    permuted = {"permuted": True} if record.permuted else {}
-    overrides = {key: value for key, value in record.overrides.items() if key != "in_channels"}
-    return {**overrides, **asdict(record.recipe), **number, **permuted}
+def _fields(record: Record, precise: bool) -> dict[str, Any]:
+    """What a row can vary of a run, the network apart; with ``precise`` precision too."""
+    fields = {key: value for key, value in record.overrides.items() if key != "in_channels"}
+    fields |= asdict(record.recipe)
+    fields |= {"images": record.images} if record.images else {}
+    fields |= {"permuted": True} if record.permuted else {}
+    fields |= {"part": record.part} if record.part != "train" else {}
+    return fields | ({"precision": record.precision} if precise else {})
 
 
 def _of_cases(a: str, b: str, metric: str, evidence: Evidence) -> list[str]:

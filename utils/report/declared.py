@@ -58,6 +58,8 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
     for what, (found, known) in named.items():
         if unknown := [name for name in found if name not in known]:
             yield f"unknown {what} {unknown[0]!r}; known: {', '.join(filter(None, sorted(known)))}"
+    if experiment.timed and len({row.precision for row in experiment.rows}) > 1:
+        yield "rows differ in precision, so that no table can have their speed; timed=False"
     table = experiment.reported_table
     if table and not reported_results(table):
         yield f"the report has no table {table!r}"
