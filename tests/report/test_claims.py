@@ -362,6 +362,27 @@ def test_a_lead_of_few_seeds_has_the_deviation_of_all_networks(tmp_path: Path) -
     assert found.comparisons[0].levene is not None
 
 
+@pytest.mark.parametrize(
+    ("pairs", "times"),
+    [
+        ((("CNN5x5", "CNN3x3"), ("CNN7x7", "CNN5x5")), (-1, 2, -1)),
+        ((("CNN3x3", "CNN7x7"), ("CNN5x5", "CNN7x7")), (1, -1, 0)),
+    ],
+)
+def test_a_row_that_both_pairs_of_a_lead_have_is_one_sample(
+    pairs: tuple[tuple[str, str], ...], times: tuple[int, ...], tmp_path: Path
+) -> None:
+    names = ("CNN3x3", "CNN5x5", "CNN7x7")
+    accuracies = dict(zip(names, (HIGH, LOW, [0.60, 0.66, 0.62, 0.61, 0.64]), strict=True))
+    records = [record for name, each in accuracies.items() for record in make_seeds(name, each)]
+    (found,) = findings(tmp_path, [claim("lead", pairs=pairs)], records, rows=names)
+    groups = [100 * np.array(values) for values in accuracies.values()]
+    (comparison,) = found.comparisons
+    assert comparison.estimate.value == pytest.approx(np.dot(times, [g.mean() for g in groups]))
+    squares = [(n * stats.sem(group)) ** 2 for n, group in zip(times, groups, strict=True)]
+    assert comparison.estimate.error == pytest.approx(np.sqrt(sum(squares)))
+
+
 def test_a_claim_about_a_network_of_which_a_run_diverged_is_open(tmp_path: Path) -> None:
     records = [*both(HIGH, LOW), make_diverged("CNN5x5", 5)]
     (found,) = findings(tmp_path, [claim()], records)

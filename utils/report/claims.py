@@ -6,9 +6,11 @@ The confounds stand beside every verdict: what else differs between the two that
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from operator import sub
 
 import numpy as np
 
@@ -22,14 +24,13 @@ from utils.report.statistics import (
     FEW,
     MOST,
     Estimate,
-    difference,
+    contrast,
     dunnett,
     holm,
     levene,
     log_ratio,
     mean,
     needed,
-    pooled,
 )
 from utils.report.verdicts import NO_DIFFERENCE, NOT_TESTED, OPEN, REFUTED, together, verdict
 
@@ -176,21 +177,22 @@ def over_seeds(
 ) -> Comparison:
     """Two means over seeds, or two differences of means where each side has two names.
 
-    With few seeds the deviation is that of all networks together.
+    A name that both sides have is one sample, not two. With few seeds the deviation is that of all
+    networks together.
     """
-    values = [[values_of(name, metric, evidence) for name in side] for side in sides]
-    first, second = (reduce(difference, map(mean, each)) for each in values)
-    groups = of_few_seeds([each for side in values for each in side], metric, evidence)
-    (a, *less_a), (b, *less_b) = values
+    (a, *less_a), (b, *less_b) = sides
+    times = Counter([a, *less_b])
+    times.subtract([b, *less_a])
+    values = {name: values_of(name, metric, evidence) for name in times}
+    groups = of_few_seeds(list(values.values()), metric, evidence)
+    means = [[float(np.mean(values[name])) for name in side] for side in sides]
     return Comparison(
         *(" less ".join(side) for side in sides),
         metric,
         UNITS.get(metric, "1"),
-        means=(first.value, second.value),
-        estimate=pooled([a, *less_b], [*less_a, b], groups)
-        if groups
-        else difference(first, second),
-        counts=tuple(min(map(len, side)) for side in values),
+        means=tuple(reduce(sub, each) for each in means),
+        estimate=contrast([(times[name], values[name]) for name in values], groups),
+        counts=tuple(min(len(values[name]) for name in side) for side in sides),
         margin=POINTS[evidence.experiment.dataset] if claim.margin is None else claim.margin,
         levene=levene(groups) if groups else None,
     )
