@@ -22,6 +22,7 @@ from tests.fake_records import (
     make_record,
     make_seeds,
     make_speed,
+    with_epochs,
     write_cases,
     write_runs,
 )
@@ -265,6 +266,34 @@ def test_the_front_is_what_no_other_beats_in_both(tmp_path: Path) -> None:
     (found,) = findings(tmp_path, [optimal], records, passes=(1.0,), rows=rows)
     assert found.verdict.endswith("front of accuracy and latency: CNN3x3, CNN5x5")
     assert found.verdict.startswith("no claim that data can decide")
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "verdict"),
+    [
+        (
+            "constant",
+            "log10_initial_gradient_ratio",
+            "log10_initial_gradient_ratio of CNN3x3 is not",
+        ),
+        ("greater", "gradient_ratio", "gradient_ratio of CNN3x3 is not defined"),
+        ("exact", "parameters", "parameters of ReLU is 0, to which there is no ratio"),
+    ],
+)
+@pytest.mark.parametrize("norm", [0.0, None])
+def test_a_claim_on_what_comes_out_undefined_is_open(
+    kind: str, metric: str, verdict: str, norm: float | None, tmp_path: Path
+) -> None:
+    cases = tuple(LayerCase(name, object, (1,)) for name, *_ in LAYER_LIST)
+    write_cases(tmp_path, "kernel_size")
+    pairs = (("Swish", "ReLU"),) if kind == "exact" else PAIR
+    record = make_record("CNN3x3")
+    frozen = {**record.epochs[0].gradient_norm, "features.0.0": norm}
+    epochs = {"gradient_norm": [frozen] * 3, "gradient_norm_first": [frozen] * 3}
+    records = [with_epochs(record, **epochs), make_record("CNN5x5")]
+    asked = claim(kind, metric=metric, than=1.0, margin=0.1, pairs=pairs)
+    (found,) = findings(tmp_path, [asked], records, cases=cases)
+    assert found.verdict.startswith(f"open: {verdict}")
 
 
 def test_a_claim_without_its_record_is_not_tested_and_says_so(tmp_path: Path) -> None:

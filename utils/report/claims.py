@@ -102,8 +102,16 @@ def compare_all(claim: Claim, metric: str, evidence: Evidence) -> list[Compariso
     names = dict.fromkeys(name for pair in claim.pairs for name in pair if name)
     if gone := [name for name in names if name in evidence.diverged]:
         return f"{OPEN}: {'; '.join(diverged_text(name, evidence) for name in gone)}"
-    if missing := [name for name in names if not values_of(name, metric, evidence)]:
+    values = {name: values_of(name, metric, evidence) for name in names}
+    if missing := [name for name in names if not values[name]]:
         return f"{NOT_TESTED}: no record of {', '.join(missing)}"
+    for name in names:
+        if any(map(math.isnan, values[name])):
+            return f"{OPEN}: {metric} of {name} is not defined"
+    if claim.kind == "exact" and claim.than:
+        for _, b in claim.pairs:
+            if not values[b][0]:
+                return f"{OPEN}: {metric} of {b} is 0, to which there is no ratio"
     if claim.kind == "time":
         for a, b in claim.pairs:
             if not in_the_same_passes(a, b, metric, evidence)[0]:
