@@ -332,6 +332,35 @@ def test_what_no_checkpoint_keeps_is_told(
     assert [line.startswith(start) for line in told] == [True] * bool(changed)
 
 
+class Extends(models.CNN7x7):
+    """A network of the study with one convolution more, which is declared behind the classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra = nn.Conv2d(16, 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.extra(self.features(x)))
+
+
+@pytest.mark.parametrize(
+    ("build", "line"),
+    [(Extends, "MyNet: extra runs before classifier.1 and is declared behind it: what is called ")],
+)
+def test_what_a_network_does_otherwise_than_is_said_of_it_is_told(
+    build: Callable[[], nn.Module],
+    line: str,
+    cifar10: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    probes.tell_once.cache_clear()
+    monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=build))
+    try_out(replace(RUN, network="MyNet"), cifar10)
+    (told,) = caplog.messages
+    assert told.startswith(line)
+
+
 class Halts(nn.Module):
     """Computes more or less, by what it has learned."""
 

@@ -32,7 +32,7 @@ def try_out(run: Run, dataset: Dataset) -> None:
     """Builds the run's network, looks into it and makes one training step, with a few images.
 
     What cannot be seen of it is told, and will be left out of the record: see ``probe``. So is
-    what it remembers and no checkpoint keeps.
+    what it remembers and no checkpoint keeps, and where its layers are not in order.
     Raises: UserError for a network that cannot be trained.
     """
     few = replace(dataset, **{name: getattr(dataset, name)[:IMAGES] for name in TENSORS})
@@ -40,6 +40,7 @@ def try_out(run: Run, dataset: Dataset) -> None:
         network = build_network(run)
         state = shapes(network.state_dict())
         check_outputs(network, run.network, few)
+        tell_of_order(network, run.network, normalise(few.x_train, few))
         optimizers = build_optimizers(network, run.recipe, product_type(run.compute))
         step = partial(train_step, network.train(), optimizers=optimizers, compute=run.compute)
         images = normalise(few.x_train, few)
@@ -155,6 +156,29 @@ def check_outputs(network: nn.Module, name: str, dataset: Dataset) -> None:
             f"{name}: has no convolution and no linear layer, whose gradients a record holds; "
             "build it of nn.Conv2d, CustomConv or nn.Linear"
         )
+
+
+@torch.no_grad()
+def tell_of_order(network: nn.Module, name: str, images: Tensor) -> None:
+    """Tells where layers with weights run in another order than that of their declaration."""
+    called: dict[str, None] = {}  # in the order of the first calls
+    hooks = [
+        network.get_submodule(layer).register_forward_pre_hook(
+            lambda *_, layer=layer: called.setdefault(layer)
+        )
+        for layer in weight_layers(network)
+    ]
+    network.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    declared = [layer for layer in weight_layers(network) if layer in called]
+    for early, late in zip(called, declared, strict=True):
+        if early != late:
+            return tell_once(
+                f"{name}: {early} runs before {late} and is declared behind it: what is called the "
+                "first and the last layer, and what Muon trains, goes by declaration; declare "
+                "layers in the order in which they run"
+            )
 
 
 def check_sizes(found: Sequence[Found]) -> None:
