@@ -343,9 +343,25 @@ class Extends(models.CNN7x7):
         return self.classifier(self.extra(self.features(x)))
 
 
+def seeds_itself() -> nn.Module:
+    torch.manual_seed(42)
+    return small(channels=3)
+
+
+def draws_for_itself() -> nn.Module:
+    network = small(channels=3)
+    for weight in network.parameters():
+        nn.init.normal_(weight, generator=torch.Generator().manual_seed(42))
+    return network
+
+
 @pytest.mark.parametrize(
     ("build", "line"),
-    [(Extends, "MyNet: extra runs before classifier.1 and is declared behind it: what is called ")],
+    [
+        (Extends, "MyNet: extra runs before classifier.1 and is declared behind it: what is calle"),
+        (seeds_itself, "MyNet: begins alike with every seed, so that ± says little; leave torch."),
+        (draws_for_itself, "MyNet: begins alike with every seed, so that ± says little; leave to"),
+    ],
 )
 def test_what_a_network_does_otherwise_than_is_said_of_it_is_told(
     build: Callable[[], nn.Module],

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+import models
 from utils.data.batches import normalise
 from utils.data.dataset import TENSORS, Dataset, held_out
 from utils.data.sources import OFFICIAL
@@ -32,7 +33,8 @@ def try_out(run: Run, dataset: Dataset) -> None:
     """Builds the run's network, looks into it and makes one training step, with a few images.
 
     What cannot be seen of it is told, and will be left out of the record: see ``probe``. So is
-    what it remembers and no checkpoint keeps, and where its layers are not in order.
+    what it remembers and no checkpoint keeps, and where its layers are not in order or all seeds
+    begin alike.
     Raises: UserError for a network that cannot be trained.
     """
     few = replace(dataset, **{name: getattr(dataset, name)[:IMAGES] for name in TENSORS})
@@ -41,6 +43,7 @@ def try_out(run: Run, dataset: Dataset) -> None:
         state = shapes(network.state_dict())
         check_outputs(network, run.network, few)
         tell_of_order(network, run.network, normalise(few.x_train, few))
+        tell_of_seeds(run)
         optimizers = build_optimizers(network, run.recipe, product_type(run.compute))
         step = partial(train_step, network.train(), optimizers=optimizers, compute=run.compute)
         images = normalise(few.x_train, few)
@@ -179,6 +182,22 @@ def tell_of_order(network: nn.Module, name: str, images: Tensor) -> None:
                 "first and the last layer, and what Muon trains, goes by declaration; declare "
                 "layers in the order in which they run"
             )
+
+
+def tell_of_seeds(run: Run) -> None:
+    """Tells where a network draws its weights, or what is drawn after them, alike in all seeds."""
+    begun = []
+    for seed in range(2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            weights = [*models.build(run.network, **run.overrides).parameters()]
+            begun.append((torch.get_rng_state(), weights))
+    (state, weights), (other_state, other_weights) = begun
+    if torch.equal(state, other_state) or all(map(torch.equal, weights, other_weights)):
+        tell_once(
+            f"{run.network}: begins alike with every seed, so that ± says little; leave "
+            "torch.manual_seed out of models/"
+        )
 
 
 def check_sizes(found: Sequence[Found]) -> None:
