@@ -351,6 +351,51 @@ class Drifts(Anneals):
         return x * (1 + 1e-6 * self.steps)
 
 
+class Extends(models.CNN7x7):
+    """A network of the study with one convolution more, which is declared behind the classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra = nn.Conv2d(16, 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.extra(self.features(x)))
+
+
+def seeds_itself() -> nn.Module:
+    torch.manual_seed(42)
+    return small(channels=3)
+
+
+def draws_for_itself() -> nn.Module:
+    network = small(channels=3)
+    for weight in network.parameters():
+        nn.init.normal_(weight, generator=torch.Generator().manual_seed(42))
+    return network
+
+
+@pytest.mark.parametrize(
+    ("build", "line"),
+    [
+        (Extends, "MyNet: extra runs before classifier.1 and is declared behind it: what is calle"),
+        (seeds_itself, "MyNet: begins alike with every seed, so that ± says little; leave torch."),
+        (draws_for_itself, "MyNet: begins alike with every seed, so that ± says little; leave to"),
+    ],
+)
+def test_what_a_network_does_otherwise_than_is_said_of_it_is_told(
+    build: Callable[[], nn.Module],
+    line: str,
+    cifar10: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    probes.tell_once.cache_clear()
+    monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=build))
+    try_out(replace(RUN, network="MyNet"), cifar10)
+    (told,) = caplog.messages
+    assert told.startswith(line)
+
+
 class Halts(nn.Module):
     """Computes more or less, by what it has learned."""
 

@@ -9,7 +9,8 @@ import models
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from utils.data.batches import normalise
 from utils.data.dataset import Dataset
-from utils.measuring.probes import feature_layers, forward_flops, probe, step_flops
+from utils.measuring.probes import feature_layers, forward_flops, probe, step_flops, tell_once
+from utils.measuring.trial import tell_of_order
 from utils.training.loop import weight_layers
 
 # A multiply-add is 2; biases, ReLU, batch-norm and pooling do not count.
@@ -36,10 +37,15 @@ def test_flops_are_those_counted_by_hand(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", models.MODELS)
-def test_every_network_can_be_probed(name: str, mnist: Dataset, cifar10: Dataset) -> None:
+def test_every_network_can_be_probed(
+    name: str, mnist: Dataset, cifar10: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    tell_once.cache_clear()
     data = mnist if name in ("FCNet", "SimpleCNN", "CNNWithResidual") else cifar10
     network = models.build(name)
+    tell_of_order(network, name, normalise(data.x_test[:1], data))
     facts, arrays = probe(network, data)
+    assert not caplog.messages
     assert facts["probe"].image_class == data.classes[int(data.y_test[0])]
     assert all(type(size) is int for size in facts["receptive_field"].values())
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]

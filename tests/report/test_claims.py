@@ -23,6 +23,7 @@ from tests.fake_records import (
     make_record,
     make_seeds,
     make_speed,
+    with_epochs,
     write_cases,
     write_runs,
 )
@@ -268,6 +269,34 @@ def test_the_front_is_what_no_other_beats_in_both(tmp_path: Path) -> None:
     assert found.verdict.startswith("no claim that data can decide")
 
 
+@pytest.mark.parametrize(
+    ("kind", "metric", "verdict"),
+    [
+        (
+            "constant",
+            "log10_initial_gradient_ratio",
+            "log10_initial_gradient_ratio of CNN3x3 is not",
+        ),
+        ("greater", "gradient_ratio", "gradient_ratio of CNN3x3 is not defined"),
+        ("exact", "parameters", "parameters of ReLU is 0, to which there is no ratio"),
+    ],
+)
+@pytest.mark.parametrize("norm", [0.0, None])
+def test_a_claim_on_what_comes_out_undefined_is_open(
+    kind: str, metric: str, verdict: str, norm: float | None, tmp_path: Path
+) -> None:
+    cases = tuple(LayerCase(name, object, (1,)) for name, *_ in LAYER_LIST)
+    write_cases(tmp_path, "kernel_size")
+    pairs = (("Swish", "ReLU"),) if kind == "exact" else PAIR
+    record = make_record("CNN3x3")
+    frozen = {**record.epochs[0].gradient_norm, "features.0.0": norm}
+    epochs = {"gradient_norm": [frozen] * 3, "gradient_norm_first": [frozen] * 3}
+    records = [with_epochs(record, **epochs), make_record("CNN5x5")]
+    asked = claim(kind, metric=metric, than=1.0, margin=0.1, pairs=pairs)
+    (found,) = findings(tmp_path, [asked], records, cases=cases)
+    assert found.verdict.startswith(f"open: {verdict}")
+
+
 def test_a_claim_without_its_record_is_not_tested_and_says_so(tmp_path: Path) -> None:
     experiment = make_experiment(claims=(claim(), claim("time")))
     write_runs(tmp_path, experiment, make_seeds("CNN3x3", HIGH), timed=True)
@@ -383,6 +412,27 @@ def test_a_lead_of_few_seeds_has_the_deviation_of_all_networks(tmp_path: Path) -
     (row,) = csv_rows(found)
     assert row["difference"] - row["ci_low"] == pytest.approx(half)
     assert found.comparisons[0].levene is not None
+
+
+@pytest.mark.parametrize(
+    ("pairs", "times"),
+    [
+        ((("CNN5x5", "CNN3x3"), ("CNN7x7", "CNN5x5")), (-1, 2, -1)),
+        ((("CNN3x3", "CNN7x7"), ("CNN5x5", "CNN7x7")), (1, -1, 0)),
+    ],
+)
+def test_a_row_that_both_pairs_of_a_lead_have_is_one_sample(
+    pairs: tuple[tuple[str, str], ...], times: tuple[int, ...], tmp_path: Path
+) -> None:
+    names = ("CNN3x3", "CNN5x5", "CNN7x7")
+    accuracies = dict(zip(names, (HIGH, LOW, [0.60, 0.66, 0.62, 0.61, 0.64]), strict=True))
+    records = [record for name, each in accuracies.items() for record in make_seeds(name, each)]
+    (found,) = findings(tmp_path, [claim("lead", pairs=pairs)], records, rows=names)
+    groups = [100 * np.array(values) for values in accuracies.values()]
+    (comparison,) = found.comparisons
+    assert comparison.estimate.value == pytest.approx(np.dot(times, [g.mean() for g in groups]))
+    squares = [(n * stats.sem(group)) ** 2 for n, group in zip(times, groups, strict=True)]
+    assert comparison.estimate.error == pytest.approx(np.sqrt(sum(squares)))
 
 
 def test_a_claim_about_a_network_of_which_a_run_diverged_is_open(tmp_path: Path) -> None:

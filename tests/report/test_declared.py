@@ -1,5 +1,6 @@
 """Declarations that no table or figure could be made of are told before anything is trained."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from utils.claim import Claim
 from utils.experiment import Experiment, LayerCase, Row
 from utils.report.declared import check_declared
 
+PAIR = ("CNN3x3", "CNN5x5")
+
 
 def claim(**changes: Any) -> dict[str, tuple[Claim, ...]]:  # noqa: ANN401
-    pairs = (("CNN3x3", "CNN5x5"),)
-    given = {"id": "a", "text": "A.", "text_ru": "А.", "source": "ours", "pairs": pairs}
+    given = {"id": "a", "text": "A.", "text_ru": "А.", "source": "ours", "pairs": (PAIR,)}
     return {"claims": (Claim(**given | changes),)}
 
 
 CASE = LayerCase("Swish", list, (1, 3, 8, 8))
+CASES = (CASE, replace(CASE, name="ReLU"))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,41 @@ CASE = LayerCase("Swish", list, (1, 3, 8, 8))
             {"cases": (LayerCase("Swish", list, (1, 3), analogue_of="SiLU"),)},
             "unknown analogue 'SiLU'; known: Swish",
         ),
-        (claim(metric="accuracy"), "claim a: unknown kind 'greater' or metric 'accuracy'"),
+        (
+            {"rows": (Row("CNN3x3", at=("all", "2")),)},
+            "row CNN3x3: at.1: Input should be a valid n",
+        ),
+        ({"seeds": 3}, "row CNN3x3: seeds: Input should be a tuple; mend"),
+        (claim(metric="accuracy"), "claim a: metric: Input should be 'test_accuracy', 'train_acc"),
+        (claim(margin="0.5"), "claim a: margin: Input should be a valid number; mend"),
+        (claim(pairs=(PAIR * 2,)), "claim a: pairs.0: Tuple should have at most 2 items"),
+        (claim(pairs=PAIR), "claim a: pairs.0: Input should be a tuple; mend"),
+        (claim(pairs=(PAIR, PAIR)), "claim a: compares 'CNN3x3' with 'CNN5x5' twice; mend"),
+        (claim(pairs=(("CNN3x3",) * 2,)), "claim a: compares 'CNN3x3' with itself; mend"),
+        (
+            claim(kind="exact"),
+            "claim a: kind 'exact' cannot be of test_accuracy, but of parameters, ",
+        ),
+        (
+            claim(metric="parameters"),
+            "claim a: kind 'greater' cannot be of parameters, but of test",
+        ),
+        (
+            claim(kind="exact", metric="parameters", than=1.0),
+            "claim a: has no margin of its number (than); mend",
+        ),
+        (
+            {"cases": (CASE,), **claim(kind="time", pairs=(("CNN3x3", "Swish"),))},
+            "claim a: compares rows with cases; mend",
+        ),
+        (
+            {"cases": CASES, **claim(pairs=(("ReLU", "Swish"),))},
+            "claim a: kind 'greater': of cases there are exact and time; mend",
+        ),
+        (
+            {"cases": CASES, **claim(kind="exact", pairs=(("ReLU", "Swish"),))},
+            "claim a: kind 'exact' cannot be of test_accuracy, but of parameters, mean_absolute_gr",
+        ),
         (claim(pairs=()), "claim a: has too few pairs"),
         (claim(kind="lead"), "claim a: has too few pairs"),
         (claim(kind="constant", pairs=(("CNN3x3", ""),)), "claim a: has no number (than)"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from utils.report.statistics import (
+    contrast,
     detectable,
     dunnett,
     holm,
@@ -17,7 +18,6 @@ from utils.report.statistics import (
     mcnemar,
     mean,
     needed,
-    pooled,
     pooled_deviation,
     welch,
 )
@@ -48,7 +48,7 @@ def test_a_difference_is_welchs(a: list[int], b: list[int]) -> None:
 
 def test_of_two_groups_the_pooled_difference_is_students() -> None:
     expected = stats.ttest_ind(A, B)
-    found, interval = pooled([A], [B], [A, B]), expected.confidence_interval(0.95)
+    found, interval = contrast([(1, A), (-1, B)], [A, B]), expected.confidence_interval(0.95)
     assert found.p == pytest.approx(expected.pvalue)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
 
@@ -58,10 +58,23 @@ def test_pooling_lends_single_seeds_the_others_deviation() -> None:
     within = [np.array(group) - np.mean(group) for group in (A, B, C)]
     assert freedom == 9
     assert deviation == pytest.approx(np.sqrt(sum((each**2).sum() for each in within) / 9))
-    found = pooled([[81.0]], [[80.0]], [A, B, C])
+    terms = [(1, [81.0]), (-1, [80.0])]
+    found = contrast(terms, [A, B, C])
     assert found.error == pytest.approx(deviation * math.sqrt(2))
     assert found.half == pytest.approx(stats.t.ppf(0.975, 9) * deviation * math.sqrt(2))
-    assert math.isnan(pooled([[81.0]], [[80.0]], [[81.0], [80.0]]).p)  # nothing to pool
+    assert math.isnan(contrast(terms, [[81.0], [80.0]]).p)  # nothing to pool
+
+
+def test_a_mean_that_counts_twice_has_four_times_the_variance() -> None:
+    twice = np.mean(A) * 2 - np.mean(B) - np.mean(C)
+    parts = np.array([4, 1, 1]) * [stats.sem(group) ** 2 for group in (A, B, C)]
+    freedom = parts.sum() ** 2 / (parts**2 / [4, 3, 2]).sum()
+    found = contrast([(2, A), (-1, B), (-1, C)])
+    interval = stats.t.interval(0.95, freedom, twice, np.sqrt(parts.sum()))
+    assert (found.low, found.high) == pytest.approx(interval)
+    variance = pooled_deviation([A, B, C])[0] ** 2
+    found = contrast([(2, A), (-1, B), (-1, C)], [A, B, C])
+    assert found.error == pytest.approx(np.sqrt(variance * (4 / 5 + 1 / 4 + 1 / 3)))
 
 
 def test_of_single_seeds_dunnett_says_nothing() -> None:

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+import models
 from utils.data.batches import normalise
 from utils.data.dataset import TENSORS, Dataset, held_out
 from utils.data.sources import OFFICIAL
@@ -32,7 +33,8 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
     """Builds the run's network, looks into it and makes training steps, with a few images.
 
     What cannot be seen of it is told, and will be left out of the record: see ``probe``. So is
-    what it remembers and no checkpoint keeps.
+    what it remembers and no checkpoint keeps, and where its layers are not in order or all seeds
+    begin alike.
     Raises: UserError for a network that cannot be trained, or whose ``weights`` cannot be kept.
     """
     settings = process_settings()
@@ -41,6 +43,8 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         network = build_network(run)
         state = shapes(network.state_dict())
         check_outputs(network, run.network, few)
+        tell_of_order(network, run.network, normalise(few.x_train, few))
+        tell_of_seeds(run)
         optimizers = build_optimizers(network, run.recipe, product_type(run.compute))
         step = partial(train_step, network.train(), optimizers=optimizers, compute=run.compute)
         images = normalise(few.x_train, few)
@@ -180,6 +184,45 @@ def check_outputs(network: nn.Module, name: str, dataset: Dataset) -> None:
         raise UserError(
             f"{name}: has no convolution and no linear layer, whose gradients a record holds; "
             "build it of nn.Conv2d, CustomConv or nn.Linear"
+        )
+
+
+@torch.no_grad()
+def tell_of_order(network: nn.Module, name: str, images: Tensor) -> None:
+    """Tells where layers with weights run in another order than that of their declaration."""
+    called: dict[str, None] = {}  # in the order of the first calls
+    hooks = [
+        network.get_submodule(layer).register_forward_pre_hook(
+            lambda *_, layer=layer: called.setdefault(layer)
+        )
+        for layer in weight_layers(network)
+    ]
+    network.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    declared = [layer for layer in weight_layers(network) if layer in called]
+    for early, late in zip(called, declared, strict=True):
+        if early != late:
+            return tell_once(
+                f"{name}: {early} runs before {late} and is declared behind it: what is called the "
+                "first and the last layer, and what Muon trains, goes by declaration; declare "
+                "layers in the order in which they run"
+            )
+
+
+def tell_of_seeds(run: Run) -> None:
+    """Tells where a network draws its weights, or what is drawn after them, alike in all seeds."""
+    begun = []
+    for seed in range(2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            weights = [*models.build(run.network, **run.overrides).parameters()]
+            begun.append((torch.get_rng_state(), weights))
+    (state, weights), (other_state, other_weights) = begun
+    if torch.equal(state, other_state) or all(map(torch.equal, weights, other_weights)):
+        tell_once(
+            f"{run.network}: begins alike with every seed, so that ± says little; leave "
+            "torch.manual_seed out of models/"
         )
 
 

@@ -148,7 +148,7 @@ def by_epoch(records: Sequence[Record], key: str) -> np.ndarray:
 
 
 def norms_by_layer(records: Sequence[Record]) -> dict[str, np.ndarray]:
-    """Layer -> gradient norm by epoch ``[epochs]``, the mean over seeds; from input to output."""
+    """Layer -> gradient norm by epoch ``[epochs]``, the mean over seeds; in the record's order."""
     norms = {
         layer: [[epoch.gradient_norm[layer] for epoch in record.epochs] for record in records]
         for layer in records[0].epochs[0].gradient_norm

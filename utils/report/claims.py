@@ -6,9 +6,11 @@ The confounds stand beside every verdict: what else differs between the two that
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from operator import sub
 
 import numpy as np
 
@@ -22,14 +24,13 @@ from utils.report.statistics import (
     FEW,
     MOST,
     Estimate,
-    difference,
+    contrast,
     dunnett,
     holm,
     levene,
     log_ratio,
     mean,
     needed,
-    pooled,
 )
 from utils.report.verdicts import NO_DIFFERENCE, NOT_TESTED, OPEN, REFUTED, together, verdict
 
@@ -101,8 +102,16 @@ def compare_all(claim: Claim, metric: str, evidence: Evidence) -> list[Compariso
     names = dict.fromkeys(name for pair in claim.pairs for name in pair if name)
     if gone := [name for name in names if name in evidence.diverged]:
         return f"{OPEN}: {'; '.join(diverged_text(name, evidence) for name in gone)}"
-    if missing := [name for name in names if not values_of(name, metric, evidence)]:
+    values = {name: values_of(name, metric, evidence) for name in names}
+    if missing := [name for name in names if not values[name]]:
         return f"{NOT_TESTED}: no record of {', '.join(missing)}"
+    for name in names:
+        if any(map(math.isnan, values[name])):
+            return f"{OPEN}: {metric} of {name} is not defined"
+    if claim.kind == "exact" and claim.than:
+        for _, b in claim.pairs:
+            if not values[b][0]:
+                return f"{OPEN}: {metric} of {b} is 0, to which there is no ratio"
     if claim.kind == "time":
         for a, b in claim.pairs:
             if not in_the_same_passes(a, b, metric, evidence)[0]:
@@ -176,21 +185,22 @@ def over_seeds(
 ) -> Comparison:
     """Two means over seeds, or two differences of means where each side has two names.
 
-    With few seeds the deviation is that of all networks together.
+    A name that both sides have is one sample, not two. With few seeds the deviation is that of all
+    networks together.
     """
-    values = [[values_of(name, metric, evidence) for name in side] for side in sides]
-    first, second = (reduce(difference, map(mean, each)) for each in values)
-    groups = of_few_seeds([each for side in values for each in side], metric, evidence)
-    (a, *less_a), (b, *less_b) = values
+    (a, *less_a), (b, *less_b) = sides
+    times = Counter([a, *less_b])
+    times.subtract([b, *less_a])
+    values = {name: values_of(name, metric, evidence) for name in times}
+    groups = of_few_seeds(list(values.values()), metric, evidence)
+    means = [[float(np.mean(values[name])) for name in side] for side in sides]
     return Comparison(
         *(" less ".join(side) for side in sides),
         metric,
         UNITS.get(metric, "1"),
-        means=(first.value, second.value),
-        estimate=pooled([a, *less_b], [*less_a, b], groups)
-        if groups
-        else difference(first, second),
-        counts=tuple(min(map(len, side)) for side in values),
+        means=tuple(reduce(sub, each) for each in means),
+        estimate=contrast([(times[name], values[name]) for name in values], groups),
+        counts=tuple(min(len(values[name]) for name in side) for side in sides),
         margin=POINTS[evidence.experiment.dataset] if claim.margin is None else claim.margin,
         levene=levene(groups) if groups else None,
     )

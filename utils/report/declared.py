@@ -1,19 +1,32 @@
 """Declarations: what tables, figures and claims will need of them, asked before hours are spent."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import get_args
+from dataclasses import asdict, replace
 
 from matplotlib.colors import is_color_like
 from matplotlib.markers import MarkerStyle
+from pydantic import TypeAdapter, ValidationError
 
-from utils.claim import Claim, Kind, Metric
+from utils.claim import Claim
 from utils.errors import UserError
-from utils.experiment import Experiment, Styled
+from utils.experiment import Experiment, Row, Styled
+from utils.records.files import first_fault
 from utils.records.schema import STRANGE
 from utils.report.figures import FIGURES
 from utils.report.rows import EXTRA_COLUMNS, reported_results
 from utils.report.short import ASKED
+
+DECLARED = {kind: TypeAdapter(kind) for kind in (Claim, Row)}
+
+# metrics: a number for each seed of a network; one of it whatever its seed; one of a layer or block
+OF_SEEDS = (
+    *("test_accuracy", "train_accuracy", "generalization_gap", "shift_loss"),
+    *("gradient_ratio", "log10_initial_gradient_ratio"),
+)
+OF_NETWORKS = ("parameters", "forward_flops", "receptive_field")
+OF_CASES = ("parameters", "mean_absolute_gradient_input")
 
 
 def check_declared(experiments: Sequence[Experiment], networks: Mapping[str, Styled]) -> None:
@@ -43,6 +56,9 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
         yield f"two rows or cases are called {text}"
     if experiment.rows and not (experiment.dataset and experiment.recipe):
         yield "has rows, and no dataset or no recipe"
+    for row in experiment.rows:  # what the network and its recipe get is for ``plan.check_recipe``
+        whole = replace(row, overrides={}, recipe={}, seeds=row.seeds or experiment.seeds)
+        yield from (f"row {row.label}: {fault}" for fault in wrong_types(whole))
     for text in (experiment.subject, experiment.axis):
         if re.search(f"[{STRANGE}]", text):
             yield f"{text!r} has a line break, | or $"
@@ -64,25 +80,48 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
     if table and not reported_results(table):
         yield f"the report has no table {table!r}"
     for claim in experiment.claims:
-        for fault in faults_of_claim(claim, names):
+        for fault in wrong_types(claim) or faults_of_claim(claim, set(experiment.labels), {*cases}):
             yield f"claim {claim.id}: {fault}"
     if text := twice([claim.id for claim in experiment.claims]):
         yield f"two claims are called {text}"
 
 
-def faults_of_claim(claim: Claim, names: set[str]) -> Iterator[str]:
-    """What is wrong with a claim; ``names`` are the experiment's rows and cases."""
-    if claim.kind not in get_args(Kind) or claim.metric not in get_args(Metric):
-        yield f"unknown kind {claim.kind!r} or metric {claim.metric!r}"
+def wrong_types(declared: Claim | Row) -> list[str]:
+    """The first field that is not of its declared type, in words; any sequence is a tuple."""
+    try:
+        text = json.dumps(asdict(declared), default=str)
+        DECLARED[type(declared)].validate_json(text, strict=True)
+    except ValidationError as error:
+        return [first_fault(error).replace("a valid array", "a tuple")]
+    return []
+
+
+def faults_of_claim(claim: Claim, rows: set[str], cases: set[str]) -> Iterator[str]:
+    """What is wrong with a claim; ``rows`` and ``cases`` are the names of the experiment's."""
     if claim.kind == "front":
         return
     if len(claim.pairs) < 1 + (claim.kind == "lead"):
         yield "has too few pairs"
     if claim.kind == "constant" and claim.than is None:
         yield "has no number (than)"
-    for name in {name for pair in claim.pairs for name in pair}:
-        if name not in names and not (claim.kind == "constant" and not name):
-            yield f"compares {name!r}, which is no row or case"
+    if claim.kind == "exact" and claim.than and not claim.margin:
+        yield "has no margin of its number (than)"
+    for a, b in claim.pairs:
+        if a == b or claim.pairs.count((a, b)) > 1:
+            yield f"compares {a!r} with {'itself' if a == b else f'{b!r} twice'}"
+    ends = 1 if claim.kind == "constant" else 2
+    names = {name for pair in claim.pairs for name in pair[:ends]}
+    for name in names - rows - cases:
+        yield f"compares {name!r}, which is no row or case"
+    if names & rows and names & cases:
+        yield "compares rows with cases"
+    if claim.kind == "time":
+        return
+    if names & cases and claim.kind != "exact":
+        yield f"kind {claim.kind!r}: of cases there are exact and time"
+    known = OF_CASES if names & cases else OF_NETWORKS if claim.kind == "exact" else OF_SEEDS
+    if claim.metric not in known:
+        yield f"kind {claim.kind!r} cannot be of {claim.metric}, but of {', '.join(known)}"
 
 
 def twice(names: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """Measures: what the records say of a network, layer or block in one metric.
 
 Accuracies are in per cent, times in seconds. There is one value for each seed or pass, or a single
-one of what a network has whatever its seed.
+one of what a network has whatever its seed. A ratio of gradients is NaN where one of them is no
+positive number.
 """
 
 import math
@@ -63,8 +64,8 @@ def _of_records(records: Sequence[Record], metric: str) -> list[float]:
         return [100 * (each[0] - each[-1]) for each in moved]
     if metric == "log10_initial_gradient_ratio":
         firsts = [record.epochs[0].gradient_norm_first for record in records]
-        norms = [list(each.values()) for each in firsts if each]
-        return [math.log10(each[0] / each[-1]) for each in norms]
+        ends = [(norms[0], norms[-1]) for each in firsts if each and (norms := [*each.values()])]
+        return [math.log10(a / b) if a and b else math.nan for a, b in ends]
     if metric == "gradient_ratio":
         return [float(gradient_ratios([record]).min()) for record in records]
     if metric == "receptive_field":

@@ -62,16 +62,26 @@ def mean(values: Values) -> Estimate:
 
 def welch(a: Values, b: Values) -> Estimate:
     """Mean of a less mean of b, unpaired, with unequal variances (Welch 1947)."""
-    return difference(mean(a), mean(b))
+    return contrast([(1, a), (-1, b)])
 
 
-def difference(first: Estimate, second: Estimate) -> Estimate:
-    """The first less the second, which are independent (Satterthwaite's degrees of freedom)."""
-    parts = [(each.error**2, each.freedom) for each in (first, second)]
+def contrast(terms: Sequence[tuple[int, Values]], groups: Sequence[Values] = ()) -> Estimate:
+    """A sum of means, each so many times; no sample comes twice, so that they are independent.
+
+    Each has its own deviation (Satterthwaite's degrees of freedom), or all of them the one that is
+    pooled over ``groups``: for few seeds.
+    """
+    means = [(times, mean(values)) for times, values in terms]
+    value = sum(times * each.value for times, each in means)
+    if groups:
+        deviation, freedom = pooled_deviation(groups)
+        squares = sum(times**2 / len(values) for times, values in terms)
+        return Estimate(value, deviation * math.sqrt(squares), freedom or math.nan)
+    parts = [((times * each.error) ** 2, each.freedom) for times, each in means]
     variance = sum(square for square, _ in parts)
     below = sum(square**2 / freedom for square, freedom in parts)
-    freedom = variance**2 / below if below else first.freedom + second.freedom
-    return Estimate(first.value - second.value, math.sqrt(variance), freedom)
+    freedom = variance**2 / below if below else sum(freedom for _, freedom in parts)
+    return Estimate(value, math.sqrt(variance), freedom)
 
 
 def pooled_deviation(groups: Sequence[Values]) -> tuple[float, int]:
@@ -83,17 +93,6 @@ def pooled_deviation(groups: Sequence[Values]) -> tuple[float, int]:
     squares = sum(float(np.sum((np.asarray(group) - np.mean(group)) ** 2)) for group in groups)
     freedom = sum(len(group) - 1 for group in groups)
     return (math.sqrt(squares / freedom), freedom) if freedom else (math.nan, 0)
-
-
-def pooled(plus: Sequence[Values], minus: Sequence[Values], groups: Sequence[Values]) -> Estimate:
-    """The means of ``plus`` less those of ``minus``, with one deviation for all: for few seeds.
-
-    It is pooled over ``groups``.
-    """
-    deviation, freedom = pooled_deviation(groups)
-    error = deviation * math.sqrt(sum(1 / len(each) for each in (*plus, *minus)))
-    value = sum(map(np.mean, plus)) - sum(map(np.mean, minus))
-    return Estimate(float(value), error, freedom or math.nan)
 
 
 def levene(groups: Sequence[Values]) -> float:

@@ -255,7 +255,7 @@ def layer_norms(norms: Tensor, layers: Mapping[str, list[int]]) -> dict[str, flo
 
 
 def weight_layers(network: nn.Module) -> dict[str, list[int]]:
-    """The convolutions and linear layers, from the input to the output, and their weights.
+    """The convolutions and linear layers, in the order of their declaration, and their weights.
 
     Name -> which of the network's parameters the weight is: one, which may be tied to another
     layer's, or those that it is computed from (weight norm).
