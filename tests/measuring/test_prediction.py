@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 import models
 from tests.fake_records import make_experiment
 from tests.fakes import error_of
-from utils.experiment import Compute
+from utils.data.dataset import Dataset, dataset_of
+from utils.experiment import Compute, Row
 from utils.measuring.prediction import (
     NoDigitError,
     as_digit,
@@ -109,6 +110,21 @@ def test_each_network_with_weights_names_its_three_likeliest(tmp_path: Path) -> 
     )
     assert lines[1].startswith("  CNN7x7")
     assert lines[1].count("%") == 3
+
+
+def test_a_network_of_permuted_images_sees_the_picture_permuted(
+    cifar10: Dataset, tmp_path: Path
+) -> None:
+    picture, path = tmp_path / "a.png", tmp_path / "a.safetensors"
+    Image.fromarray(cifar10.x_test[0].permute(1, 2, 0).numpy()).save(picture)
+    torch.manual_seed(0)
+    network = models.build("CNN7x7")
+    write_bytes(path, weights_of(network))
+    experiment, lines = make_experiment([Row("permuted", "CNN7x7", permuted=True)]), []
+    run = experiment.rows[0].run("cifar10", experiment.recipe, 0, Compute())
+    predict(picture, "cifar10", [("permuted", run, path)], lines.append)
+    shown = dataset_of(run, cifar10).x_test[:1]
+    assert lines[1].split(maxsplit=1)[1] == ", ".join(top(network, shown, "cifar10"))
 
 
 def test_the_likeliest_comes_first() -> None:

@@ -188,15 +188,15 @@ def permute(dataset: Dataset) -> Dataset:
     What a fully connected network can know of an image is the same as before; which pixels are
     neighbours is lost.
     """
-    height, width = dataset.x_train.shape[2:]
-    order = torch.randperm(height * width, generator=torch.Generator().manual_seed(0))
-    order = order.to(dataset.x_train.device)
-    images = {
-        name: each.flatten(2)[:, :, order].view_as(each)
-        for name in TENSORS
-        if (each := getattr(dataset, name)).dim() == 4
-    }
-    return replace(dataset, **images)
+    each = {name: getattr(dataset, name) for name in TENSORS if name.startswith("x")}
+    return replace(dataset, **{name: permuted(images) for name, images in each.items()})
+
+
+def permuted(images: Tensor) -> Tensor:
+    """Images ``[images, channels, height, width]`` with their pixels in that order."""
+    pixels = images.flatten(2)
+    order = torch.randperm(pixels.shape[2], generator=torch.Generator().manual_seed(0))
+    return pixels[:, :, order.to(images.device)].view_as(images)
 
 
 def _hash_each(images: np.ndarray, labels: np.ndarray) -> list[bytes]:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 
-from utils.data.dataset import SHIPPED_STATISTICS
+from utils.data.dataset import SHIPPED_STATISTICS, permuted
 from utils.data.sources import OFFICIAL
 from utils.errors import UserError
 from utils.experiment import Run
@@ -48,7 +48,8 @@ def predict(
     for label, run, path in weights:
         network = build_network(run)
         load_weights(path, network)
-        tell(f"  {label:<20} {', '.join(top(network, pixels, dataset))}")
+        shown = permuted(pixels) if run.permuted else pixels
+        tell(f"  {label:<20} {', '.join(top(network, shown, dataset))}")
 
 
 @torch.no_grad()
