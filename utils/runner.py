@@ -29,16 +29,16 @@ from utils.experiment import Compute, Experiment, Row, Run, declared_runs
 from utils.logs import logs
 from utils.machine import keep_freed_memory, warn_if_crowded, warn_if_slower
 from utils.measuring import layers, speed
-from utils.measuring.evaluation import WEIGHTS, check_weights
+from utils.measuring.evaluation import WEIGHTS, check_weights, record_beside
 from utils.measuring.passes import in_passes, joined
-from utils.measuring.prediction import predict
+from utils.measuring.prediction import predict, statistics_of
 from utils.measuring.probes import forward_flops
 from utils.measuring.trial import check_sizes, failing, try_out
 from utils.one_run import keep_one, run_one, train_one, where
 from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
 from utils.records.environment import machine_name
 from utils.records.files import read_record, sweep, write_arrays, write_record, write_text
-from utils.records.runs import find_files, find_records, run_path, seed_of, speed_path
+from utils.records.runs import Found, find_files, find_records, run_path, speed_path
 from utils.records.schema import Record, Speed
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv
@@ -196,19 +196,21 @@ def rows_once(options: Options) -> list[tuple[Experiment, Row]]:
 def predict_pictures(options: Options) -> None:
     """Prints what the networks whose weights are on record take the user's pictures for.
 
-    Raises: UserError where there are no weights.
+    Raises: UserError where there are no weights, or not the images that they were trained on.
     """
-    by_dataset: dict[str, list[tuple[str, Run, Path]]] = {}
+    networks: dict[str, list[Found]] = {}  # by the fingerprint of their images
     for experiment, row in rows_once(options):
         dataset = str(experiment.dataset)
         for path in find_files(row, dataset, options.results, WEIGHTS)[:1]:
-            run = row.run(dataset, experiment.recipe, seed_of(path), Compute())
-            by_dataset.setdefault(dataset, []).append((row.label, run, path))
-    if not by_dataset:
+            found = record_beside(path, row, dataset)
+            networks.setdefault(found.record.data.fingerprint, []).append(found)
+    if not networks:
         raise UserError(f"--predict: no weights below {options.results}; --weights keeps them")
+    data_dir = None if options.quick else options.data_dir
+    statistics = {images: statistics_of(found[0], data_dir) for images, found in networks.items()}
     for picture in options.predict:
-        for dataset, weights in by_dataset.items():
-            predict(picture, dataset, weights, print)
+        for images, found in networks.items():
+            predict(picture, found, statistics[images], print)
 
 
 def price(path: Path, row: Row, results: Path) -> str:

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from utils.data.dataset import Dataset, dataset_of
 from utils.errors import UserError
 from utils.experiment import Compute, Experiment, Row, Run
-from utils.records.runs import Found, find_files, find_records
+from utils.records.files import read_record
+from utils.records.runs import Found, check_name, find_files
+from utils.records.schema import Record
 from utils.training.loop import build_network, evaluate
 
 TOLERATED, OF = 3, 10_000  # images: float32 everywhere, but another processor rounds differently
@@ -60,14 +62,11 @@ def check_weights(
     None where there are no weights.
     """
     dataset = str(experiment.dataset)
-    records = {each.path: each for each in find_records(experiment, results) if each.row is row}
     files = find_files(row, dataset, results, WEIGHTS)
     failed: list[str] = []
     for path in files:
         try:
-            found = records.get(path.with_suffix(".json"))
-            if found is None:
-                raise UserError(f"{path}: no record beside it; restore it from the repository")
+            found = record_beside(path, row, dataset)
             run = row.run(dataset, experiment.recipe, found.record.seed, compute)
             comparison = compare(found, run, load(dataset))
         except UserError as error:
@@ -77,6 +76,19 @@ def check_weights(
             tell(f"{dataset} {path.stem}: {comparison}")
             failed += [] if comparison.is_equal else [path.stem]
     return failed if files else None
+
+
+def record_beside(path: Path, row: Row, dataset: str) -> Found:
+    """The record of the run whose weights these are.
+
+    Raises: UserError where there is none, or another run's.
+    """
+    record = path.with_suffix(".json")
+    if not record.exists():
+        raise UserError(f"{path}: no record beside it; restore it from the repository")
+    found = Found(record, row, read_record(record, Record))
+    check_name(found, dataset)
+    return found
 
 
 def compare(found: Found, run: Run, dataset: Dataset) -> Comparison:
