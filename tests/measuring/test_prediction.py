@@ -80,6 +80,13 @@ def test_what_is_transparent_is_white(tmp_path: Path) -> None:
     assert np.asarray(read_picture(tmp_path / "clear.png")).min() == 255
 
 
+def test_a_picture_of_16_bits_is_as_bright_as_of_8(tmp_path: Path) -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    found = np.asarray(read_picture(tmp_path / "16.png"))
+    np.testing.assert_array_equal(found, np.stack(3 * [grey], 2))
+
+
 def test_a_photograph_stands_as_its_camera_was_held(tmp_path: Path) -> None:
     image = Image.new("RGB", (300, 100), "red")
     image.paste("blue", (200, 0, 300, 100))

@@ -107,7 +107,10 @@ def read_picture(path: Path) -> Image.Image:
             warnings.simplefilter("ignore")  # of damaged EXIF data, which count as none
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG", "JPEG")) as file:
-                layers = ImageOps.exif_transpose(file).convert("RGBA")
+                upright = ImageOps.exif_transpose(file)
+                if upright.mode.startswith("I"):  # 16 bits of grey, which convert cuts off at 255
+                    upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+                layers = upright.convert("RGBA")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         most = f"{Image.MAX_IMAGE_PIXELS:,}"
         raise UserError(f"--predict {path}: more than {most} pixels; make it smaller") from error
