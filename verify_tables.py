@@ -18,6 +18,7 @@ from benchmarks import precision
 from experiments import STUDY
 from utils import REPOSITORY
 from utils.errors import SomeFailed, exit_code
+from utils.measuring.layers import check_layers
 from utils.measuring.trial import check_sizes
 from utils.records.runs import find_records
 from utils.records.study import gather
@@ -33,6 +34,8 @@ RESULTS = REPOSITORY / "results"
 def recomputed() -> dict[Path, str]:
     """Committed file -> what the records make of it."""
     every = [gather(experiment, RESULTS, models.MODELS) for experiment in STUDY]
+    for evidence in every:
+        check_layers(evidence.experiment, evidence.cases, RESULTS)
     check_sizes([each for experiment in STUDY for each in find_records(experiment, RESULTS)])
     texts = {
         RESULTS / evidence.experiment.name / name: text

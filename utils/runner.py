@@ -400,6 +400,8 @@ def render_study(study: Sequence[Experiment], answers: Sequence[Answer], options
     """Tables and figures of the command's experiments, and the README where it is the study."""
     results, plots = options.results, options.plots
     every = [gather(experiment, results, models.MODELS) for experiment in study]
+    for evidence in every:
+        layers.check_layers(evidence.experiment, evidence.cases, results)
     asked = {experiment.name for experiment in options.experiments}
     blocks: dict[str, str] = {}
     for evidence in every:

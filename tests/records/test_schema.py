@@ -1,5 +1,6 @@
 """What a record may be: read back as it was written, refused where it cannot be true."""
 
+import json
 import math
 
 import pytest
@@ -7,13 +8,15 @@ from pydantic import ValidationError
 
 from tests.fake_records import (
     ENVIRONMENT,
+    edited,
+    make_cases,
     make_data,
     make_epoch,
     make_record,
     make_speed,
     quartiles,
 )
-from utils.records.schema import Final, Quartiles, Record, Speed, over_passes
+from utils.records.schema import Cases, Final, Quartiles, Record, Speed, over_passes
 
 
 def test_a_number_that_is_not_finite_is_none() -> None:
@@ -37,6 +40,26 @@ def test_every_pass_of_a_speed_measured_all_of_it() -> None:
         Speed(**{**dict(make_speed()), "began": ("a", "b")})
     with pytest.raises(ValidationError, match="at least 1 item"):
         make_speed(passes=())
+
+
+@pytest.mark.parametrize(
+    "at, value, message",
+    [
+        (("device",), "cuda", "environment.device: cpu, of a run on cuda"),
+        (("environment", "device"), "a GPU", "environment.device: a GPU, of a run on cpu"),
+        (
+            ("cases", 1, "forward_seconds_100"),
+            2 * (quartiles(1.0).model_dump(),),
+            "cases: not all of as many passes",
+        ),
+    ],
+)
+def test_layers_are_measured_on_one_device_in_as_many_passes(
+    at: tuple, value: object, message: str
+) -> None:
+    content = make_cases().model_dump(mode="json")
+    with pytest.raises(ValidationError, match=message):
+        Cases.model_validate_json(json.dumps(edited(content, at, value)))
 
 
 def test_several_passes_have_the_quartiles_of_their_medians_and_one_its_rounds() -> None:

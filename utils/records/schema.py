@@ -62,6 +62,12 @@ class Environment(Fields):
     threads: Positive
 
 
+def faults_of_device(environment: Environment, device: str) -> Iterator[str]:
+    """What was made on a CPU names none but that."""
+    if (environment.device == "cpu") != (device == "cpu"):
+        yield f"environment.device: {environment.device}, of a run on {device}"
+
+
 class Data(Fields):
     """The images that a run was trained and tested on."""
 
@@ -198,8 +204,7 @@ class Record(Declared):
         if norms and not norms[0]:
             yield "epochs.gradient_norm: no layer"
         for each in (self.environment, *self.continued_in):
-            if (each.device == "cpu") != (self.device == "cpu"):
-                yield f"environment.device: {each.device}, of a run on {self.device}"
+            yield from faults_of_device(each, self.device)
 
     def _of_final(self) -> Iterator[str]:
         if self.diverged:
@@ -348,6 +353,17 @@ class Cases(Fields):
     device: Device
     environment: Environment
     cases: tuple[Case, ...]
+
+    @model_validator(mode="after")
+    def _are_of_the_same_passes(self) -> "Cases":
+        for fault in faults_of_device(self.environment, self.device):
+            raise ValueError(fault)
+        timed = [
+            (each.forward_seconds_100, each.forward_backward_seconds_100) for each in self.cases
+        ]
+        if len({len(passes) for both in timed for passes in both}) > 1:
+            raise ValueError("cases: not all of as many passes")
+        return self
 
 
 Kind = TypeVar("Kind", Record, Speed, Cases)
