@@ -36,10 +36,11 @@ from utils.measuring.probes import forward_flops
 from utils.measuring.trial import check_sizes, failing, try_out
 from utils.one_run import keep_one, run_one, train_one, where
 from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
+from utils.records.checks import read_speed
 from utils.records.environment import machine_name
 from utils.records.files import read_record, sweep, write_arrays, write_record, write_text
 from utils.records.runs import Found, find_files, find_records, run_path, speed_path
-from utils.records.schema import Record, Speed
+from utils.records.schema import Record
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv
 from utils.report.declared import check_declared
@@ -223,7 +224,7 @@ def price(path: Path, row: Row, results: Path) -> str:
     timed = results / "speed" / record.dataset / f"{row.run_name}.json"
     if not timed.exists():
         return how
-    speed = read_record(timed, Speed)
+    speed = read_speed(timed)
     minutes = speed_columns(record, speed)["training_seconds"] / 60
     return f"{how}, in {minutes:.0f} minutes on {machine_name(speed.environment)}"
 

@@ -40,6 +40,8 @@ def test_every_pass_of_a_speed_measured_all_of_it() -> None:
         Speed(**{**dict(make_speed()), "began": ("a", "b")})
     with pytest.raises(ValidationError, match="at least 1 item"):
         make_speed(passes=())
+    with pytest.raises(ValidationError, match=r"environment\.device: cpu, of a run on cuda"):
+        make_speed(device="cuda")
 
 
 @pytest.mark.parametrize(

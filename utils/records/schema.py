@@ -281,7 +281,7 @@ def over_passes(passes: Sequence[Quartiles]) -> Quartiles:
 class BatchSizes(Fields):
     """Images per call of what was measured."""
 
-    latency: Positive
+    latency: Literal[1]
     throughput: Positive
     training: Positive
 
@@ -290,6 +290,7 @@ class Speed(Fields):
     """How fast a network is, measured apart from its training, in turn with others."""
 
     schema_: Literal[2] = Field(SCHEMA, alias="schema")
+    network: Text | None = None  # whose it is, as its path has it: "cifar10/CNN7x7"
     precision: Precision  # of the training step; inference is float32
     device: Device
     rounds: Positive  # of each pass
@@ -313,6 +314,8 @@ class Speed(Fields):
                 raise ValueError(f"{name}: of {len(passes)} passes, began of {len(self.began)}")
             if any(each.q1 < 0 or each.median <= 0 for each in passes):
                 raise ValueError(f"{name}: not above 0")
+        for fault in faults_of_device(self.environment, self.device):
+            raise ValueError(fault)
         return self
 
 
