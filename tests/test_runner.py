@@ -29,7 +29,6 @@ from tests.fakes import TINY_CIFAR10, error_of, full_disk, make_tiny
 from utils import machine, one_run, runner
 from utils.cli import parse
 from utils.data.dataset import Dataset
-from utils.data.mapped import mapped
 from utils.experiment import Row, Run
 from utils.logs import logs
 from utils.measuring.probes import sizes
@@ -37,7 +36,7 @@ from utils.plan import check_recipe
 from utils.recipes import quick
 from utils.records.checks import right_of
 from utils.records.files import write_record
-from utils.records.runs import find_records
+from utils.records.runs import find_records, run_path
 
 ROWS = (
     Row("CNN7x7"),
@@ -396,12 +395,20 @@ def test_a_declaration_that_cannot_be_is_a_line_before_a_step(
     assert error_of(lambda: check_recipe(run, cifar10, False)) == f"{run.title}: {wrong}"
 
 
-def test_no_room_for_the_images_of_other_processes_is_a_line(tmp_path: Path) -> None:
-    data, run = make_tiny(TINY_CIFAR10), Run("CNN7x7", "cifar10", RECIPE, seed=0)
+def test_no_room_for_the_images_of_other_processes_is_a_line_and_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    data = make_tiny(TINY_CIFAR10)
+    runs = [Run("CNN7x7", "cifar10", RECIPE, seed, name="CNN7x7") for seed in (0, 1)]
+    flags = [*FLAGS, str(tmp_path), "--fresh", "--jobs", "2"]
+    options = parse(EXPERIMENTS, "", flags)
+    costs = {run.title: 1.0 for run in runs}
+    (record := run_path(options.results, runs[0])).parent.mkdir(parents=True)
+    record.touch()
     with full_disk(fits=1000):
-        message = error_of(lambda: mapped(lambda _: data, [run], tmp_path).__enter__())
-    assert "the images cannot be written there (" in message
-    assert not list(tmp_path.iterdir())
+        message = error_of(lambda: runner.train_runs(runs, costs, options, lambda _: data))
+    assert "the images cannot be written there (File too large); make room, what" in message
+    assert [path for path in options.results.rglob("*") if path.is_file()] == [record]
 
 
 def test_messages_go_to_the_log_file_with_their_time(trained: Path) -> None:

@@ -134,8 +134,6 @@ def train_and_measure(options: Options) -> tuple[Sequence[Run], list[str]]:
         for precision in dict.fromkeys(run.compute.precision for run in runs if not cluster):
             if warning := warn_if_slower(device, precision):
                 log.warning(warning)
-        if options.fresh:
-            forget(runs, options.results)
         failures = train_runs(runs, costs, options, load, cluster)
     # with as many threads as the runs had together
     compute = replace(compute, threads=options.threads * options.jobs)
@@ -313,19 +311,22 @@ def train_runs(
 ) -> Mapping[str, BaseException]:
     """Trains each run; returns what stopped those that failed, by their titles."""
     progress = Progress(costs)
-    work = partial(run_one, results=options.results, weights=options.weights)
     longest_first = sorted(runs, key=lambda run: -costs[run.title])
+    in_processes = not cluster and options.jobs > 1 and len(runs) > 1
+    images = mapped(load, runs, options.results) if in_processes else contextlib.nullcontext(load)
     try:
-        if cluster:
-            images = {name: load(name).to("cpu") for name in {run.dataset for run in runs}}
-            train_there = partial(train_one, weights=options.weights)
-            keep = partial(keep_one, results=options.results, tell=progress)
-            return cluster.train(longest_first, train_there, keep, images, progress)
-        if options.jobs == 1 or len(runs) < 2:
-            return one_after_another(runs, partial(work, load=load), progress)
-        with mapped(load, runs, options.results) as loader:
-            work = partial(work, load=loader)
-            return side_by_side(longest_first, work, options.jobs, progress)
+        with images as loader:
+            if options.fresh:  # there is room for all that they need
+                forget(runs, options.results)
+            if cluster:
+                sent = {name: load(name).to("cpu") for name in {run.dataset for run in runs}}
+                train_there = partial(train_one, weights=options.weights)
+                keep = partial(keep_one, results=options.results, tell=progress)
+                return cluster.train(longest_first, train_there, keep, sent, progress)
+            work = partial(run_one, results=options.results, weights=options.weights, load=loader)
+            if in_processes:
+                return side_by_side(longest_first, work, options.jobs, progress)
+            return one_after_another(runs, work, progress)
     finally:
         progress.close()
 
