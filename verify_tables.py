@@ -4,29 +4,27 @@ Usage: python verify_tables.py. Nothing is written; a difference ends with exit 
 """
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
 
-from utils.signals import end_at_once
+from utils.errors import SomeFailed, exit_code, importing
 
-if __name__ == "__main__":
-    end_at_once("nothing was written")  # what follows imports torch, which takes seconds
-
-import models
-from benchmarks import precision
-from experiments import STUDY
-from utils import REPOSITORY
-from utils.errors import SomeFailed, exit_code
-from utils.measuring.layers import check_layers
-from utils.measuring.trial import check_sizes
-from utils.records.runs import find_records
-from utils.records.study import gather
-from utils.report.claim_text import claims_csv
-from utils.report.mcnemar import mcnemar_rows
-from utils.report.pages import read_page
-from utils.report.render import make_tables
-from utils.report.rows import to_csv
+with importing() if __name__ == "__main__" else nullcontext():  # torch too, which takes seconds
+    import models
+    from benchmarks import precision
+    from experiments import STUDY
+    from utils import REPOSITORY
+    from utils.measuring.layers import check_layers
+    from utils.measuring.trial import check_sizes
+    from utils.records.runs import find_records
+    from utils.records.study import gather
+    from utils.report.claim_text import claims_csv
+    from utils.report.mcnemar import mcnemar_rows
+    from utils.report.pages import read_page
+    from utils.report.render import make_tables
+    from utils.report.rows import to_csv
 
 RESULTS = REPOSITORY / "results"
 
