@@ -20,6 +20,7 @@ from tests.fake_records import (
     ENVIRONMENT,
     make_arrays,
     make_data,
+    make_diverged,
     make_experiment,
     make_record,
     make_speed,
@@ -341,6 +342,17 @@ def test_a_file_that_cannot_be_written_is_a_line_and_the_same_command_goes_on(
     assert runner.main(EXPERIMENTS[1:], "", flags) == 0
     goes_on = "continuing after epoch 1" in capsys.readouterr().err
     assert goes_on == path.exists() == (suffix != ".checkpoint.pt")
+
+
+def test_what_an_earlier_training_left_beside_its_record_goes_with_it(tmp_path: Path) -> None:
+    run = Run("CNN7x7", "cifar10", RECIPE, 0, name="CNN7x7")
+    path = run_path(tmp_path, run)
+    path.parent.mkdir(parents=True)
+    for suffix in (".npz", ".safetensors"):
+        path.with_suffix(suffix).touch()
+    kept = one_run.Kept(make_diverged("CNN7x7", 0), None, None)
+    one_run.keep_one(run, kept, tmp_path, [].append)
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_checkpoint_of_a_finished_run_is_gone_with_the_next_command(

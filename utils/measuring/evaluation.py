@@ -81,13 +81,15 @@ def check_weights(
 def record_beside(path: Path, row: Row, dataset: str) -> Found:
     """The record of the run whose weights these are.
 
-    Raises: UserError where there is none, or another run's.
+    Raises: UserError where there is none, or another run's, or one that diverged.
     """
     record = path.with_suffix(".json")
     if not record.exists():
         raise UserError(f"{path}: no record beside it; restore it from the repository")
     found = Found(record, row, read_record(record, Record))
     check_name(found, dataset)
+    if found.record.diverged:
+        raise UserError(f"{path}: of an earlier training, the one on record diverged; delete it")
     return found
 
 
@@ -99,6 +101,10 @@ def compare(found: Found, run: Run, dataset: Dataset) -> Comparison:
     path, record = found.path.with_suffix(WEIGHTS), found.record
     if record.data.fingerprint != dataset.fingerprint:
         raise UserError(f"{found.path}: of other images than {dataset.description} here")
+    if record.final.test_accuracy is None:
+        raise UserError(
+            f"{found.path}: final.test_accuracy: missing, there is none to compare with"
+        )
     network = build_network(run)
     load_weights(path, network)
     dataset = dataset_of(run, dataset)
@@ -112,6 +118,8 @@ def load_weights(path: Path, network: nn.Module) -> None:
     Raises: UserError for a file that cannot be read, or that is another network's.
     """
     try:
+        if path.is_fifo():  # it would be waited for
+            raise OSError("not a file")
         # load_file takes no path that is not UTF-8
         tensors = safetensors.torch.load(path.read_bytes())
     except (OSError, SafetensorError) as error:
