@@ -139,6 +139,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("parameters",), 60_363, "parameters 60363 (not 60362), by the other seeds of CNN3x3"),
         (("parameters",), None, "parameters: missing"),
         (("shifted_test_accuracy", 6), ..., "shifts 6 (not 7), by the other seeds of CNN3x3"),
+        (("data", "description"), "MNIST", "made with description MNIST (not CIFAR-10)"),
+        (("data", "synthetic"), True, "made with synthetic True (not False)"),
         (("data", "train_images"), 49_999, "made with train_images 49999 (not 50000)"),
         (
             ("diverged",),
