@@ -299,7 +299,9 @@ def test_records_from_a_gpu_go_on_and_render_on_a_machine_without(
         recipe=replace(RECIPE, epochs=1),
         device="cuda",
         environment=gpu,
-        data=make_data(fingerprint=cifar10.fingerprint, train_images=64, test_images=32),
+        data=make_data(
+            description="tiny", fingerprint=cifar10.fingerprint, train_images=64, test_images=32
+        ),
         **SIZES,
     )
     results = tmp_path / "results" / "quick"
