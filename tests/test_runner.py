@@ -156,6 +156,12 @@ def test_a_second_command_is_kept_out(tmp_path: Path, capsys: pytest.CaptureFixt
     )
 
 
+@pytest.mark.parametrize(("flags", "code"), [(["--evaluate"], 0), (["--predict", "a.png"], 2)])
+def test_what_only_reads_writes_nothing(flags: list[str], code: int, tmp_path: Path) -> None:
+    assert runner.main(EXPERIMENTS, "", ["--quick", "--out-dir", str(tmp_path), *flags]) == code
+    assert not list(tmp_path.iterdir())
+
+
 def test_other_images_are_refused_for_the_study_and_told_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -80,7 +80,8 @@ def main(
 
     def command() -> None:
         options = parse(experiments, description, argv, folder)
-        with logs(options.results / f"{Path(sys.argv[0]).stem}.log"), lock(options.results):
+        alone = contextlib.nullcontext() if options.only_reads else lock(options.results)
+        with logs(options.results / f"{Path(sys.argv[0]).stem}.log"), alone:
             run_script(options, render)
 
     is_fresh = "--fresh" in (sys.argv if argv is None else argv)
@@ -96,11 +97,11 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     keep_freed_memory()
     if not options.folder:  # what is not the study has tables of its own
         check_declared(options.experiments, models.MODELS)
-    tidy_up(options)
     if options.evaluate:
         return evaluate_weights(options)
     if options.predict:
         return predict_pictures(options)
+    tidy_up(options)
     if warning := warn_if_crowded(options.threads * options.jobs):
         log.warning(warning)
     runs: Sequence[Run] = ()
