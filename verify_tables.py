@@ -4,28 +4,27 @@ Usage: python verify_tables.py. Nothing is written; a difference ends with exit 
 """
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
 
-from utils.signals import end_at_once
+from utils.errors import SomeFailed, exit_code, importing
 
-if __name__ == "__main__":
-    end_at_once("nothing was written")  # what follows imports torch, which takes seconds
-
-import models
-from benchmarks import precision
-from experiments import STUDY
-from utils import REPOSITORY
-from utils.errors import SomeFailed, exit_code
-from utils.measuring.trial import check_sizes
-from utils.records.runs import find_records
-from utils.records.study import gather
-from utils.report.claim_text import claims_csv
-from utils.report.mcnemar import mcnemar_rows
-from utils.report.pages import read_page
-from utils.report.render import make_tables
-from utils.report.rows import to_csv
+with importing() if __name__ == "__main__" else nullcontext():  # torch too, which takes seconds
+    import models
+    from benchmarks import precision
+    from experiments import STUDY
+    from utils import REPOSITORY
+    from utils.measuring.layers import check_layers
+    from utils.measuring.trial import check_sizes
+    from utils.records.runs import find_records
+    from utils.records.study import gather
+    from utils.report.claim_text import claims_csv
+    from utils.report.mcnemar import mcnemar_rows
+    from utils.report.pages import read_page
+    from utils.report.render import make_tables
+    from utils.report.rows import to_csv
 
 RESULTS = REPOSITORY / "results"
 
@@ -33,6 +32,8 @@ RESULTS = REPOSITORY / "results"
 def recomputed() -> dict[Path, str]:
     """Committed file -> what the records make of it."""
     every = [gather(experiment, RESULTS, models.MODELS) for experiment in STUDY]
+    for evidence in every:
+        check_layers(evidence.experiment, evidence.cases, RESULTS)
     check_sizes([each for experiment in STUDY for each in find_records(experiment, RESULTS)])
     texts = {
         RESULTS / evidence.experiment.name / name: text
@@ -46,6 +47,12 @@ def recomputed() -> dict[Path, str]:
     }
 
 
+def holds(path: Path, text: str) -> bool:
+    """Whether this is a file's text."""
+    # what is no UTF-8 differs, whatever is read in its place
+    return path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text
+
+
 def verify() -> None:
     """Names every file that is not what the records say.
 
@@ -53,9 +60,7 @@ def verify() -> None:
     """
     texts = recomputed()
     differing = [
-        str(path.relative_to(REPOSITORY))
-        for path, text in texts.items()
-        if not path.exists() or path.read_text(encoding="utf-8") != text
+        str(path.relative_to(REPOSITORY)) for path, text in texts.items() if not holds(path, text)
     ]
     page = REPOSITORY / "docs" / "speed.md"
     if precision.markdown(RESULTS) not in read_page(page):

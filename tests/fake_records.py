@@ -329,7 +329,8 @@ def write_runs(
                 found = make_answers(record) | (arrays or {})
                 write_arrays(paths[-1].with_suffix(".npz"), found)
         if (timed or passes) and of_row:
-            write_record(speed_path(results, run), make_speed(number + 1, passes or (1.0,)))
+            speed = make_speed(number + 1, passes or (1.0,), network=f"{run.dataset}/{run.name}")
+            write_record(speed_path(results, run), speed)
     return paths
 
 

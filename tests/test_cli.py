@@ -218,7 +218,9 @@ def test_a_folder_may_have_any_name_and_tilde_is_ones_home(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    flags = [f"{flag}=~/{name}" for flag in ("--out-dir", "--data-dir", "--predict")]
+    flags = [f"{flag}=~/{name}" for flag in ("--out-dir", "--data-dir")]
     options = parse(EXPERIMENTS, "", flags)
-    assert options.out_dir == options.data_dir == options.predict[0] == tmp_path / name
+    assert options.out_dir == options.data_dir == tmp_path / name
     assert options.results.is_dir()
+    (picture,) = parse(EXPERIMENTS, "", [f"--predict=~/{name}"]).predict
+    assert picture == tmp_path / name

@@ -130,7 +130,7 @@ def write_record_of(
         recipe, images = changed(experiment.recipe), TINIES[experiment.dataset]
         data = make_data(fingerprint=images.fingerprint, train_images=12, test_images=10)
         changes = {"dataset": experiment.dataset, "recipe": recipe, "data": data}
-        write_runs(results, experiment, [make_record(row.label, **changes)])
+        write_runs(results, experiment, [make_record(row.label, test_accuracy=0.8, **changes)])
 
 
 def result(task: Sequence[Experiment], argv: Sequence[str], folder: Path) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import REPOSITORY
+from utils import REPOSITORY, errors
 from utils.errors import UserError, exit_code
 
 
@@ -49,6 +50,34 @@ def test_what_goes_wrong_is_one_line(
 def test_a_defect_keeps_its_traceback() -> None:
     with pytest.raises(ValueError, match="ours"):
         exit_code(fails_with(ValueError("ours")), "")
+
+
+SCRIPTS = [path.name for path in REPOSITORY.glob("homework_*.py")]
+BENCHMARKS = ("bench", "precision", "recipes", "time_to_accuracy")
+
+
+@pytest.mark.parametrize(
+    "command", [*SCRIPTS, "verify_tables.py", *(f"-m benchmarks.{name}" for name in BENCHMARKS)]
+)
+def test_where_no_package_is_installed_a_script_says_what_to_do(command: str) -> None:
+    python = [sys.executable, "-E", "-S"]  # -S leaves out what is installed
+    done = subprocess.run(
+        [*python, *command.split()], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"error: No module named '(torch|numpy|pydantic)', in \S+: `make quick` sets up "
+        r"\.venv/bin/python, or pip install -r requirements\.txt\n",
+        done.stderr,
+    )
+
+
+def test_a_module_of_ours_that_is_missing_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(errors, "end_at_once", lambda _: None)
+    with pytest.raises(ImportError), errors.importing():
+        from models import nothing  # noqa: F401
 
 
 CODE = """

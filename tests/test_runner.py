@@ -19,6 +19,7 @@ from tests.fake_records import (
     ENVIRONMENT,
     make_arrays,
     make_data,
+    make_diverged,
     make_experiment,
     make_record,
     make_speed,
@@ -28,7 +29,6 @@ from tests.fakes import TINY_CIFAR10, error_of, full_disk, make_tiny
 from utils import machine, one_run, runner
 from utils.cli import parse
 from utils.data.dataset import Dataset
-from utils.data.mapped import mapped
 from utils.experiment import Row, Run
 from utils.logs import logs
 from utils.measuring.probes import sizes
@@ -36,7 +36,7 @@ from utils.plan import check_recipe
 from utils.recipes import quick
 from utils.records.checks import right_of
 from utils.records.files import write_record
-from utils.records.runs import find_records
+from utils.records.runs import find_records, run_path
 
 ROWS = (
     Row("CNN7x7"),
@@ -153,6 +153,12 @@ def test_a_second_command_is_kept_out(tmp_path: Path, capsys: pytest.CaptureFixt
         f"error: {folder}: another command is writing there; wait for it, or give another "
         "--out-dir (--jobs trains several networks at once)\n"
     )
+
+
+@pytest.mark.parametrize(("flags", "code"), [(["--evaluate"], 0), (["--predict", "a.png"], 2)])
+def test_what_only_reads_writes_nothing(flags: list[str], code: int, tmp_path: Path) -> None:
+    assert runner.main(EXPERIMENTS, "", ["--quick", "--out-dir", str(tmp_path), *flags]) == code
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_images_are_refused_for_the_study_and_told_elsewhere(
@@ -298,7 +304,9 @@ def test_records_from_a_gpu_go_on_and_render_on_a_machine_without(
         recipe=replace(RECIPE, epochs=1),
         device="cuda",
         environment=gpu,
-        data=make_data(fingerprint=cifar10.fingerprint, train_images=64, test_images=32),
+        data=make_data(
+            description="tiny", fingerprint=cifar10.fingerprint, train_images=64, test_images=32
+        ),
         **SIZES,
     )
     results = tmp_path / "results" / "quick"
@@ -341,6 +349,17 @@ def test_a_file_that_cannot_be_written_is_a_line_and_the_same_command_goes_on(
     assert runner.main(EXPERIMENTS[1:], "", flags) == 0
     goes_on = "continuing after epoch 1" in capsys.readouterr().err
     assert goes_on == path.exists() == (suffix != ".checkpoint.pt")
+
+
+def test_what_an_earlier_training_left_beside_its_record_goes_with_it(tmp_path: Path) -> None:
+    run = Run("CNN7x7", "cifar10", RECIPE, 0, name="CNN7x7")
+    path = run_path(tmp_path, run)
+    path.parent.mkdir(parents=True)
+    for suffix in (".npz", ".safetensors"):
+        path.with_suffix(suffix).touch()
+    kept = one_run.Kept(make_diverged("CNN7x7", 0), None, None)
+    one_run.keep_one(run, kept, tmp_path, [].append)
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_checkpoint_of_a_finished_run_is_gone_with_the_next_command(
@@ -395,12 +414,20 @@ def test_a_declaration_that_cannot_be_is_a_line_before_a_step(
     assert error_of(lambda: check_recipe(run, cifar10, False)) == f"{run.title}: {wrong}"
 
 
-def test_no_room_for_the_images_of_other_processes_is_a_line(tmp_path: Path) -> None:
-    data, run = make_tiny(TINY_CIFAR10), Run("CNN7x7", "cifar10", RECIPE, seed=0)
+def test_no_room_for_the_images_of_other_processes_is_a_line_and_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    data = make_tiny(TINY_CIFAR10)
+    runs = [Run("CNN7x7", "cifar10", RECIPE, seed, name="CNN7x7") for seed in (0, 1)]
+    flags = [*FLAGS, str(tmp_path), "--fresh", "--jobs", "2"]
+    options = parse(EXPERIMENTS, "", flags)
+    costs = {run.title: 1.0 for run in runs}
+    (record := run_path(options.results, runs[0])).parent.mkdir(parents=True)
+    record.touch()
     with full_disk(fits=1000):
-        message = error_of(lambda: mapped(lambda _: data, [run], tmp_path).__enter__())
-    assert "the images cannot be written there (" in message
-    assert not list(tmp_path.iterdir())
+        message = error_of(lambda: runner.train_runs(runs, costs, options, lambda _: data))
+    assert "the images cannot be written there (File too large); make room, what" in message
+    assert [path for path in options.results.rglob("*") if path.is_file()] == [record]
 
 
 def test_messages_go_to_the_log_file_with_their_time(trained: Path) -> None:

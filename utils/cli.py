@@ -66,6 +66,11 @@ class Options:
         """Where figures go."""
         return self._below("plots") / self.folder
 
+    @property
+    def only_reads(self) -> bool:
+        """Whether this command changes nothing: its folders may be another's, or read-only."""
+        return self.evaluate or bool(self.predict)
+
     def _below(self, name: str) -> Path:
         return self.out_dir / name / "quick" if self.quick else self.out_dir / name
 
@@ -276,8 +281,8 @@ def parse(
     )
     check_fixed(options)
     check_epochs(options)
-    check_writable(options.results)
-    check_writable(options.plots)
+    for each in () if options.only_reads else (options.results, options.plots):
+        check_writable(each)
     return options
 
 

@@ -5,7 +5,9 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
+from utils import REPOSITORY
 from utils.signals import Interrupted, end_at_once, raised
 
 
@@ -27,14 +29,27 @@ class SomeFailed(Exception):
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Within, a script imports: a signal, or what is declared wrongly, ends it with a line."""
+    """Within, a script imports: a signal ends it with a line, and so do a wrong declaration and
+    a package that is missing or broken.
+    """
     end_at_once("nothing was changed yet")
     try:
         yield
     except UserError as error:
-        make_streams_usable()
-        tell(error)
-        sys.exit(2)
+        _end(error)
+    except ImportError as error:
+        if (REPOSITORY / (error.name or "").partition(".")[0]).exists():
+            raise  # of what is ours: a defect
+        _end(
+            f"{error}, in {sys.executable}: `make quick` sets up .venv/bin/python, or pip install "
+            "-r requirements.txt"
+        )
+
+
+def _end(error: object) -> NoReturn:
+    make_streams_usable()
+    tell(error)
+    sys.exit(2)
 
 
 def exit_code(command: Callable[[], object], if_interrupted: str) -> int:

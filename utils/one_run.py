@@ -62,11 +62,15 @@ def train_one(run: Run, tell: Tell, dataset: Dataset, checkpoint: Path, weights:
 def keep_one(run: Run, kept: Kept, results: Path, tell: Tell) -> None:
     """Writes what is kept of a run, and says that it is finished."""
     path = run_path(results, run)
-    # before the record, which says "finished"
-    if kept.arrays is not None:
-        write_arrays(path.with_suffix(".npz"), kept.arrays)
-    if kept.weights is not None:
-        write_bytes(path.with_suffix(".safetensors"), kept.weights)
+    # before the record, which says "finished"; what is not written now is of an earlier training
+    for suffix, write, content in (
+        (".npz", write_arrays, kept.arrays),
+        (".safetensors", write_bytes, kept.weights),
+    ):
+        if content is None:
+            path.with_suffix(suffix).unlink(missing_ok=True)
+        else:
+            write(path.with_suffix(suffix), content)
     write_record(path, kept.record)
     path.with_suffix(CHECKPOINT).unlink(missing_ok=True)
     tell(Event(run, finished=True))

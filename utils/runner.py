@@ -29,17 +29,18 @@ from utils.experiment import Compute, Experiment, Row, Run, declared_runs
 from utils.logs import logs
 from utils.machine import keep_freed_memory, warn_if_crowded, warn_if_slower
 from utils.measuring import layers, speed
-from utils.measuring.evaluation import WEIGHTS, check_weights
+from utils.measuring.evaluation import WEIGHTS, check_weights, record_beside
 from utils.measuring.passes import in_passes, joined
-from utils.measuring.prediction import predict
+from utils.measuring.prediction import predict, statistics_of
 from utils.measuring.probes import sizes
 from utils.measuring.trial import check_sizes, failing, try_out
 from utils.one_run import keep_one, run_one, train_one, where
 from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
+from utils.records.checks import read_speed
 from utils.records.environment import machine_name
 from utils.records.files import read_record, sweep, write_arrays, write_record, write_text
-from utils.records.runs import find_files, find_records, run_path, seed_of, speed_path
-from utils.records.schema import Record, Speed
+from utils.records.runs import Found, find_files, find_records, run_path, speed_path
+from utils.records.schema import Record
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv
 from utils.report.declared import check_declared
@@ -79,7 +80,8 @@ def main(
 
     def command() -> None:
         options = parse(experiments, description, argv, folder)
-        with logs(options.results / f"{Path(sys.argv[0]).stem}.log"), lock(options.results):
+        alone = contextlib.nullcontext() if options.only_reads else lock(options.results)
+        with logs(options.results / f"{Path(sys.argv[0]).stem}.log"), alone:
             run_script(options, render)
 
     is_fresh = "--fresh" in (sys.argv if argv is None else argv)
@@ -95,11 +97,11 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     keep_freed_memory()
     if not options.folder:  # what is not the study has tables of its own
         check_declared(options.experiments, models.MODELS)
-    tidy_up(options)
     if options.evaluate:
         return evaluate_weights(options)
     if options.predict:
         return predict_pictures(options)
+    tidy_up(options)
     if warning := warn_if_crowded(options.threads * options.jobs):
         log.warning(warning)
     runs: Sequence[Run] = ()
@@ -133,8 +135,6 @@ def train_and_measure(options: Options) -> tuple[Sequence[Run], list[str]]:
         for precision in dict.fromkeys(run.compute.precision for run in runs if not cluster):
             if warning := warn_if_slower(device, precision):
                 log.warning(warning)
-        if options.fresh:
-            forget(runs, options.results)
         failures = train_runs(runs, costs, options, load, cluster)
     # with as many threads as the runs had together
     compute = replace(compute, threads=options.threads * options.jobs)
@@ -196,19 +196,21 @@ def rows_once(options: Options) -> list[tuple[Experiment, Row]]:
 def predict_pictures(options: Options) -> None:
     """Prints what the networks whose weights are on record take the user's pictures for.
 
-    Raises: UserError where there are no weights.
+    Raises: UserError where there are no weights, or not the images that they were trained on.
     """
-    by_dataset: dict[str, list[tuple[str, Run, Path]]] = {}
+    networks: dict[str, list[Found]] = {}  # by the fingerprint of their images
     for experiment, row in rows_once(options):
         dataset = str(experiment.dataset)
         for path in find_files(row, dataset, options.results, WEIGHTS)[:1]:
-            run = row.run(dataset, experiment.recipe, seed_of(path), Compute())
-            by_dataset.setdefault(dataset, []).append((row.label, run, path))
-    if not by_dataset:
+            found = record_beside(path, row, dataset)
+            networks.setdefault(found.record.data.fingerprint, []).append(found)
+    if not networks:
         raise UserError(f"--predict: no weights below {options.results}; --weights keeps them")
+    data_dir = None if options.quick else options.data_dir
+    statistics = {images: statistics_of(found[0], data_dir) for images, found in networks.items()}
     for picture in options.predict:
-        for dataset, weights in by_dataset.items():
-            predict(picture, dataset, weights, print)
+        for images, found in networks.items():
+            predict(picture, found, statistics[images], print)
 
 
 def price(path: Path, row: Row, results: Path) -> str:
@@ -221,7 +223,7 @@ def price(path: Path, row: Row, results: Path) -> str:
     timed = results / "speed" / record.dataset / f"{row.run_name}.json"
     if not timed.exists():
         return how
-    speed = read_record(timed, Speed)
+    speed = read_speed(timed)
     minutes = speed_columns(record, speed)["training_seconds"] / 60
     return f"{how}, in {minutes:.0f} minutes on {machine_name(speed.environment)}"
 
@@ -310,19 +312,22 @@ def train_runs(
 ) -> Mapping[str, BaseException]:
     """Trains each run; returns what stopped those that failed, by their titles."""
     progress = Progress(costs)
-    work = partial(run_one, results=options.results, weights=options.weights)
     longest_first = sorted(runs, key=lambda run: -costs[run.title])
+    in_processes = not cluster and options.jobs > 1 and len(runs) > 1
+    images = mapped(load, runs, options.results) if in_processes else contextlib.nullcontext(load)
     try:
-        if cluster:
-            images = {name: load(name).to("cpu") for name in {run.dataset for run in runs}}
-            train_there = partial(train_one, weights=options.weights)
-            keep = partial(keep_one, results=options.results, tell=progress)
-            return cluster.train(longest_first, train_there, keep, images, progress)
-        if options.jobs == 1 or len(runs) < 2:
-            return one_after_another(runs, partial(work, load=load), progress)
-        with mapped(load, runs, options.results) as loader:
-            work = partial(work, load=loader)
-            return side_by_side(longest_first, work, options.jobs, progress)
+        with images as loader:
+            if options.fresh:  # there is room for all that they need
+                forget(runs, options.results)
+            if cluster:
+                sent = {name: load(name).to("cpu") for name in {run.dataset for run in runs}}
+                train_there = partial(train_one, weights=options.weights)
+                keep = partial(keep_one, results=options.results, tell=progress)
+                return cluster.train(longest_first, train_there, keep, sent, progress)
+            work = partial(run_one, results=options.results, weights=options.weights, load=loader)
+            if in_processes:
+                return side_by_side(longest_first, work, options.jobs, progress)
+            return one_after_another(runs, work, progress)
     finally:
         progress.close()
 
@@ -398,6 +403,8 @@ def render_study(study: Sequence[Experiment], answers: Sequence[Answer], options
     """Tables and figures of the command's experiments, and the README where it is the study."""
     results, plots = options.results, options.plots
     every = [gather(experiment, results, models.MODELS) for experiment in study]
+    for evidence in every:
+        layers.check_layers(evidence.experiment, evidence.cases, results)
     asked = {experiment.name for experiment in options.experiments}
     blocks: dict[str, str] = {}
     for evidence in every:

@@ -1,5 +1,6 @@
 """Weights beside a record: they give its accuracy, or it is said what is wrong with them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,12 +8,20 @@ import pytest
 import torch
 
 import models
-from tests.fake_records import make_data, make_experiment, make_matrix, make_record, write_runs
-from tests.fakes import TINY_CIFAR10, make_tiny
+from tests.fake_records import (
+    make_data,
+    make_diverged,
+    make_experiment,
+    make_matrix,
+    make_record,
+    write_runs,
+)
+from tests.fakes import TINY_CIFAR10, error_of, make_tiny
 from utils.experiment import Compute, Row
-from utils.measuring.evaluation import Comparison, check_weights
+from utils.measuring.evaluation import Comparison, check_weights, compare
 from utils.records.files import write_bytes, write_record
-from utils.records.schema import Record
+from utils.records.runs import Found
+from utils.records.schema import Final, Record
 from utils.training.checkpoint import weights_of
 from utils.training.loop import evaluate
 
@@ -95,9 +104,21 @@ def of_other_images(record: Path) -> None:
     write_record(record, make_record("CNN7x7"))
 
 
+def a_pipe(record: Path) -> None:
+    path = record.with_suffix(".safetensors")
+    path.unlink()
+    os.mkfifo(path)
+
+
+def of_a_run_that_diverged(record: Path) -> None:
+    write_record(record, make_diverged("CNN7x7", 0))
+
+
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
+        (a_pipe, "{path}: not readable as safetensors (not a file); restore it"),
+        (of_a_run_that_diverged, "{path}: of an earlier training, the one on record diverged;"),
         (cut, "{path}: not readable as safetensors ("),
         (foreign, "{path}: of another network, features.0.0.weight is float32 ["),
         (more, "{path}: of another network, extra is float32 [2] (not expected); restore it"),
@@ -115,6 +136,16 @@ def test_a_file_that_is_not_what_it_should_be_fails_with_a_line(
     path = record.with_suffix(".safetensors")
     assert line.startswith(f"CNN7x7-seed0: {text.format(path=path, record=record)}")
     assert "\n" not in line
+
+
+def test_a_record_without_a_test_accuracy_is_told(tmp_path: Path) -> None:
+    row = Row("held out", "CNN7x7", part="train minus validation")
+    data, final = make_data(fingerprint=DATA.fingerprint), Final(validation_accuracy=0.5)
+    found = Found(tmp_path, row, make_record("CNN7x7", part=row.part, data=data, final=final))
+    run = row.run("cifar10", found.record.recipe, 0, Compute())
+    assert error_of(lambda: compare(found, run, DATA)) == (
+        f"{tmp_path}: final.test_accuracy: missing, there is none to compare with"
+    )
 
 
 def test_a_row_without_weights_is_told_from_one_whose_weights_are_right(record: Path) -> None:

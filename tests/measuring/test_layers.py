@@ -1,4 +1,5 @@
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +9,16 @@ from torch import nn
 from models import BasicResidualBlock, WideResidualBlock
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from tests.fake_records import make_experiment
+from tests.fakes import error_of
 from utils.data.dataset import load_quick_dataset
 from utils.experiment import LayerCase
-from utils.measuring.layers import activation_curves, gradient_means, pooling_pictures, study_layers
+from utils.measuring.layers import (
+    activation_curves,
+    check_layers,
+    gradient_means,
+    pooling_pictures,
+    study_layers,
+)
 from utils.measuring.timing import Effort
 from utils.records.schema import Cases
 
@@ -51,6 +59,40 @@ def layers() -> Study:
 @pytest.fixture(scope="module")
 def blocks() -> Study:
     return study(BLOCKS)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({}, ""),
+        ({"analogue_of": None}, "analogue_of None (not Swish), by the layer as it is now"),
+        ({"analogue_of": "nothing"}, "analogue_of nothing (not Swish)"),
+        ({"parameters": 1}, "parameters 1 (not 0)"),
+        ({"output_shape": (4, 3, 16, 16)}, "output_shape (4, 3, 16, 16) (not (4, 3, 32, 32))"),
+    ],
+)
+def test_a_record_of_other_layers_than_there_are_now_is_told(
+    changes: dict[str, object], message: str, layers: Study, tmp_path: Path
+) -> None:
+    record, experiment = layers[0], make_experiment([], cases=tuple(CASES))
+    first, second, *others = record.cases
+    edited = record.model_copy(
+        update={"cases": (first, second.model_copy(update=changes), *others)}
+    )
+    if message:
+        found = error_of(lambda: check_layers(experiment, edited, tmp_path))
+        assert found.startswith(f"{tmp_path / 'kernel_size' / 'cases.json'}: SiLU: {message}")
+    else:
+        check_layers(experiment, edited, tmp_path)
+        check_layers(experiment, None, tmp_path)
+
+
+def test_a_layer_that_cannot_be_built_any_more_is_told(layers: Study, tmp_path: Path) -> None:
+    broken = LayerCase("Swish", partial(CustomConv, 3, 16, 0), IMAGE)
+    message = error_of(
+        lambda: check_layers(make_experiment([], cases=(broken,)), layers[0], tmp_path)
+    )
+    assert "cases.json: Swish cannot be built any more (ValueError: " in message
 
 
 def test_each_case_is_described(layers: Study, blocks: Study) -> None:

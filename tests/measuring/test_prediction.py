@@ -8,21 +8,29 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from torch import nn
 
 import models
-from tests.fake_records import make_experiment
-from tests.fakes import error_of
-from utils.experiment import Compute
+from tests.fake_records import make_data, make_record
+from tests.fakes import TINY_CIFAR10, error_of, make_tiny
+from utils.data.batches import normalise
+from utils.data.dataset import SHIPPED_STATISTICS, Dataset, dataset_of
+from utils.experiment import Compute, Row
+from utils.measuring import prediction
 from utils.measuring.prediction import (
     NoDigitError,
     as_digit,
     as_photograph,
     predict,
     read_picture,
+    statistics_of,
     top,
 )
 from utils.records.files import write_bytes
+from utils.records.runs import Found
 from utils.training.checkpoint import weights_of
+
+CLASSES = (*"abcdefghi", "ship")
 
 
 def drawn(path: Path, ink: str, paper: str, size: tuple[int, int] = (200, 300)) -> Path:
@@ -72,6 +80,13 @@ def test_what_is_transparent_is_white(tmp_path: Path) -> None:
     assert np.asarray(read_picture(tmp_path / "clear.png")).min() == 255
 
 
+def test_a_picture_of_16_bits_is_as_bright_as_of_8(tmp_path: Path) -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    found = np.asarray(read_picture(tmp_path / "16.png"))
+    np.testing.assert_array_equal(found, np.stack(3 * [grey], 2))
+
+
 def test_a_photograph_stands_as_its_camera_was_held(tmp_path: Path) -> None:
     image = Image.new("RGB", (300, 100), "red")
     image.paste("blue", (200, 0, 300, 100))
@@ -94,21 +109,44 @@ def test_a_picture_of_too_many_pixels_costs_one_line(
     assert message == f"--predict {path}: more than {limit - 1:,} pixels; make it smaller"
 
 
-def test_each_network_with_weights_names_its_three_likeliest(tmp_path: Path) -> None:
-    folder = tmp_path / "results" / "runs" / "cifar10"
-    folder.mkdir(parents=True)
-    write_bytes(folder / "CNN7x7-seed3.safetensors", weights_of(models.build("CNN7x7")))
-    experiment, lines = make_experiment(["CNN7x7"]), []
-    run = experiment.rows[0].run("cifar10", experiment.recipe, 3, Compute())
-    picture = drawn(tmp_path / "a.png", "black", "white")
-    predict(
-        picture, "cifar10", [("CNN7x7", run, folder / "CNN7x7-seed3.safetensors")], lines.append
-    )
-    assert lines[0] == f"{picture}, as CIFAR-10 has its images: the middle square, " + (
-        "resized to 32 × 32 pixels"
-    )
-    assert lines[1].startswith("  CNN7x7")
-    assert lines[1].count("%") == 3
+def trained(folder: Path, row: Row, data: Dataset) -> tuple[Found, nn.Module]:
+    """A network of the row beside a record that is of these images."""
+    torch.manual_seed(0)
+    network = models.build("CNN7x7")
+    path = folder / f"{row.run_name}-seed0.json"
+    write_bytes(path.with_suffix(".safetensors"), weights_of(network))
+    of = make_data(fingerprint=data.fingerprint, description="tiny", classes=CLASSES)
+    return Found(path, row, make_record("CNN7x7", permuted=row.permuted, data=of)), network
+
+
+@pytest.mark.parametrize("permuted", [False, True])
+def test_a_network_sees_a_picture_as_it_saw_its_images_and_names_their_classes(
+    permuted: bool, cifar10: Dataset, tmp_path: Path
+) -> None:
+    picture, lines = tmp_path / "a.png", []
+    Image.fromarray(cifar10.x_test[0].permute(1, 2, 0).numpy()).save(picture)
+    row = Row("a name", "CNN7x7", permuted=permuted)
+    found, network = trained(tmp_path, row, cifar10)
+    predict(picture, [found], cifar10, lines.append)
+    assert lines[0] == f"{picture}, as tiny has its images: resized to 32 × 32 pixels"
+    run = row.run("cifar10", found.record.recipe, 0, Compute())
+    images = normalise(dataset_of(run, cifar10).x_test[:1], cifar10)
+    assert lines[1].split(maxsplit=2)[2] == ", ".join(top(network, images, CLASSES))
+
+
+def test_mean_and_deviation_are_those_of_the_images_of_the_record(
+    cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _ = trained(tmp_path, Row("CNN7x7"), cifar10)
+    for name in ("find_dataset", "load_quick_dataset"):
+        monkeypatch.setattr(prediction, name, lambda *_: cifar10)
+    for data_dir in (None, tmp_path):
+        assert statistics_of(found, data_dir) is cifar10
+    other, _ = trained(tmp_path, Row("CNN7x7"), make_tiny(TINY_CIFAR10, seed=1))
+    for at_hand in (cifar10, None):
+        monkeypatch.setattr(prediction, "find_dataset", lambda *_, at_hand=at_hand: at_hand)
+        message = error_of(lambda: statistics_of(other, tmp_path))
+        assert message.startswith(f"{other.path}: of other images than those at hand; name their")
 
 
 def test_the_likeliest_comes_first() -> None:
@@ -116,7 +154,7 @@ def test_the_likeliest_comes_first() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.tensor([[0.0, 5.0, 1.0, 3.0] + 6 * [-9.0]])
 
-    found = top(Fixed(), torch.zeros(1, 1, 28, 28, dtype=torch.uint8), "mnist")
+    found = top(Fixed(), torch.zeros(1, 1, 28, 28), "0123456789")
     assert [text.split()[0] for text in found] == ["1", "3", "2"]
 
 
@@ -144,5 +182,7 @@ def test_an_empty_sheet_is_no_digit(tmp_path: Path) -> None:
     with pytest.raises(NoDigitError, match="no digit stands out from a plain ground"):
         as_digit(read_picture(path))
     lines: list[str] = []
-    predict(path, "mnist", [], lines.append)
-    assert lines[0].startswith(f"{path}, not shown to the networks of MNIST: no digit stands out")
+    record = make_record(dataset="mnist")
+    found = Found(tmp_path, Row("FCNet"), record)
+    predict(path, [found], SHIPPED_STATISTICS["mnist"], lines.append)
+    assert lines[0].startswith(f"{path}, not shown to the networks of CIFAR-10: no digit stands")

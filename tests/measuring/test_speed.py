@@ -32,6 +32,7 @@ def test_a_speed_record_says_how_each_network_was_measured(
     for speed in found.values():
         assert (speed.precision, speed.device, speed.rounds) == (precision, "cpu", 2)
         assert speed.batch_sizes == BatchSizes(latency=1, throughput=256, training=24)
+        assert speed.network == f"{run.dataset}/{run.name}"
         assert speed.environment.threads == torch.get_num_threads()
         for (values,) in (
             speed.latency_seconds,

@@ -139,6 +139,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("parameters",), 60_363, "parameters 60363 (not 60362), by the other seeds of CNN3x3"),
         (("parameters",), None, "parameters: missing"),
         (("shifted_test_accuracy", 6), ..., "shifts 6 (not 7), by the other seeds of CNN3x3"),
+        (("data", "description"), "MNIST", "made with description MNIST (not CIFAR-10)"),
+        (("data", "synthetic"), True, "made with synthetic True (not False)"),
         (("data", "train_images"), 49_999, "made with train_images 49999 (not 50000)"),
         (
             ("diverged",),
@@ -182,10 +184,10 @@ def test_a_speed_that_is_another_networks_is_told(paths: list[Path]) -> None:
     run, other = (row.run("cifar10", EXPERIMENT.recipe, 0, Compute()) for row in EXPERIMENT.rows)
     shutil.copy(speed_path(results, run), speed_path(results, other))
     assert error_of(lambda: read(paths)) == (
-        f"{results / 'kernel_size'}: the speed of CNN5x5 is that of CNN3x3; run the script again "
-        "with --measure"
+        f"{speed_path(results, other)}: network: cifar10/CNN3x3 (not cifar10/CNN5x5); run the "
+        "script again with --measure"
     )
-    write_record(speed_path(results, other), make_speed(2))
+    write_record(speed_path(results, other), make_speed(2))  # as older records are, without it
     read(paths)
 
 

@@ -86,11 +86,26 @@ def test_a_wrong_record_costs_one_line_with_file_and_field(
     assert error_of(lambda: read_record(path, Record)) == f"{path}: {message}; {AGAIN}"
 
 
-@pytest.mark.parametrize("content", ["", "[1, 2]", "null", "{", '{"schema": 2', "[" * 100_000])
-def test_what_is_no_record_is_named(content: str, path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1, 2]", "record of schema None, this version reads 2; "),
+        ("null", "record of schema None, this version reads 2; "),
+        ("", "no JSON (Expecting value: line 1 column 1 (char 0)); mend it, or "),
+        ('{"schema": 2,\n', "no JSON (Expecting property name enclosed in double quotes: line 2"),
+        ("[" * 100_000, "no JSON ("),
+    ],
+)
+def test_what_is_no_record_is_named(content: str, message: str, path: Path) -> None:
     path.write_text(content)
-    message = f"{path}: record of schema None, this version reads 2; {AGAIN}"
-    assert error_of(lambda: read_record(path, Record)) == message
+    found = error_of(lambda: read_record(path, Record))
+    assert found.startswith(f"{path}: {message}") and found.endswith(AGAIN)
+
+
+def test_a_mark_before_a_record_is_no_fault(path: Path) -> None:
+    before = read_record(path, Record)
+    path.write_text(f"\ufeff{path.read_text()}")
+    assert read_record(path, Record) == before
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", None], ids=["not UTF-8", "not there"])

@@ -1,5 +1,6 @@
 """What a record may be: read back as it was written, refused where it cannot be true."""
 
+import json
 import math
 
 import pytest
@@ -7,13 +8,15 @@ from pydantic import ValidationError
 
 from tests.fake_records import (
     ENVIRONMENT,
+    edited,
+    make_cases,
     make_data,
     make_epoch,
     make_record,
     make_speed,
     quartiles,
 )
-from utils.records.schema import Final, Quartiles, Record, Speed, over_passes
+from utils.records.schema import Cases, Final, Quartiles, Record, Speed, over_passes
 
 
 def test_a_number_that_is_not_finite_is_none() -> None:
@@ -37,6 +40,28 @@ def test_every_pass_of_a_speed_measured_all_of_it() -> None:
         Speed(**{**dict(make_speed()), "began": ("a", "b")})
     with pytest.raises(ValidationError, match="at least 1 item"):
         make_speed(passes=())
+    with pytest.raises(ValidationError, match=r"environment\.device: cpu, of a run on cuda"):
+        make_speed(device="cuda")
+
+
+@pytest.mark.parametrize(
+    "at, value, message",
+    [
+        (("device",), "cuda", "environment.device: cpu, of a run on cuda"),
+        (("environment", "device"), "a GPU", "environment.device: a GPU, of a run on cpu"),
+        (
+            ("cases", 1, "forward_seconds_100"),
+            2 * (quartiles(1.0).model_dump(),),
+            "cases: not all of as many passes",
+        ),
+    ],
+)
+def test_layers_are_measured_on_one_device_in_as_many_passes(
+    at: tuple, value: object, message: str
+) -> None:
+    content = make_cases().model_dump(mode="json")
+    with pytest.raises(ValidationError, match=message):
+        Cases.model_validate_json(json.dumps(edited(content, at, value)))
 
 
 def test_several_passes_have_the_quartiles_of_their_medians_and_one_its_rounds() -> None:
@@ -84,13 +109,23 @@ def test_a_record_may_leave_out_what_was_not_kept() -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_last_epoch_is_evaluated_twice_alike_on_a_cpu(device: str) -> None:
-    """On a GPU the second time may be another kernel's, and rounded otherwise."""
-    record = make_record(device=device)
-    record = record.model_copy(update={"final": record.final.model_copy(update={"test_loss": 0.8})})
-    text = record.model_dump_json()
-    if device == "cpu":
-        with pytest.raises(ValidationError, match="test_loss: not that of the last epoch"):
+@pytest.mark.parametrize(
+    "name, by, is_told_on",
+    [
+        ("test_loss", 0.05, ["cpu"]),
+        ("test_loss", 0.5, ["cpu", "cuda"]),
+        ("train_accuracy", 0.2, ["cpu", "cuda"]),
+    ],
+)
+def test_the_last_epoch_is_evaluated_twice_alike(
+    device: str, name: str, by: float, is_told_on: list[str]
+) -> None:
+    """On a GPU the second time may be another kernel's, and rounded otherwise, not by much."""
+    content = make_record(device=device).model_dump(mode="json")
+    content["final"][name] += by
+    text = json.dumps(content)
+    if device in is_told_on:
+        with pytest.raises(ValidationError, match=f"{name}: not that of the last epoch"):
             Record.model_validate_json(text)
     else:
         Record.model_validate_json(text)

@@ -18,6 +18,7 @@ from tests.fakes import error_of
 from utils.experiment import Compute, Row
 from utils.records.files import write_record
 from utils.records.runs import speed_path
+from utils.records.schema import Speed
 from utils.records.study import first_known, gather, gradient_ratios, gradient_verdict, loss_spread
 from utils.report.figures.inside import describe_ratios
 
@@ -33,15 +34,24 @@ def test_rows_stand_in_the_order_of_the_experiment_with_the_style_of_their_netwo
     assert evidence.styles["ShallowCNN"] == NETWORKS["CNN3x3"]
 
 
-def test_speeds_of_two_precisions_share_no_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "other, how",
+    [
+        (make_speed(precision="float32"), "1 pass of float32"),
+        (make_speed(passes=(1.0, 2.0)), "2 passes of bfloat16"),
+    ],
+)
+def test_speeds_that_were_measured_otherwise_share_no_table(
+    other: Speed, how: str, tmp_path: Path
+) -> None:
     experiment = make_experiment()
     write_runs(tmp_path, experiment, [make_record("CNN3x3"), make_record("CNN5x5")], timed=True)
     run = experiment.rows[1].run("cifar10", experiment.recipe, 0, Compute())
-    write_record(speed_path(tmp_path, run), make_speed(precision="float32"))
+    write_record(speed_path(tmp_path, run), other)
     assert error_of(lambda: gather(experiment, tmp_path, NETWORKS)) == (
-        f"{tmp_path / 'kernel_size'}: the speed of CNN5x5 was measured in float32 on A Processor "
-        "(2 threads), that of CNN3x3 in bfloat16 on A Processor (2 threads); run the script again "
-        "with --measure"
+        f"{tmp_path / 'kernel_size'}: the speed of CNN5x5 was measured in {how} on A Processor "
+        "(2 threads), that of CNN3x3 in 1 pass of bfloat16 on A Processor (2 threads); run the "
+        "script again with --measure"
     )
 
 

@@ -344,6 +344,20 @@ canvas.save(figure, Path(path))
     assert plain.read_bytes() == users.read_bytes()
 
 
+@pytest.mark.parametrize("place", ["", "elsewhere"])
+def test_a_matplotlibrc_is_not_even_read(place: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    os.mkfifo(tmp_path / place / "matplotlibrc")  # it would be waited for
+    environment = {**os.environ, "MATPLOTLIBRC": str(tmp_path / "elsewhere")}
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    command = [sys.executable, "-c", "import os, utils.report; print(os.getcwd())"]
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == f"{tmp_path}\n"
+    assert not done.stderr
+
+
 def test_a_finding_names_both_ends() -> None:
     values = {"CNN3x3": 80.82, "CNN5x5": 78.38, "CNN7x7": 73.28}
     ends = "highest 80.82 % (CNN3x3), lowest 73.28 % (CNN7x7)"

@@ -1,7 +1,9 @@
 """What is committed is what the records say: tables, README blocks, every figure."""
 
 import csv
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,25 @@ def test_a_table_that_is_not_what_the_records_say_is_named(
     monkeypatch.setattr(verify_tables, "recomputed", lambda: {**texts, path: texts[path] + " "})
     with pytest.raises(SomeFailed, match=r"records say: results/depth/table\.csv; run"):
         verify_tables.verify()
+
+
+@pytest.mark.parametrize(
+    "make, is_held",
+    [
+        (lambda path: path.write_text("σ\n", encoding="utf-8"), True),
+        (lambda path: path.write_bytes("σ\n".encode()[:-1]), False),
+        (lambda path: path.write_bytes("σ\n".encode() + b"\xff"), False),
+        (lambda path: None, False),
+        (Path.mkdir, False),
+        (os.mkfifo, False),
+    ],
+    ids=["whole", "cut off", "no text", "missing", "a folder", "a pipe"],
+)
+def test_whatever_stands_in_place_of_a_table_is_compared(
+    make: Callable[[Path], object], is_held: bool, tmp_path: Path
+) -> None:
+    make(path := tmp_path / "table.csv")
+    assert verify_tables.holds(path, "σ\n") == is_held
 
 
 def test_every_figure_is_committed_and_none_is_left_over(

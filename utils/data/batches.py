@@ -15,29 +15,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils.data.dataset import Dataset
+from utils.data.dataset import Dataset, Statistics
 from utils.experiment import Recipe
 
 
-def channel_statistics(dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the train split's bytes, ``[1, channels, 1, 1]`` on its device.
+def channel_statistics(
+    dataset: Dataset | Statistics, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the train split's bytes, ``[1, channels, 1, 1]``.
 
     The deviation of a constant channel counts as 1: it is centred and not divided.
     """
     mean, deviation = (
-        255 * torch.tensor(values, device=dataset.x_train.device).view(1, -1, 1, 1)
+        255 * torch.tensor(values, device=device).view(1, -1, 1, 1)
         for values in (dataset.mean, dataset.std)
     )
     return mean, deviation.where(deviation > 0, 1)
 
 
-def normalise(images: Tensor, dataset: Dataset) -> Tensor:
+def normalise(images: Tensor, dataset: Dataset | Statistics) -> Tensor:
     """uint8 ``[batch, channels, height, width]`` -> float32 of mean 0 and deviation 1 per channel.
 
     The result is contiguous: one number per channel is subtracted fastest where a channel lies in
     one piece, and a convolution whose weights have their channels last rearranges its input itself.
     """
-    mean, deviation = channel_statistics(dataset)
+    mean, deviation = channel_statistics(dataset, images.device)
     return images.to(torch.float32).sub_(mean).div_(deviation)
 
 
@@ -84,7 +86,7 @@ def training_batches(
 
     ``views`` is ``augmented_views(dataset.x_train, recipe)``, made once per run.
     """
-    mean, deviation = channel_statistics(dataset)
+    mean, deviation = channel_statistics(dataset, dataset.x_train.device)
     for chosen in drawn_views(views, generator).split(recipe.batch_size, dim=1):
         image, mirrored, row, column = chosen
         pixels = views[image, mirrored, :, row, column]

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,11 +29,18 @@ VALIDATION_IMAGES = 5_000
 TENSORS = ("x_train", "y_train", "x_test", "y_test", "x_validation", "y_validation")
 SAMPLE = REPOSITORY / "data" / "sample" / "mnist.npz"
 
-# Mean and deviation of the channels of MNIST and CIFAR-10, for pictures that are shown to networks
-# where no dataset is at hand.
+
+class Statistics(NamedTuple):
+    """Of the channels of train images / 255, as a ``Dataset`` has them too."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+# Those of MNIST and CIFAR-10, for pictures that are shown to networks where no dataset is at hand.
 SHIPPED_STATISTICS = {
-    "mnist": ((0.13066047627384286,), (0.3081078038564627,)),
-    "cifar10": (
+    "mnist": Statistics((0.13066047627384286,), (0.3081078038564627,)),
+    "cifar10": Statistics(
         (0.4913996786151961, 0.4821584083946079, 0.4465309144454658),
         (0.24703223246328201, 0.24348512800005553, 0.2615878417279645),
     ),
@@ -188,15 +196,15 @@ def permute(dataset: Dataset) -> Dataset:
     What a fully connected network can know of an image is the same as before; which pixels are
     neighbours is lost.
     """
-    height, width = dataset.x_train.shape[2:]
-    order = torch.randperm(height * width, generator=torch.Generator().manual_seed(0))
-    order = order.to(dataset.x_train.device)
-    images = {
-        name: each.flatten(2)[:, :, order].view_as(each)
-        for name in TENSORS
-        if (each := getattr(dataset, name)).dim() == 4
-    }
-    return replace(dataset, **images)
+    each = {name: getattr(dataset, name) for name in TENSORS if name.startswith("x")}
+    return replace(dataset, **{name: permuted(images) for name, images in each.items()})
+
+
+def permuted(images: Tensor) -> Tensor:
+    """Images ``[images, channels, height, width]`` with their pixels in that order."""
+    pixels = images.flatten(2)
+    order = torch.randperm(pixels.shape[2], generator=torch.Generator().manual_seed(0))
+    return pixels[:, :, order.to(images.device)].view_as(images)
 
 
 def _hash_each(images: np.ndarray, labels: np.ndarray) -> list[bytes]:

@@ -1,6 +1,7 @@
 """The images in files that several processes map into their memory: it is there once."""
 
 import contextlib
+import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -50,11 +51,13 @@ def mapped(load: Load, runs: Iterable[Run], results: Path) -> Iterator[MappedLoa
         try:
             folder.mkdir(exist_ok=True)
             for name in datasets:
-                save_mapped(load(name), folder / f"{name}.pt")
-        except (OSError, RuntimeError) as error:  # what torch.save says of a full disk
+                file = io.BytesIO()  # what torch.save says of a full disk is not that
+                save_mapped(load(name), file)
+                (folder / f"{name}.pt").write_bytes(file.getbuffer())
+        except OSError as error:
             raise UserError(
-                f"{folder}: the images cannot be written there ({error}); make room, what was "
-                "saved before is kept"
+                f"{folder}: the images cannot be written there ({error.strerror}); make room, what "
+                "was saved before is kept"
             ) from error
         yield MappedLoader(folder, next(iter(datasets.values())))
     finally:

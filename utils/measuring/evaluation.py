@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from utils.data.dataset import Dataset, dataset_of
 from utils.errors import UserError
 from utils.experiment import Compute, Experiment, Row, Run
-from utils.records.runs import Found, find_files, find_records
+from utils.records.files import read_record
+from utils.records.runs import Found, check_name, find_files
+from utils.records.schema import Record
 from utils.training.loop import build_network, evaluate
 
 TOLERATED, OF = 3, 10_000  # images: float32 everywhere, but another processor rounds differently
@@ -60,14 +62,11 @@ def check_weights(
     None where there are no weights.
     """
     dataset = str(experiment.dataset)
-    records = {each.path: each for each in find_records(experiment, results) if each.row is row}
     files = find_files(row, dataset, results, WEIGHTS)
     failed: list[str] = []
     for path in files:
         try:
-            found = records.get(path.with_suffix(".json"))
-            if found is None:
-                raise UserError(f"{path}: no record beside it; restore it from the repository")
+            found = record_beside(path, row, dataset)
             run = row.run(dataset, experiment.recipe, found.record.seed, compute)
             comparison = compare(found, run, load(dataset))
         except UserError as error:
@@ -79,6 +78,21 @@ def check_weights(
     return failed if files else None
 
 
+def record_beside(path: Path, row: Row, dataset: str) -> Found:
+    """The record of the run whose weights these are.
+
+    Raises: UserError where there is none, or another run's, or one that diverged.
+    """
+    record = path.with_suffix(".json")
+    if not record.exists():
+        raise UserError(f"{path}: no record beside it; restore it from the repository")
+    found = Found(record, row, read_record(record, Record))
+    check_name(found, dataset)
+    if found.record.diverged:
+        raise UserError(f"{path}: of an earlier training, the one on record diverged; delete it")
+    return found
+
+
 def compare(found: Found, run: Run, dataset: Dataset) -> Comparison:
     """The accuracy of a record, and of the weights beside it on the full test split.
 
@@ -87,6 +101,10 @@ def compare(found: Found, run: Run, dataset: Dataset) -> Comparison:
     path, record = found.path.with_suffix(WEIGHTS), found.record
     if record.data.fingerprint != dataset.fingerprint:
         raise UserError(f"{found.path}: of other images than {dataset.description} here")
+    if record.final.test_accuracy is None:
+        raise UserError(
+            f"{found.path}: final.test_accuracy: missing, there is none to compare with"
+        )
     network = build_network(run)
     load_weights(path, network)
     dataset = dataset_of(run, dataset)
@@ -100,6 +118,8 @@ def load_weights(path: Path, network: nn.Module) -> None:
     Raises: UserError for a file that cannot be read, or that is another network's.
     """
     try:
+        if path.is_fifo():  # it would be waited for
+            raise OSError("not a file")
         # load_file takes no path that is not UTF-8
         tensors = safetensors.torch.load(path.read_bytes())
     except (OSError, SafetensorError) as error:

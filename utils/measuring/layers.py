@@ -7,6 +7,7 @@ asked for its gradient in the same direction. Everything is float32, in train mo
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from models.custom_layers import L2Pooling, Swish
 from utils.data.dataset import load_quick_dataset
+from utils.errors import UserError, in_one_line
 from utils.experiment import Experiment, LayerCase
 from utils.machine import environment
 from utils.measuring.timing import Action, Effort, in_turn, quartiles
+from utils.records.runs import differences
 from utils.records.schema import Case, Cases, Gradient
 
 SEED = 0  # of the weights, the input and the direction of the gradient
@@ -68,6 +71,27 @@ def call_once(case: LayerCase, device: torch.device) -> None:
     module, x = _build(case, device)
     gradient_means(case, module, x)
     forward_backward(module, x)()
+
+
+def check_layers(experiment: Experiment, cases: Cases | None, results: Path) -> None:
+    """What is on record of layers or blocks is of those that are declared now.
+
+    Raises: UserError naming the first that is not.
+    """
+    path = results / experiment.name / "cases.json"
+    for case, found in zip(experiment.cases, cases.cases if cases else (), strict=False):
+        try:
+            now = {"analogue_of": case.analogue_of, **_shapes(*_build(case, torch.device("cpu")))}
+        except Exception as error:  # whatever a layer of the user's own raises
+            raise UserError(
+                f"{path}: {case.name} cannot be built any more ({in_one_line(error)}); mend it in "
+                "models/ or experiments/"
+            ) from error
+        if text := differences(found.model_dump(include=set(now)), now):
+            raise UserError(
+                f"{path}: {case.name}: {text}, by the {experiment.cases_are} as it is now; run the "
+                "script again with --measure"
+            )
 
 
 def _shapes(module: nn.Module, x: Tensor) -> dict[str, object]:

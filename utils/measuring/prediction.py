@@ -12,11 +12,20 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 
-from utils.data.dataset import SHIPPED_STATISTICS
-from utils.data.sources import OFFICIAL
+from utils.data.batches import normalise
+from utils.data.dataset import (
+    SHIPPED_FINGERPRINTS,
+    SHIPPED_STATISTICS,
+    Dataset,
+    Statistics,
+    find_dataset,
+    load_quick_dataset,
+    permuted,
+)
 from utils.errors import UserError
-from utils.experiment import Run
-from utils.measuring.evaluation import load_weights
+from utils.experiment import Compute
+from utils.measuring.evaluation import WEIGHTS, load_weights
+from utils.records.runs import Found
 from utils.training.loop import build_network
 
 SHOWN = 3  # classes of each network
@@ -30,36 +39,55 @@ class NoDigitError(ValueError):
 
 def predict(
     picture: Path,
-    dataset: str,
-    weights: Sequence[tuple[str, Run, Path]],
+    networks: Sequence[Found],
+    statistics: Dataset | Statistics,
     tell: Callable[[str], object],
 ) -> None:
-    """Tells what the network of each label, run and file of weights takes a picture for.
+    """Tells what networks that were trained on the same images take a picture for.
 
+    Each is a record with weights beside it; ``statistics`` are of these images.
     Raises: UserError for what is no picture, and for weights that cannot be used.
     """
     image = read_picture(picture)
+    dataset, data = networks[0].record.dataset, networks[0].record.data
     try:
         pixels, done = as_digit(image) if dataset == "mnist" else as_photograph(image)
     except NoDigitError as error:
-        tell(f"{picture}, not shown to the networks of {OFFICIAL[dataset].title}: {error}")
+        tell(f"{picture}, not shown to the networks of {data.description}: {error}")
         return
-    tell(f"{picture}, as {OFFICIAL[dataset].title} has its images: {done}")
-    for label, run, path in weights:
+    tell(f"{picture}, as {data.description} has its images: {done}")
+    for found in networks:
+        record = found.record
+        run = found.row.run(dataset, record.recipe, record.seed, Compute())
         network = build_network(run)
-        load_weights(path, network)
-        tell(f"  {label:<20} {', '.join(top(network, pixels, dataset))}")
+        load_weights(found.path.with_suffix(WEIGHTS), network)
+        shown = normalise(permuted(pixels) if run.permuted else pixels, statistics)
+        likeliest = top(network, shown, data.classes)
+        tell(f"  {found.row.label:<20} {', '.join(likeliest)}")
+
+
+def statistics_of(found: Found, data_dir: Path | None) -> Dataset | Statistics:
+    """Mean and deviation of the images that a record is of.
+
+    Those of the shipped results are known; others are looked for below ``data_dir``, which is None
+    for those of ``--quick``. Raises: UserError where they are not at hand.
+    """
+    name, images = found.record.dataset, found.record.data.fingerprint
+    if images == SHIPPED_FINGERPRINTS[name]:
+        return SHIPPED_STATISTICS[name]
+    data = find_dataset(name, data_dir) if data_dir else load_quick_dataset(name)
+    if data is None or data.fingerprint != images:
+        raise UserError(
+            f"{found.path}: of other images than those at hand; name their --data-dir, or leave "
+            "them out with --experiments"
+        )
+    return data
 
 
 @torch.no_grad()
-def top(network: nn.Module, pixels: Tensor, dataset: str) -> list[str]:
-    """The likeliest classes of an image uint8 ``[1, channels, height, width]``, as "7 98 %"."""
-    mean, deviation = (
-        torch.tensor(values).view(1, -1, 1, 1) for values in SHIPPED_STATISTICS[dataset]
-    )
-    logits = network.eval()((pixels / 255 - mean) / deviation)
-    likeliest = logits.softmax(1)[0].topk(SHOWN)
-    classes = OFFICIAL[dataset].classes
+def top(network: nn.Module, image: Tensor, classes: Sequence[str]) -> list[str]:
+    """The likeliest classes of an image ``[1, channels, height, width]``, as "7 98 %"."""
+    likeliest = network.eval()(image).softmax(1)[0].topk(SHOWN)
     return [
         f"{classes[place]} {100 * share:.0f} %"
         for share, place in zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)
@@ -79,7 +107,10 @@ def read_picture(path: Path) -> Image.Image:
             warnings.simplefilter("ignore")  # of damaged EXIF data, which count as none
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG", "JPEG")) as file:
-                layers = ImageOps.exif_transpose(file).convert("RGBA")
+                upright = ImageOps.exif_transpose(file)
+                if upright.mode.startswith("I"):  # 16 bits of grey, which convert cuts off at 255
+                    upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+                layers = upright.convert("RGBA")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         most = f"{Image.MAX_IMAGE_PIXELS:,}"
         raise UserError(f"--predict {path}: more than {most} pixels; make it smaller") from error

@@ -57,6 +57,7 @@ def measure_speed(
 
     return {
         key: Speed(
+            network=f"{run.dataset}/{run.name}",
             precision=run.compute.precision,
             device=run.compute.kind,
             rounds=effort.rounds,

@@ -12,7 +12,7 @@ import numpy as np
 from utils.errors import UserError
 from utils.experiment import Experiment
 from utils.records.environment import machine_name
-from utils.records.files import read_arrays
+from utils.records.files import read_arrays, read_record
 from utils.records.runs import Found, differences
 from utils.records.schema import Cases, Record, Speed
 
@@ -160,20 +160,31 @@ def check_cases(
             raise UserError(f"{path}: {name}: has no use for a figure; {MEASURE}")
 
 
-def check_speed(speeds: Mapping[str, Speed], names: Mapping[str, str], folder: Path) -> None:
-    """A table's speeds are of one machine and precision, and none is a copy of another.
+def read_speed(path: Path) -> Speed:
+    """Reads how fast a network is.
 
-    ``names`` are those of the networks' files. Raises: UserError naming the first row that is.
+    Raises: UserError naming the file, where it is another network's too.
     """
-    for label, speed in speeds.items():
-        how = f"{speed.precision} on {machine_name(speed.environment)}"
-        for other, before in speeds.items():
-            if other == label:
-                break
-            if how != (text := f"{before.precision} on {machine_name(before.environment)}"):
-                raise UserError(
-                    f"{folder}: the speed of {label} was measured in {how}, that of {other} in "
-                    f"{text}; {MEASURE}"
-                )
-            if speed == before and names[label] != names[other]:
-                raise UserError(f"{folder}: the speed of {label} is that of {other}; {MEASURE}")
+    speed, own = read_record(path, Speed), f"{path.parent.name}/{path.stem}"
+    if speed.network not in (own, None):  # as it was not always written
+        raise UserError(f"{path}: network: {speed.network} (not {own}); {MEASURE}")
+    return speed
+
+
+def check_speed(speeds: Mapping[str, Speed], folder: Path) -> None:
+    """A table's speeds are of one machine and precision, in as many passes.
+
+    Raises: UserError naming the first row whose is not.
+    """
+    ways = {
+        label: f"{len(speed.began)} pass{'es' if len(speed.began) > 1 else ''} of "
+        f"{speed.precision} on {machine_name(speed.environment)}"
+        for label, speed in speeds.items()
+    }
+    for label, how in ways.items():
+        other, before = next(iter(ways.items()))
+        if how != before:
+            raise UserError(
+                f"{folder}: the speed of {label} was measured in {how}, that of {other} in "
+                f"{before}; {MEASURE}"
+            )

@@ -88,7 +88,11 @@ def read_record(path: Path, kind: type[Kind]) -> Kind:
     Raises: UserError naming the file and the field.
     """
     text = _text_of(path)
-    found = _schema_of(text)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: no JSON ({error}); mend it, or {AGAIN}") from error
+    found = content.get("schema") if isinstance(content, dict) else None
     if found != SCHEMA:
         raise UserError(f"{path}: record of schema {found}, this version reads {SCHEMA}; {AGAIN}")
     try:
@@ -122,18 +126,9 @@ def _text_of(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
             raise ValueError("not a file")  # opening a pipe would wait for whoever writes into it
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors put a mark before it
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable record ({error}); {AGAIN}") from error
-
-
-def _schema_of(text: str) -> object:
-    """What the text says of itself; None where it says nothing."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return content.get("schema") if isinstance(content, dict) else None
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -160,6 +160,8 @@ def check_together(found: Sequence[Found], remedy: str, recipe: Recipe | None = 
         conditions = asdict(each.record.recipe) | {
             "images": data.fingerprint,
             "classes": data.classes,
+            "description": data.description,
+            "synthetic": data.synthetic,
             "train_images": data.train_images + data.validation_images,
             "test_images": data.test_images,
         }

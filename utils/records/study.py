@@ -23,6 +23,7 @@ from utils.records.checks import (
     check_pictures,
     check_seeds,
     check_speed,
+    read_speed,
 )
 from utils.records.files import read_arrays, read_record
 from utils.records.runs import Found, check_together, find_records
@@ -113,7 +114,7 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
             label: {each.record.seed: each.arrays for each in mine} for label, mine in found.items()
         },
         speed={
-            row.label: read_record(path, Speed)
+            row.label: read_speed(path)
             for row in (experiment.rows if experiment.timed else ())
             if (path := speeds / f"{row.run_name}.json").exists()
         },
@@ -121,7 +122,7 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
         cases=read_record(path, Cases) if (path := folder / "cases.json").exists() else None,
         case_arrays=read_arrays(path) if (path := folder / "cases.npz").exists() else None,
     )
-    check_speed(evidence.speed, {row.label: row.run_name for row in experiment.rows}, folder)
+    check_speed(evidence.speed, folder)
     check_cases(evidence.cases, evidence.case_arrays, experiment, folder)
     for label, each in inside.items():
         check_pictures(each, evidence.arrays[label])
