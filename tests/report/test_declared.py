@@ -38,6 +38,14 @@ CASES = (CASE, replace(CASE, name="ReLU"))
         ({"subject": "$x$"}, "'$x$' has a line break, | or $"),
         ({"rows": (Row("A", "CNN3x3"), Row("A", "CNN5x5"))}, "two rows or cases are called A"),
         ({"rows": (Row("CNN4x4"),)}, "unknown network 'CNN4x4'; known: BasicBlockNet, "),
+        (
+            {"cases": (replace(CASE, build=lambda: []),)},
+            "case Swish: its build cannot be given to another process (",
+        ),
+        (
+            {"cases": (replace(CASE, input_shape=(1, 0)),)},
+            "case Swish: input_shape=(1, 0): give (b",
+        ),
         ({"cases": (CASE, CASE)}, "two rows or cases are called Swish"),
         (
             {"cases": (LayerCase("Swish", list, (1, 3), analogue_of="SiLU"),)},

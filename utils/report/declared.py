@@ -1,6 +1,7 @@
 """Declarations: what tables, figures and claims will need of them, asked before hours are spent."""
 
 import json
+import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,7 +11,7 @@ from matplotlib.markers import MarkerStyle
 from pydantic import TypeAdapter, ValidationError
 
 from utils.claim import Claim
-from utils.errors import UserError
+from utils.errors import UserError, in_one_line
 from utils.experiment import Experiment, Row, Styled
 from utils.records.files import first_fault
 from utils.records.schema import STRANGE
@@ -59,6 +60,17 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
     for row in experiment.rows:  # what the network and its recipe get is for ``plan.check_recipe``
         whole = replace(row, overrides={}, recipe={}, seeds=row.seeds or experiment.seeds)
         yield from (f"row {row.label}: {fault}" for fault in wrong_types(whole))
+    for case in experiment.cases:
+        shape = case.input_shape
+        if not (isinstance(shape, tuple) and all(type(n) is int and n > 0 for n in shape)):
+            yield f"case {case.name}: input_shape={shape}: give (batch, …), each 1 or more"
+        try:
+            pickle.dumps(case.build)  # each pass of the measurement is a process
+        except Exception as error:  # whatever a class of one's own may raise
+            yield (
+                f"case {case.name}: its build cannot be given to another process "
+                f"({in_one_line(error)}); give a class or functools.partial, and no lambda"
+            )
     for text in (experiment.subject, experiment.axis):
         if re.search(f"[{STRANGE}]", text):
             yield f"{text!r} has a line break, | or $"
