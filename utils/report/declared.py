@@ -5,6 +5,7 @@ import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from matplotlib.colors import is_color_like
 from matplotlib.markers import MarkerStyle
@@ -12,8 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from utils.claim import Claim
 from utils.errors import UserError, in_one_line
-from utils.experiment import Experiment, Row, Styled
+from utils.experiment import Compute, Experiment, Row, Styled
 from utils.records.files import first_fault
+from utils.records.runs import identity
 from utils.records.schema import STRANGE
 from utils.report.figures import FIGURES
 from utils.report.rows import EXTRA_COLUMNS, reported_results
@@ -37,10 +39,18 @@ def check_declared(experiments: Sequence[Experiment], networks: Mapping[str, Sty
     """
     if text := twice([each.name for each in experiments]):
         raise UserError(f"two experiments are called {text}; the tables of one would be lost")
+    of_name: dict[tuple[str | None, str], tuple[str, dict[str, Any] | None]] = {}
     for experiment in experiments:
         for fault in faults(experiment, networks):
             raise UserError(f"experiment {experiment.name}: {fault}; mend it in experiments/")
         for row in experiment.rows:
+            label, run = f"{row.label} of {experiment.name}", recorded_as(row, experiment)
+            other, first = of_name.setdefault((experiment.dataset, row.run_name), (label, run))
+            if run != first:
+                raise UserError(
+                    f"{label} and {other} are two runs, and both have the files of {row.run_name}; "
+                    "call a network otherwise, or say in the row what differs"
+                )
             network = networks[row.network or row.label]
             if not (is_color_like(network.colour) and network.marker in MarkerStyle.markers):
                 raise UserError(
@@ -94,6 +104,14 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
             yield f"claim {claim.id}: {fault}"
     if text := twice([claim.id for claim in experiment.claims]):
         yield f"two claims are called {text}"
+
+
+def recorded_as(row: Row, experiment: Experiment) -> dict[str, Any] | None:
+    """What its record would say of the row's run; None for what none can hold."""
+    try:
+        return identity(row.run(str(experiment.dataset), experiment.recipe, 0, Compute()))
+    except (TypeError, ValueError):
+        return None  # ``plan.check_recipe`` tells
 
 
 def wrong_types(declared: Claim | Row) -> list[str]:
