@@ -19,6 +19,7 @@ from tests.fake_records import (
     ENVIRONMENT,
     make_arrays,
     make_data,
+    make_diverged,
     make_experiment,
     make_record,
     make_speed,
@@ -270,6 +271,16 @@ def test_a_record_of_a_network_that_has_changed_since_is_refused(
         f"error: {path}: parameters 34539 (not 34538), by the network as it is now; delete it and "
         "run the script again"
     )
+
+
+def test_that_all_runs_diverged_is_no_lack_of_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = make_experiment(["CNN5x5"], recipe=RECIPE)
+    record = make_diverged("CNN5x5", 0).model_copy(update=SIZES)
+    write_runs(tmp_path / "results" / "quick", experiment, [record])
+    assert runner.main([experiment], "", ["--quick", "--no-train", "--out-dir", str(tmp_path)]) == 0
+    assert "kernel_size: all of its runs diverged\n" in capsys.readouterr().err
 
 
 def test_other_images_than_those_of_the_records_are_refused_before_a_step(
