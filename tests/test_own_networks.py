@@ -205,14 +205,31 @@ def test_what_cannot_be_seen_is_left_out_and_told_once(
     known: None, cifar10: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:
     probes.tell_once.cache_clear()
-    facts, arrays = probe(models.build("decides"), cifar10)
-    probe(models.build("decides"), cifar10)
+    facts, arrays = probe(models.build("decides"), cifar10, "decides")
+    probe(models.build("decides"), cifar10, "decides")
     assert facts["receptive_field"] == {} and arrays == {}
     (line,) = caplog.messages
     assert line.startswith(
-        "Decides: no receptive fields and feature maps: TraceError: symbolically"
+        "decides: no receptive fields and feature maps: TraceError: symbolically"
     )
     assert "\n" not in line
+
+
+def test_what_hooks_of_the_network_itself_do_is_not_seen(
+    cifar10: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    probes.tell_once.cache_clear()
+    network = small(nn.Conv2d(3, 4, 1), channels=4)
+    network.register_forward_pre_hook(lambda module, images: (images[0] * 10,))
+    assert probe(network, cifar10, "net")[1] == {}
+    assert caplog.messages[0].startswith("net: no receptive fields and feature maps: NotImplemen")
+
+
+@pytest.mark.filterwarnings("error")
+def test_activations_beyond_float16_are_its_largest_number(cifar10: Dataset) -> None:
+    network = small(nn.Conv2d(3, 4, 1), channels=4)
+    nn.init.constant_(network[1].bias, 1e6)
+    assert (probe(network, cifar10, "net")[1]["activations"] == np.finfo(np.float16).max).all()
 
 
 def test_activations_of_a_layer_called_twice_are_those_of_each_call(
@@ -221,7 +238,7 @@ def test_activations_of_a_layer_called_twice_are_those_of_each_call(
     network = models.build("called twice").eval()
     seen: list[Tensor] = []
     network.act.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    _, arrays = probe(network, cifar10)
+    _, arrays = probe(network, cifar10, "net")
     seen.clear()
     with torch.no_grad():
         network(probes.normalise(cifar10.x_test[:1], cifar10))
@@ -442,6 +459,28 @@ def test_weights_that_cannot_be_kept_are_told_before_they_are_trained(
     assert text.startswith("MyNet: cannot be trained on tiny (")
 
 
+class Late(nn.Module):
+    """Makes a layer at its first call, or its weight at each."""
+
+    def __init__(self, at_each_call: bool) -> None:
+        super().__init__()
+        self.at_each_call, self.layer = at_each_call, nn.Linear(10, 10) if at_each_call else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.at_each_call:
+            self.layer.weight = nn.Parameter(nn.functional.normalize(self.layer.weight))
+        elif self.layer is None:
+            self.layer = nn.Linear(10, 10)
+        return self.layer(x)
+
+
+class Pairs(nn.Linear):
+    """Puts out more than logits."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(x), x
+
+
 def called(name: str) -> nn.Module:
     network = small(channels=3)
     network.add_module(name, nn.Linear(10, 10))
@@ -458,6 +497,18 @@ def frozen() -> nn.Module:
         (
             lambda: small(channels=3)[:-1],
             "MyNet: puts out [4, 192] for 4 images, expected [4, 10]: a number for each class; ",
+        ),
+        (
+            lambda: small(channels=3).append(Pairs(10, 10)),
+            "MyNet: puts out a tuple for 4 images, expected [4, 10]: a number for each class; ",
+        ),
+        (
+            lambda: small(channels=3).append(Late(False)),
+            "MyNet: 3.layer.weight is made in its forward, where no optimiser knows it; make it in",
+        ),
+        (
+            lambda: small(channels=3).append(Late(True)),
+            "MyNet: 3.layer.weight is made in its forward, where no optimiser knows it; make it in",
         ),
         (
             lambda: nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(10)),
@@ -508,6 +559,9 @@ def frozen() -> nn.Module:
     ids=[
         *(
             "no head",
+            "pairs",
+            "late",
+            "anew",
             "no weight",
             "other channels",
             "views",

@@ -139,7 +139,7 @@ def test_a_refused_command_loses_nothing(
     assert runner.main(EXPERIMENTS[:1], "", flags) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "made with epochs 1 (not 2)" in error
-    assert "all rows of a table share these: use the same flags" in error
+    assert "share these: use the same flags, --fresh --seeds 0 for all models of the" in error
     for path, content in files.items():
         assert path.read_bytes() == content, path
 
@@ -278,19 +278,31 @@ def test_a_record_of_a_network_that_has_changed_since_is_refused(
     )
 
 
+def test_that_all_runs_diverged_is_no_lack_of_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = make_experiment(["CNN5x5"], recipe=RECIPE)
+    record = make_diverged("CNN5x5", 0).model_copy(update=SIZES)
+    write_runs(tmp_path / "results" / "quick", experiment, [record])
+    assert runner.main([experiment], "", ["--quick", "--no-train", "--out-dir", str(tmp_path)]) == 0
+    assert "kernel_size: all of its runs diverged\n" in capsys.readouterr().err
+
+
 def test_other_images_than_those_of_the_records_are_refused_before_a_step(
     few: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = make_experiment([Row("CNN7x7"), Row("CNN5x5")], recipe=RECIPE)
-    record = make_record("CNN5x5", recipe=replace(RECIPE, epochs=1), **SIZES)
-    write_runs(tmp_path / "results" / "quick", experiment, [record])
+    once = replace(RECIPE, epochs=1)
+    records = [make_record("CNN5x5", seed, recipe=once, **SIZES) for seed in (0, 7)]
+    write_runs(tmp_path / "results" / "quick", experiment, records)
     flags = [*FLAGS, str(tmp_path)]
     with monkeypatch.context() as patched:
         patched.setattr(one_run, "train", None)  # it would raise
         assert runner.main([experiment], "", flags) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "CNN5x5-seed0.json: made with other images (fingerprint ffffffffffff) than" in error
-    assert runner.main([experiment], "", [*flags, "--fresh"]) == 0
+    assert error.endswith("or --fresh --seeds 0 7 for all models of the experiment")
+    assert runner.main([experiment], "", [*flags, "--fresh", "--seeds", "0", "7"]) == 0
 
 
 def test_records_from_a_gpu_go_on_and_render_on_a_machine_without(

@@ -51,7 +51,7 @@ def train_one(run: Run, tell: Tell, dataset: Dataset, checkpoint: Path, weights:
     moved = None  # of permuted images none is left to move
     if not run.permuted:
         moved = shifted_test_accuracy(outcome.network, dataset)
-    facts, arrays = probe(outcome.network, dataset)  # last: see utils.measuring.trial
+    facts, arrays = probe(outcome.network, dataset, run.network)  # last: see utils.measuring.trial
     arrays["test_predictions"] = outcome.predictions.byte().cpu().numpy()
     correct = outcome.predictions == dataset.y_test
     arrays["test_correct"] = np.packbits(correct.cpu().numpy())  # see records.study.right_of

@@ -25,6 +25,7 @@ from utils.records.files import first_fault
 from utils.records.runs import (
     SUFFIXES,
     Found,
+    anew,
     check_together,
     find_record,
     find_records,
@@ -35,11 +36,6 @@ from utils.records.schema import Declared, Record
 from utils.training.checkpoint import CHECKPOINT, DAMAGED, DamagedError, find_checkpoint
 
 log = logging.getLogger(__name__)
-
-REMEDY = (
-    "all rows of a table share these: use the same flags, --fresh for all models of the "
-    "experiment, or another --out-dir"
-)
 
 
 def compute_of(options: Options) -> Compute:
@@ -85,7 +81,9 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
         replaced = {run_path(options.results, run) for run in runs.values() if options.fresh}
         found = find_records(experiment, options.results)
         staying = [each for each in found if each.path not in replaced]
-        check_together(staying, REMEDY, recipe_of(experiment, options))
+        same = f"use the same flags, {anew(found)}, or another --out-dir"
+        remedy = f"all rows of a table share these: {same}"
+        check_together(staying, remedy, recipe_of(experiment, options))
         kept += staying
         for run in runs.values():
             path = run_path(options.results, run)
@@ -150,13 +148,14 @@ def check_images(
         if paths.isdisjoint(run_path(options.results, run) for run in selected):
             continue
         data = load(str(experiment.dataset))
-        for each in find_records(experiment, options.results):
+        every = find_records(experiment, options.results)
+        for each in every:
             found = each.record.data.fingerprint
             if each.path not in paths and found != data.fingerprint:
                 raise UserError(
                     f"{each.path}: made with other images (fingerprint {found[:12]}) than those "
                     f"of {data.description} here ({data.fingerprint[:12]}); name their "
-                    "--data-dir, another --out-dir, or --fresh for all models of the experiment"
+                    f"--data-dir, another --out-dir, or {anew(every)}"
                 )
 
 

@@ -411,7 +411,9 @@ def render_study(study: Sequence[Experiment], answers: Sequence[Answer], options
         if evidence.experiment.name in asked:
             rendered = render_experiment(evidence, results, plots)
             if not rendered:
-                log.warning("%s: no records below %s yet", evidence.experiment.name, results)
+                none = f"no records below {results} yet"
+                found = "all of its runs diverged" if evidence.diverged else none
+                log.warning("%s: %s", evidence.experiment.name, found)
             blocks |= rendered
     log.info("tables: %s, figures: %s", results, plots)
     blocks |= render_overview(every, answers, plots)

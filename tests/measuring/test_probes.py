@@ -44,7 +44,7 @@ def test_every_network_can_be_probed(
     data = mnist if name in ("FCNet", "SimpleCNN", "CNNWithResidual") else cifar10
     network = models.build(name)
     tell_of_order(network, name, normalise(data.x_test[:1], data))
-    facts, arrays = probe(network, data)
+    facts, arrays = probe(network, data, "net")
     assert not caplog.messages
     assert facts["probe"].image_class == data.classes[int(data.y_test[0])]
     assert all(type(size) is int for size in facts["receptive_field"].values())
@@ -73,7 +73,7 @@ def test_arrays_are_what_the_network_computes(cifar10: Dataset) -> None:
     with torch.no_grad():
         first = network.features[0][0](normalise(data.x_test[:1], data)).relu()
         second = network.features[1][0](nn.functional.max_pool2d(first, 2)).relu()
-    _, arrays = probe(network, data)
+    _, arrays = probe(network, data, "net")
     np.testing.assert_array_equal(arrays["filters"], network.features[0][0].weight.detach())
     np.testing.assert_allclose(arrays["activations"], first[0], atol=1e-3, rtol=1e-3)
     maps = [arrays["feature_maps/features.0.0"], arrays["feature_maps/features.1.0"]]
@@ -86,7 +86,7 @@ def test_a_residual_block_is_one_layer_read_at_its_output(mnist: Dataset) -> Non
     with torch.no_grad():
         stem = network.stem(normalise(data.x_test[:1], data))
         block = network.blocks[0](stem)
-    _, arrays = probe(network, data)
+    _, arrays = probe(network, data, "net")
     np.testing.assert_allclose(arrays["activations"], stem[0], atol=2e-3, rtol=2e-3)
     found = arrays["feature_maps/blocks.0"]
     np.testing.assert_allclose(found, block[0, :16], atol=2e-3, rtol=2e-3)
@@ -121,7 +121,7 @@ def test_a_network_of_custom_layers_can_be_probed(cifar10: Dataset) -> None:
         nn.Flatten(),
         nn.Linear(4 * 16 * 16, 3),
     )
-    facts, arrays = probe(network, cifar10)
+    facts, arrays = probe(network, cifar10, "net")
     assert facts["receptive_field"] == {"0": 3, "2": 4}
     assert arrays["feature_maps/0"].shape == (4, 32, 32)
 
@@ -130,7 +130,7 @@ def test_probing_changes_neither_weights_nor_gradients_nor_generators(cifar10: D
     network = models.build("CNNWithResidualReg")
     before = {name: value.clone() for name, value in network.state_dict().items()}
     random = torch.get_rng_state()
-    first, second = probe(network, cifar10)[1], probe(network, cifar10)[1]
+    first, second = probe(network, cifar10, "net")[1], probe(network, cifar10, "net")[1]
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -141,7 +141,7 @@ def test_probing_changes_neither_weights_nor_gradients_nor_generators(cifar10: D
 def test_channels_last_weights_give_the_same_filters(cifar10: Dataset) -> None:
     network = models.build("CNN5x5")
     expected = network.features[0][0].weight.detach().clone().numpy()
-    _, arrays = probe(network.to(memory_format=torch.channels_last), cifar10)
+    _, arrays = probe(network.to(memory_format=torch.channels_last), cifar10, "net")
     np.testing.assert_array_equal(arrays["filters"], expected)
 
 

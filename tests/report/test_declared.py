@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake_records import NETWORKS, make_experiment
+from tests.fake_records import NETWORKS, RECIPE, make_experiment
 from tests.fakes import error_of
 from utils import runner
 from utils.claim import Claim
@@ -41,6 +41,14 @@ CASES = (CASE, replace(CASE, name="ReLU"))
         (
             {"rows": (Row("CNN3x3"), Row("B", "CNN3x3", precision="bfloat16"))},
             "rows differ in precision, so that no table can have their speed; timed=False",
+        ),
+        (
+            {"cases": (replace(CASE, build=lambda: []),)},
+            "case Swish: its build cannot be given to another process (",
+        ),
+        (
+            {"cases": (replace(CASE, input_shape=(1, 0)),)},
+            "case Swish: input_shape=(1, 0): give (b",
         ),
         ({"cases": (CASE, CASE)}, "two rows or cases are called Swish"),
         (
@@ -99,6 +107,18 @@ def test_what_is_declared_wrongly_is_told(changes: dict[str, Any], fault: str) -
 def test_two_experiments_of_one_name_are_told() -> None:
     message = error_of(lambda: check_declared([make_experiment()] * 2, NETWORKS))
     assert message.startswith("two experiments are called kernel_size; ")
+
+
+def test_two_runs_that_would_have_one_file_are_told() -> None:
+    tall = [Row("A", "CNN3x3", {"widths": (1, 2)}), Row("B", "CNN3x3", {"widths": "1x2"})]
+    message = error_of(lambda: check_declared([make_experiment(tall)], NETWORKS))
+    assert message == (
+        "B of kernel_size and A of kernel_size are two runs, and both have the files of "
+        "CNN3x3-widths=1x2; call a network otherwise, or say in the row what differs"
+    )
+    longer = make_experiment(name="depth", recipe=replace(RECIPE, epochs=9))
+    message = error_of(lambda: check_declared([make_experiment(), longer], NETWORKS))
+    assert message.startswith("CNN3x3 of depth and CNN3x3 of kernel_size are two runs, and both ")
 
 
 @pytest.mark.parametrize("style", [{"colour": "skyish"}, {"marker": "star"}])

@@ -214,6 +214,17 @@ def test_a_run_that_diverged_is_drawn_all_the_same(tmp_path: Path, drawn: list[F
     assert any("not a positive number" in text for figure in drawn for text in texts(figure))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_network_without_gradients_is_drawn_without_a_warning(tmp_path: Path) -> None:
+    record = make_record(recipe=replace(RECIPE, epochs=1))
+    none = [dict.fromkeys(record.epochs[0].gradient_norm, 0.0)]
+    dead = with_epochs(record, gradient_norm=none, gradient_norm_largest=[0.0])
+    experiment = make_experiment([Row("CNN3x3", at=("one", 8))])
+    write_runs(tmp_path, experiment, [dead])
+    for name in ("stability", "gradient_flow", "gradient_norms", "gradient_depth"):
+        assert draw(name, read(experiment, tmp_path), tmp_path / "plots")
+
+
 @pytest.mark.parametrize(("name", "panel"), [("gradient_flow", 0), ("gradient_depth", 0)])
 def test_a_shortcut_is_not_on_the_main_path(
     name: str, panel: int, tmp_path: Path, drawn: list[Figure]

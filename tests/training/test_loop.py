@@ -20,6 +20,7 @@ from tests.training.runs import RECIPE, RUN, nothing, train_in
 from utils.data.batches import augmented_views
 from utils.data.dataset import Dataset, hold_out, make_dataset
 from utils.experiment import Compute
+from utils.measuring.shift import shifted_test_accuracy
 from utils.training import loop
 from utils.training.loop import (
     build_network,
@@ -269,6 +270,35 @@ def test_evaluation_is_in_eval_mode_and_in_float32(cifar10: Dataset) -> None:
     spy = Spy().train()
     evaluate(spy, cifar10.x_test, cifar10.y_test, cifar10)
     assert spy.seen == {(False, torch.float32)}
+
+
+class Follows(nn.Module):
+    """Scales what comes by that of the batch before, in eval mode too."""
+
+    scale = torch.ones(())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x, self.scale = x * self.scale, 0.1 / x.detach().std()
+        return x
+
+
+class Descends(nn.Module):
+    """Goes a step down a slope, whose gradient it takes in its forward."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            return x - 0.1 * torch.autograd.grad(leaf.cos().sum(), leaf)[0]
+
+
+@pytest.mark.parametrize("layer", [Follows, Descends])
+def test_what_a_network_does_in_training_it_may_do_when_it_is_evaluated(
+    layer: type[nn.Module], cifar10: Dataset
+) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10), layer())
+    evaluate(network, cifar10.x_test, cifar10.y_test, cifar10)
+    network(cifar10.x_test.float()).sum().backward()
+    shifted_test_accuracy(network, cifar10)
 
 
 def test_a_smoothed_target_is_spread_over_all_classes() -> None:

@@ -40,6 +40,8 @@ def test_the_optimizer_is_the_recipe() -> None:
         (group,) = optimizer.param_groups
         assert (group["lr"], group["weight_decay"], group["fused"]) == (0.1, 0.3, True)
     assert (sgd.param_groups[0]["momentum"], sgd.param_groups[0]["nesterov"]) == (0.7, True)
+    (plain,) = build_optimizers(network, replace(RECIPE, momentum=0.0), torch.float32)
+    assert (plain.param_groups[0]["momentum"], plain.param_groups[0]["nesterov"]) == (0, False)
 
 
 @pytest.mark.parametrize("model", ["CNNWithResidual", "SimpleCNN", "FCNet"])

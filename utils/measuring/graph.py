@@ -26,6 +26,8 @@ def trace(network: nn.Module) -> fx.Graph:
 
     What ``forward`` asks of ``training`` has the answer of now.
     """
+    if network._forward_pre_hooks or network._forward_hooks:
+        raise NotImplementedError("hooks of the network itself are not traced")
     return _Tracer().trace(network)
 
 

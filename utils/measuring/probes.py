@@ -41,8 +41,10 @@ FEATURE_CHANNELS = 16  # kept of each feature map: what a figure has room for
 FIELD_IMAGES = 64  # test images over which the measured receptive field is averaged
 
 
-def probe(network: nn.Module, dataset: Dataset) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Looks into a trained network, which is left in eval mode.
+def probe(
+    network: nn.Module, dataset: Dataset, name: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Looks into a trained network of this name, which is left in eval mode.
 
     Returns the facts for its record and the arrays that stand beside it:
 
@@ -52,25 +54,25 @@ def probe(network: nn.Module, dataset: Dataset) -> tuple[dict[str, Any], dict[st
     - ``receptive_field`` float32 ``[height, width]``: see ``gradient_receptive_field``.
     """
     network.eval()
-    fields = seen("receptive fields and feature maps", network, lambda: field_sizes(network))
+    fields = seen("receptive fields and feature maps", name, lambda: field_sizes(network))
     facts = {
         "receptive_field": fields,
         "probe": Probe(image_class=dataset.classes[int(dataset.y_test[PROBE_IMAGE])]),
     }
     arrays: dict[str, np.ndarray] = {}
     if fields:
-        arrays |= seen("feature maps", network, lambda: _feature_maps(network, dataset))
+        arrays |= seen("feature maps", name, lambda: _feature_maps(network, dataset))
     if fields and list(fields.values())[-1]:
-        arrays |= seen("measured receptive field", network, lambda: _field(network, dataset))
+        arrays |= seen("measured receptive field", name, lambda: _field(network, dataset))
     return facts, arrays
 
 
-def seen(what: str, network: nn.Module, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def seen(what: str, name: str, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What a look into the network shows; nothing, and a line, where it cannot be had."""
     try:
         return look()
     except Exception as error:  # anything that one's own network may raise
-        tell_once(f"{type(network).__name__}: no {what}: {in_one_line(error)}")
+        tell_once(f"{name}: no {what}: {in_one_line(error)}")
         return {}
 
 
@@ -182,7 +184,9 @@ def _is(
 
 
 def _array(values: Tensor, dtype: type) -> np.ndarray:
-    return values.detach().cpu().contiguous().numpy().astype(dtype)
+    """What is too large for the type is its largest number."""
+    most = float(np.finfo(dtype).max)
+    return values.detach().cpu().contiguous().clamp(-most, most).numpy().astype(dtype)
 
 
 def forward_flops(network: nn.Module, image_shape: Sequence[int]) -> int:

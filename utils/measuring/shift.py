@@ -11,7 +11,7 @@ MOST = 6  # pixels
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # of rows and columns: right, left, down, up
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def shifted_test_accuracy(network: nn.Module, dataset: Dataset) -> tuple[float, ...]:
     """Accuracy on the test split with its images moved by 0, 1, … ``MOST`` pixels.
 

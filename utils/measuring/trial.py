@@ -41,7 +41,7 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
     few = replace(dataset, **{name: getattr(dataset, name)[:IMAGES] for name in TENSORS})
     try:
         network = build_network(run)
-        state = shapes(network.state_dict())
+        state, parameters = shapes(network.state_dict()), dict(network.named_parameters())
         check_outputs(network, run.network, few)
         tell_of_order(network, run.network, normalise(few.x_train, few))
         tell_of_seeds(run)
@@ -57,6 +57,12 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
                 f"{run.network}: {', '.join(changed)}: changes in training, and is in no "
                 "checkpoint: a run that is interrupted goes on without it; keep it in a buffer"
             )
+        for name, parameter in network.named_parameters():
+            if parameter is not parameters.get(name):
+                raise UserError(
+                    f"{run.network}: {name} is made in its forward, where no optimiser knows it; "
+                    "make it in __init__, in models/"
+                )
         if shapes(network.state_dict()) != state:
             raise UserError(
                 f"{run.network}: a buffer changes its shape while it is trained, and would not fit "
@@ -73,7 +79,9 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
             )
         check_last_batch(run, dataset, lambda: step(images[:1], few.y_train[:1]))
         sizes(run.network, run.overrides, few.x_test.shape[1:])
-        probe(network, few)  # last: torch.fx may leave something of its own in a buffer
+        probe(
+            network, few, run.network
+        )  # last: torch.fx may leave something of its own in a buffer
     except UserError:
         raise
     except Exception as error:  # anything that one's own network may raise
@@ -159,7 +167,7 @@ def check_outputs(network: nn.Module, name: str, dataset: Dataset) -> None:
     Raises: UserError where there is something else.
     """
     first, again = (network.eval()(normalise(dataset.x_train, dataset)) for _ in range(2))
-    found = list(first.shape)
+    found = list(first.shape) if isinstance(first, Tensor) else f"a {type(first).__name__}"
     expected = [len(dataset.x_train), len(dataset.classes)]
     if found != expected:
         raise UserError(

@@ -171,6 +171,12 @@ def check_together(found: Sequence[Found], remedy: str, recipe: Recipe | None = 
         seen = held | seen
 
 
+def anew(found: Sequence[Found]) -> str:
+    """The flags with which none of an experiment's records stays."""
+    seeds = sorted({each.record.seed for each in found})
+    return f"--fresh --seeds {' '.join(map(str, seeds))} for all models of the experiment"
+
+
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """As in "epochs 1 (not 3)", of the entries that both have; empty where they agree."""
     return ", ".join(

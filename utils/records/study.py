@@ -26,13 +26,10 @@ from utils.records.checks import (
     read_speed,
 )
 from utils.records.files import read_arrays, read_record
-from utils.records.runs import Found, check_together, find_records
+from utils.records.runs import Found, anew, check_together, find_records
 from utils.records.schema import Cases, Record, Speed
 
 FACTOR = 100  # between the first and the last layer's gradient: beyond it gradients are extreme
-REMEDY = (
-    "one table must share it: run the script again with --fresh, or with an --out-dir of its own"
-)
 
 
 @dataclass(frozen=True, eq=False)  # == on arrays is no single truth
@@ -89,7 +86,8 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
     Raises: UserError for an unreadable record, and where records cannot share a table.
     """
     every = find_records(experiment, results)
-    check_together(every, REMEDY)
+    again = f"run the script again with {anew(every)}, or with an --out-dir of its own"
+    check_together(every, f"one table must share it: {again}")
     for each in every:
         check_complete(each)
     found: dict[str, list[Found]] = {}

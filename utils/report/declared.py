@@ -1,18 +1,21 @@
 """Declarations: what tables, figures and claims will need of them, asked before hours are spent."""
 
 import json
+import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from matplotlib.colors import is_color_like
 from matplotlib.markers import MarkerStyle
 from pydantic import TypeAdapter, ValidationError
 
 from utils.claim import Claim
-from utils.errors import UserError
-from utils.experiment import Experiment, Row, Styled
+from utils.errors import UserError, in_one_line
+from utils.experiment import Compute, Experiment, Row, Styled
 from utils.records.files import first_fault
+from utils.records.runs import identity
 from utils.records.schema import STRANGE
 from utils.report.figures import FIGURES
 from utils.report.rows import EXTRA_COLUMNS, reported_results
@@ -36,10 +39,18 @@ def check_declared(experiments: Sequence[Experiment], networks: Mapping[str, Sty
     """
     if text := twice([each.name for each in experiments]):
         raise UserError(f"two experiments are called {text}; the tables of one would be lost")
+    of_name: dict[tuple[str | None, str], tuple[str, dict[str, Any] | None]] = {}
     for experiment in experiments:
         for fault in faults(experiment, networks):
             raise UserError(f"experiment {experiment.name}: {fault}; mend it in experiments/")
         for row in experiment.rows:
+            label, run = f"{row.label} of {experiment.name}", recorded_as(row, experiment)
+            other, first = of_name.setdefault((experiment.dataset, row.run_name), (label, run))
+            if run != first:
+                raise UserError(
+                    f"{label} and {other} are two runs, and both have the files of {row.run_name}; "
+                    "call a network otherwise, or say in the row what differs"
+                )
             network = networks[row.network or row.label]
             if not (is_color_like(network.colour) and network.marker in MarkerStyle.markers):
                 raise UserError(
@@ -59,6 +70,17 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
     for row in experiment.rows:  # what the network and its recipe get is for ``plan.check_recipe``
         whole = replace(row, overrides={}, recipe={}, seeds=row.seeds or experiment.seeds)
         yield from (f"row {row.label}: {fault}" for fault in wrong_types(whole))
+    for case in experiment.cases:
+        shape = case.input_shape
+        if not (isinstance(shape, tuple) and all(type(n) is int and n > 0 for n in shape)):
+            yield f"case {case.name}: input_shape={shape}: give (batch, …), each 1 or more"
+        try:
+            pickle.dumps(case.build)  # each pass of the measurement is a process
+        except Exception as error:  # whatever a class of one's own may raise
+            yield (
+                f"case {case.name}: its build cannot be given to another process "
+                f"({in_one_line(error)}); give a class or functools.partial, and no lambda"
+            )
     for text in (experiment.subject, experiment.axis):
         if re.search(f"[{STRANGE}]", text):
             yield f"{text!r} has a line break, | or $"
@@ -84,6 +106,14 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
             yield f"claim {claim.id}: {fault}"
     if text := twice([claim.id for claim in experiment.claims]):
         yield f"two claims are called {text}"
+
+
+def recorded_as(row: Row, experiment: Experiment) -> dict[str, Any] | None:
+    """What its record would say of the row's run; None for what none can hold."""
+    try:
+        return identity(row.run(str(experiment.dataset), experiment.recipe, 0, Compute()))
+    except (TypeError, ValueError):
+        return None  # ``plan.check_recipe`` tells
 
 
 def wrong_types(declared: Claim | Row) -> list[str]:

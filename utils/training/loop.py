@@ -273,7 +273,7 @@ def weight_layers(network: nn.Module) -> dict[str, list[int]]:
     return {name: parts for name, parts in layers.items() if parts}
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(
     network: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset
 ) -> tuple[float, float, Tensor]:

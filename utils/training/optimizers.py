@@ -58,7 +58,7 @@ def hidden_weights(network: nn.Module) -> list[nn.Parameter]:
 
 
 def ordinary_optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW, or SGD with Nesterov momentum."""
+    """AdamW, or SGD with Nesterov momentum where it has any."""
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(
             parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
@@ -67,7 +67,7 @@ def ordinary_optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> to
         parameters,
         recipe.learning_rate,
         momentum=recipe.momentum,
-        nesterov=True,
+        nesterov=recipe.momentum > 0,
         weight_decay=recipe.weight_decay,
         fused=True,
     )

@@ -57,7 +57,12 @@ def _log_axis(ax: Axes, values: Sequence[float]) -> None:
 
 
 def log_y_axis(ax: Axes) -> None:
-    """A logarithmic y axis with 1, 2 and 5 of each decade in plain figures."""
+    """A logarithmic y axis with 1, 2 and 5 of each decade in plain figures.
+
+    Where nothing that is drawn is positive it stays linear.
+    """
+    if np.isinf(ax.dataLim.minposy):
+        return
     ax.set_yscale("log")
     ax.margins(y=0.1)
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
