@@ -17,7 +17,7 @@ with importing() if __name__ == "__main__" else nullcontext():  # torch too, whi
     from experiments import STUDY
     from utils import REPOSITORY
     from utils.measuring.layers import check_layers
-    from utils.measuring.trial import check_sizes
+    from utils.measuring.sizes import check_sizes
     from utils.records.runs import find_records
     from utils.records.study import gather
     from utils.report.claim_text import claims_csv

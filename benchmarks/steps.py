@@ -33,7 +33,7 @@ from utils.data.batches import augmented_views, steps_per_epoch
 from utils.data.dataset import Dataset
 from utils.experiment import Precision, Run, declared_runs
 from utils.machine import warn_if_slower
-from utils.measuring.probes import step_flops
+from utils.measuring.sizes import step_flops
 from utils.measuring.timing import (
     Action,
     Effort,

@@ -31,7 +31,7 @@ from utils.cli import parse
 from utils.data.dataset import Dataset
 from utils.experiment import Row, Run
 from utils.logs import logs
-from utils.measuring.probes import sizes
+from utils.measuring.sizes import sizes
 from utils.plan import check_recipe
 from utils.recipes import quick
 from utils.records.checks import right_of

@@ -12,8 +12,9 @@ import numpy as np
 
 from utils.data.dataset import Dataset, Load, dataset_of
 from utils.experiment import Run
-from utils.measuring.probes import probe, sizes
+from utils.measuring.probes import probe
 from utils.measuring.shift import shifted_test_accuracy
+from utils.measuring.sizes import sizes
 from utils.records.files import write_arrays, write_bytes, write_record
 from utils.records.runs import run_path
 from utils.records.schema import Diverged, Record

@@ -18,7 +18,7 @@ from utils.data.dataset import Dataset
 from utils.errors import UserError
 from utils.experiment import Compute, Experiment, Recipe, Run, declared_runs
 from utils.machine import automatic_device
-from utils.measuring.trial import check_sizes
+from utils.measuring.sizes import check_sizes
 from utils.recipes import quick
 from utils.records.environment import machine
 from utils.records.files import first_fault

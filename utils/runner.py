@@ -32,8 +32,8 @@ from utils.measuring import layers, speed
 from utils.measuring.evaluation import WEIGHTS, check_weights, record_beside
 from utils.measuring.passes import in_passes, joined
 from utils.measuring.prediction import predict, statistics_of
-from utils.measuring.probes import sizes
-from utils.measuring.trial import check_sizes, failing, try_out
+from utils.measuring.sizes import check_sizes, sizes
+from utils.measuring.trial import failing, try_out
 from utils.one_run import keep_one, run_one, train_one, where
 from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
 from utils.records.checks import read_speed

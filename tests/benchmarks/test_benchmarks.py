@@ -21,7 +21,7 @@ from utils.data.batches import augmented_views, normalise
 from utils.data.dataset import Dataset, load_quick_dataset
 from utils.data.sources import Official
 from utils.experiment import Recipe, Run
-from utils.measuring.probes import step_flops
+from utils.measuring.sizes import step_flops
 from utils.records.files import read_json, write_json
 from utils.training import optimizers
 

@@ -9,18 +9,14 @@ one's own does not let be seen is left out, with a line.
 
 import functools
 import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-import models
 from models import Convolution
 from utils.data.batches import normalise
 from utils.data.dataset import Dataset
@@ -80,21 +76,6 @@ def seen(what: str, name: str, look: Callable[[], dict[str, Any]]) -> dict[str, 
 def tell_once(text: str) -> None:
     """A warning."""
     log.warning(text)
-
-
-def sizes(name: str, overrides: Mapping[str, Any], image_shape: Sequence[int]) -> dict[str, int]:
-    """Trained parameters, and FLOPs of one image ``[channels, height, width]``.
-
-    They are those of the untrained network, always the same one: what a network of one's own has
-    learned may decide what it computes.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = models.build(name, **overrides)
-        return {
-            "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
-            "forward_flops": forward_flops(network, image_shape),
-        }
 
 
 def _field(network: nn.Module, dataset: Dataset) -> dict[str, np.ndarray]:
@@ -187,42 +168,3 @@ def _array(values: Tensor, dtype: type) -> np.ndarray:
     """What is too large for the type is its largest number."""
     most = float(np.finfo(dtype).max)
     return values.detach().cpu().contiguous().clamp(-most, most).numpy().astype(dtype)
-
-
-def forward_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
-    """Floating-point operations of one image's forward pass; a multiply-add is 2.
-
-    ``image_shape`` is ``[channels, height, width]``. Only convolutions and matrix products
-    count, as ``torch.utils.flop_counter`` has it.
-    """
-    device = next(network.parameters()).device
-    network.eval()
-    # attention in single products, which it is where a gradient is needed: in one piece nothing
-    # would be counted on a CPU
-    image = torch.zeros(1, *image_shape, device=device, requires_grad=True).clone()
-    counter = FlopCounterMode(
-        display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _lstm_flops}
-    )
-    with sdpa_kernel(SDPBackend.MATH), counter:
-        network(image)
-    return counter.get_total_flops()
-
-
-def _lstm_flops(inputs: Sequence[int], *weights: Any, **_: Any) -> int:  # noqa: ANN401
-    """An LSTM's layer in one direction, which is a single operation on a CPU.
-
-    ``inputs`` is ``[steps, batch, features]``, and then come the shapes of its two weights.
-    """
-    return 2 * math.prod(inputs[:2]) * sum(math.prod(shape) for shape in weights[:2])
-
-
-def step_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
-    """Those of one image's forward and backward pass in training, of which the same counts.
-
-    Less than three times the forward pass: nobody needs the gradient of the image itself.
-    """
-    device = next(network.parameters()).device
-    network.eval()  # batch-norm would refuse a batch of one
-    with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *image_shape, device=device)).sum().backward()
-    return counter.get_total_flops()

@@ -1,0 +1,109 @@
+"""Habits of a network of one's own, beside what it computes, that its runs would suffer from."""
+
+import torch
+from torch import Tensor, nn
+
+import models
+from utils.errors import UserError
+from utils.experiment import Run
+from utils.measuring.probes import tell_once
+from utils.training.loop import weight_layers
+
+
+def process_settings() -> dict[str, object]:
+    """What a network may set and all that come after it have."""
+    return {
+        "default dtype": torch.get_default_dtype(),
+        "float32 matmul precision": torch.get_float32_matmul_precision(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "grad mode": torch.is_grad_enabled(),
+        "number of threads": torch.get_num_threads(),
+        "backends.mkldnn.enabled": torch.backends.mkldnn.enabled,
+        "backends.cudnn": [
+            getattr(torch.backends.cudnn, name) for name in ("enabled", "benchmark", "allow_tf32")
+        ],
+    }
+
+
+def check_settings(name: str, before: dict[str, object]) -> None:
+    """Nothing of ``process_settings`` is otherwise than it was.
+
+    Raises: UserError naming what is.
+    """
+    now = process_settings()
+    if changed := [what for what in before if now[what] != before[what]]:
+        raise UserError(
+            f"{name}: changes torch's {changed[0]}, which is for all networks of the command; "
+            "leave that out of models/"
+        )
+
+
+def tell_of_memory(name: str, before: dict[str, object], after: dict[str, object]) -> None:
+    """Tells what changes of ``kept_outside`` from one training step to the next."""
+    if changed := [what for what in after if not same(before.get(what), after[what])]:
+        tell_once(
+            f"{name}: {', '.join(changed)}: changes in training, and is in no checkpoint: a run "
+            "that is interrupted goes on without it; keep it in a buffer"
+        )
+
+
+def kept_outside(network: nn.Module) -> dict[str, object]:
+    """What the modules hold that is in no state dict: numbers, tensors and random generators."""
+    found: dict[str, object] = {}
+    for path, module in network.named_modules():
+        passing = {name: module.get_buffer(name) for name in module._non_persistent_buffers_set}
+        for name, value in {**vars(module), **passing}.items():
+            if isinstance(value, torch.Generator):
+                value = value.get_state()
+            if isinstance(value, Tensor) and value.grad_fn is None:
+                value = value.clone()
+            elif not isinstance(value, int | float):
+                continue
+            found[f"{path}.{name}".lstrip(".")] = value
+    return found
+
+
+def same(first: object, second: object) -> bool:
+    """Whether two of ``kept_outside`` are equal."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.equal(first, second)
+    return type(first) is type(second) and first == second
+
+
+@torch.no_grad()
+def tell_of_order(network: nn.Module, name: str, images: Tensor) -> None:
+    """Tells where layers with weights run in another order than that of their declaration."""
+    called: dict[str, None] = {}  # in the order of the first calls
+    hooks = [
+        network.get_submodule(layer).register_forward_pre_hook(
+            lambda *_, layer=layer: called.setdefault(layer)
+        )
+        for layer in weight_layers(network)
+    ]
+    network.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    declared = [layer for layer in weight_layers(network) if layer in called]
+    for early, late in zip(called, declared, strict=True):
+        if early != late:
+            return tell_once(
+                f"{name}: {early} runs before {late} and is declared behind it: what is called the "
+                "first and the last layer, and what Muon trains, goes by declaration; declare "
+                "layers in the order in which they run"
+            )
+
+
+def tell_of_seeds(run: Run) -> None:
+    """Tells where a network draws its weights, or what is drawn after them, alike in all seeds."""
+    begun = []
+    for seed in range(2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            weights = [*models.build(run.network, **run.overrides).parameters()]
+            begun.append((torch.get_rng_state(), weights))
+    (state, weights), (other_state, other_weights) = begun
+    if torch.equal(state, other_state) or all(map(torch.equal, weights, other_weights)):
+        tell_once(
+            f"{run.network}: begins alike with every seed, so that ± says little; leave "
+            "torch.manual_seed out of models/"
+        )
