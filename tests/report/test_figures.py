@@ -93,7 +93,7 @@ def evidence_for(name: str, results: Path, seeds: int = 1, synthetic: bool = Fal
     rows = [Row(name, at=("blocks", place)) for place, name in enumerate(MODELS, 1)]
     experiment = make_experiment(rows, name="residual_blocks", axis="size")
     records = [
-        make_record(network, seed, 0.7 + number / 30, data=make_data(synthetic=synthetic))
+        make_record(network, seed, round(0.7 + number / 30, 4), data=make_data(synthetic=synthetic))
         for number, network in enumerate(MODELS)
         for seed in range(seeds)
     ]
