@@ -155,9 +155,12 @@ def test_a_second_command_is_kept_out(tmp_path: Path, capsys: pytest.CaptureFixt
     )
 
 
-@pytest.mark.parametrize(("flags", "code"), [(["--evaluate"], 0), (["--predict", "a.png"], 2)])
-def test_what_only_reads_writes_nothing(flags: list[str], code: int, tmp_path: Path) -> None:
-    assert runner.main(EXPERIMENTS, "", ["--quick", "--out-dir", str(tmp_path), *flags]) == code
+@pytest.mark.parametrize("flags", [["--evaluate"], ["--predict", "a.png"]])
+def test_what_only_reads_writes_nothing(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runner.main(EXPERIMENTS, "", ["--quick", "--out-dir", str(tmp_path), *flags]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {flags[0]}: no weights ")
     assert not list(tmp_path.iterdir())
 
 

@@ -162,21 +162,24 @@ def evaluate_weights(options: Options) -> None:
     """Compares the weights on record with their records, each run once; prints a line for each.
 
     Raises: SomeFailed where one is not what its record says, or where a network of the report has
-    a record and none.
+    a record and none; UserError where there is nothing at all.
     """
     compute = compute_of(options)
     load = DatasetLoader(options, torch.device(compute.device))
     torch.set_num_threads(compute.threads)
     failed: list[str] = []
     missing = []
+    is_empty = True
     for experiment, row in rows_once(options):
         found = check_weights(experiment, row, options.results, load, compute, print)
         failed += found or []
-        if found is None and not experiment.control:
-            trained = find_files(row, str(experiment.dataset), options.results, ".json")
-            missing += [row.label] if trained else []
-            for path in trained[:1]:
-                print(f"{row.label}: no weights; {price(path, row, options.results)}")
+        trained = find_files(row, str(experiment.dataset), options.results, ".json")
+        is_empty &= found is None and not trained
+        if found is None and trained and not experiment.control:
+            missing.append(row.label)
+            print(f"{row.label}: no weights; {price(trained[0], row, options.results)}")
+    if is_empty:
+        raise UserError(f"--evaluate: no weights and no records below {options.results}")
     if failed or missing:
         texts = ["the weights are not what the records say: " + ", ".join(failed)] * bool(failed)
         texts += ["there are no weights of " + ", ".join(missing)] * bool(missing)

@@ -176,6 +176,14 @@ def test_what_is_no_picture_costs_one_line(make: Callable[[Path], object], tmp_p
     assert message.startswith(f"--predict {path}: ") and message.endswith("; give a picture")
 
 
+def test_specks_on_a_large_sheet_are_no_digit() -> None:
+    sheet = Image.new("RGB", (700, 900), "white")
+    for place in ((100, 200), (600, 800)):
+        sheet.putpixel(place, (0, 0, 0))
+    with pytest.raises(NoDigitError, match="what stands out is too small"):
+        as_digit(sheet)
+
+
 def test_an_empty_sheet_is_no_digit(tmp_path: Path) -> None:
     path = tmp_path / "empty.png"
     Image.new("L", (50, 50), 255).save(path)

@@ -139,6 +139,8 @@ def as_digit(image: Image.Image) -> tuple[Tensor, str]:
     cut = Image.fromarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
     scale = BOX / max(cut.size)
     small = cut.resize([max(1, round(scale * side)) for side in cut.size], Image.Resampling.BOX)
+    if not np.asarray(small).any():
+        raise NoDigitError("what stands out is too small for a digit")
     pixels = centred(np.asarray(small))
     light = f"light evened out, {'inverted, ' if is_dark_on_light else ''}"
     done = f"{light}what is drawn fitted into {BOX} × {BOX} of {DIGIT} × {DIGIT} pixels"
