@@ -322,7 +322,9 @@ class Anneals(nn.Module):
             return x
         if self.kind == "drawn":
             return x * torch.rand((), generator=self.generator)
-        if self.kind == "number":
+        if self.kind == "shown":
+            self.sparsity, self.seen = (x == 0).float().mean().item(), x.detach()
+        elif self.kind == "number":
             self.steps += 1
         else:
             self.mean = self.mean + 1
@@ -331,7 +333,10 @@ class Anneals(nn.Module):
 
 @pytest.mark.parametrize(
     ("kind", "changed"),
-    [("number", "1.steps"), ("drawn", "1.generator"), ("passing", "1.mean"), ("kept", "")],
+    [
+        *(("number", "1.steps"), ("drawn", "1.generator"), ("passing", "1.mean")),
+        *(("kept", ""), ("shown", "")),
+    ],
 )
 def test_what_no_checkpoint_keeps_is_told(
     kind: str,
@@ -394,7 +399,7 @@ def draws_for_itself() -> nn.Module:
 @pytest.mark.parametrize(
     ("build", "line"),
     [
-        (Extends, "MyNet: extra runs before classifier.1 and is declared behind it: what is calle"),
+        (Extends, "MyNet: classifier.1 runs last and extra is declared last, which counts as that"),
         (seeds_itself, "MyNet: begins alike with every seed, so that ± says little; leave torch."),
         (draws_for_itself, "MyNet: begins alike with every seed, so that ± says little; leave to"),
     ],
@@ -657,7 +662,7 @@ def normed() -> nn.Module:
 
 @pytest.mark.parametrize(
     "size, part, images",
-    [(21, "train", 64), (1, "train", 64), (57, "train minus validation", 58), (64, "train", None)],
+    [(21, "train", 64), (57, "train minus validation", 58), (64, "train", None)],
 )
 def test_a_batch_norm_that_would_meet_a_batch_of_one_is_a_line(
     size: int, part: str, images: int | None, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
@@ -668,10 +673,10 @@ def test_a_batch_norm_that_would_meet_a_batch_of_one_is_a_line(
         try_out(run, cifar10)
         return
     text = error_of(lambda: try_out(run, cifar10))
-    assert text.startswith("MyNet: cannot be trained on a single image (ValueError: Expected more ")
+    assert text.startswith("MyNet: cannot be trained on a batch of 1 (ValueError: Expected more ")
     assert text.endswith(
-        f", and {images} images in batches of {size} come to one; give its recipe another "
-        "batch_size"
+        f", which is the last of {images} images in batches of {size}; mend it in models/, or give "
+        "its recipe another batch_size"
     )
 
 

@@ -259,6 +259,25 @@ def test_layers_are_compared_forward_and_with_backward(tmp_path: Path) -> None:
     assert found[2].verdict == "supported"
 
 
+def test_each_network_beside_a_number_has_its_own_name(tmp_path: Path) -> None:
+    below = claim("constant", pairs=(("CNN3x3", ""), ("CNN5x5", "")), than=90)
+    (found,) = findings(tmp_path, [below], both(HIGH, LOW))
+    assert [row["a"] for row in csv_rows(found)] == ["CNN3x3", "CNN5x5"]
+
+
+def test_a_metric_that_a_network_has_not_leaves_the_claim_open_and_no_other(
+    tmp_path: Path,
+) -> None:
+    records = [
+        *both(HIGH[:3], LOW[:3]),
+        make_record("CNN7x7", fields={"features.0.0": 3, "features.1.0": None}),
+    ]
+    field = claim("exact", pairs=(("CNN3x3", "CNN7x7"),), metric="receptive_field")
+    rows = ("CNN3x3", "CNN5x5", "CNN7x7")
+    (found,) = findings(tmp_path, [field], records, rows=rows)
+    assert found.verdict == "open: receptive_field of CNN7x7 is not defined"
+
+
 def test_the_front_is_what_no_other_beats_in_both(tmp_path: Path) -> None:
     rows = ("CNN3x3", "CNN5x5", "CNN7x7")  # each slower than the one before
     accuracies = {"CNN3x3": 0.7, "CNN5x5": 0.8, "CNN7x7": 0.75}

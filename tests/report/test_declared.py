@@ -60,6 +60,10 @@ CASES = (CASE, replace(CASE, name="ReLU"))
             "row CNN3x3: at.1: Input should be a valid n",
         ),
         ({"seeds": 3}, "row CNN3x3: seeds: Input should be a tuple; mend"),
+        (
+            claim(kind="time") | {"timed": False},
+            "claim a: is of times, and the experiment has timed=False",
+        ),
         (claim(metric="accuracy"), "claim a: metric: Input should be 'test_accuracy', 'train_acc"),
         (claim(margin="0.5"), "claim a: margin: Input should be a valid number; mend"),
         (claim(pairs=(PAIR * 2,)), "claim a: pairs.0: Tuple should have at most 2 items"),

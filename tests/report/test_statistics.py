@@ -119,6 +119,10 @@ def test_a_ratio_of_times_is_taken_pass_by_pass() -> None:
     assert math.isnan(log_ratio([2.0], [1.0]).p)
 
 
+def test_a_tie_in_every_seed_is_a_tie_however_many_there_are() -> None:
+    assert (welch([11.35] * 5, [11.35] * 14).value, welch([11.35] * 5, [11.35] * 14).p) == (0, 1)
+
+
 def test_equal_numbers_are_no_difference() -> None:
     assert welch([1.0, 1.0], [1.0, 1.0]).p == 1
     assert welch([2.0, 2.0], [1.0, 1.0]).p == 0

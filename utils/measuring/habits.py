@@ -38,13 +38,40 @@ def check_settings(name: str, before: dict[str, object]) -> None:
         )
 
 
-def tell_of_memory(name: str, before: dict[str, object], after: dict[str, object]) -> None:
-    """Tells what changes of ``kept_outside`` from one training step to the next."""
-    if changed := [what for what in after if not same(before.get(what), after[what])]:
+@torch.no_grad()
+def tell_of_memory(
+    network: nn.Module, name: str, images: Tensor, before: dict[str, object]
+) -> None:
+    """Tells what of ``kept_outside`` has changed since ``before`` and is read in training.
+
+    What is only written, to be looked at, is the same after a step from either state.
+    """
+    after, state = kept_outside(network), {k: v.clone() for k, v in network.state_dict().items()}
+    changed = [what for what in after if not same(before.get(what), after[what])]
+    ends = []
+    for held in (before, after) if changed else ():
+        network.load_state_dict(state)
+        put_back(network, held)
+        torch.manual_seed(0)
+        ends.append((network.train()(images), kept_outside(network)))
+    if ends and torch.equal(ends[0][0], ends[1][0]):
+        changed = [what for what in changed if not same(*(end[what] for _, end in ends))]
+    if changed:
         tell_once(
             f"{name}: {', '.join(changed)}: changes in training, and is in no checkpoint: a run "
             "that is interrupted goes on without it; keep it in a buffer"
         )
+
+
+def put_back(network: nn.Module, held: dict[str, object]) -> None:
+    """Has the modules hold what ``kept_outside`` found."""
+    for place, value in held.items():
+        path, _, name = place.rpartition(".")
+        module = network.get_submodule(path)
+        if isinstance(getattr(module, name), torch.Generator):
+            getattr(module, name).set_state(value)
+        else:
+            setattr(module, name, value)
 
 
 def kept_outside(network: nn.Module) -> dict[str, object]:
@@ -83,13 +110,13 @@ def tell_of_order(network: nn.Module, name: str, images: Tensor) -> None:
     network.eval()(images)
     for hook in hooks:
         hook.remove()
-    declared = [layer for layer in weight_layers(network) if layer in called]
-    for early, late in zip(called, declared, strict=True):
-        if early != late:
-            return tell_once(
-                f"{name}: {early} runs before {late} and is declared behind it: what is called the "
-                "first and the last layer, and what Muon trains, goes by declaration; declare "
-                "layers in the order in which they run"
+    running, declared = list(called), [each for each in weight_layers(network) if each in called]
+    for end, which in ((0, "first"), (-1, "last")):
+        if running[end] != declared[end]:
+            tell_once(
+                f"{name}: {running[end]} runs {which} and {declared[end]} is declared {which}, "
+                "which counts as that, in gradient ratios and for what Muon trains; declare layers "
+                "in the order in which they run"
             )
 
 

@@ -65,14 +65,18 @@ def forward_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
     """
     device = next(network.parameters()).device
     network.eval()
-    # attention in single products, which it is where a gradient is needed: in one piece nothing
-    # would be counted on a CPU
-    image = torch.zeros(1, *image_shape, device=device, requires_grad=True).clone()
+    image = torch.zeros(1, *image_shape, device=device)
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _lstm_flops}
     )
-    with sdpa_kernel(SDPBackend.MATH), counter:
-        network(image)
+    # attention in single products: in one piece nothing would be counted on a CPU
+    is_fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), counter:
+            network(image)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(is_fast)
     return counter.get_total_flops()
 
 

@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +54,7 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         check_layers(network, run.network)
         tell_of_order(network, run.network, images)
         tell_of_seeds(run)
-        make_steps(run, network, images, few.y_train, dataset)
+        make_steps(run, network, dataset)
         check_state(network, run.network, begun)
         if weights:
             weights_of(network)
@@ -65,27 +64,42 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
     except UserError:
         raise
     except Exception as error:  # anything that one's own network may raise
-        how = "mend it in models/, or its overrides in experiments/"
+        how = "mend it in models/, or its row in experiments/"
         if "view size is not compatible" in str(error):
             how = "maps have their channels last in memory here: flatten them with .flatten(1)"
         what = f"{run.network}: cannot be trained on {dataset.description}"
         raise UserError(f"{what} ({in_one_line(error)}); {how}") from error
 
 
-def make_steps(
-    run: Run, network: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset
-) -> None:
-    """Two training steps, as what is made in the first and kept is no change; and tells of one.
+def make_steps(run: Run, network: nn.Module, dataset: Dataset) -> None:
+    """Training steps with batches as the run has them last in each epoch; tells of its memory.
 
-    And a step with a batch of one image, where the run has one.
+    Raises: UserError where that batch is no whole one, and the step fails.
     """
+    images = len(dataset.x_train) - (held_out(dataset) if run.part != "train" else 0)
+    batch_size = min(run.recipe.batch_size, images)
+    last = images % batch_size or batch_size
     optimizers = build_optimizers(network, run.recipe, product_type(run.compute))
-    step = partial(train_step, network.train(), optimizers=optimizers, compute=run.compute)
-    for _ in range(2):
-        before = kept_outside(network)
-        step(images, labels, label_smoothing=run.recipe.label_smoothing)
-    tell_of_memory(run.network, before, kept_outside(network))
-    check_last_batch(run, dataset, lambda: step(images[:1], labels[:1]))
+
+    def step(count: int) -> None:
+        batch = normalise(dataset.x_train[:count], dataset), dataset.y_train[:count]
+        smoothing = run.recipe.label_smoothing
+        train_step(network.train(), *batch, optimizers, run.compute, smoothing)
+
+    try:
+        for _ in range(2):  # what is made in the first step and kept is no change in the second
+            before = kept_outside(network)
+            step(last)
+    except Exception as error:  # as above
+        step(batch_size)  # where this fails too it is not for the last batch
+        if last == batch_size:
+            raise
+        raise UserError(
+            f"{run.network}: cannot be trained on a batch of {last} ({in_one_line(error)}), which "
+            f"is the last of {images} images in batches of {batch_size}; mend it in models/, or "
+            "give its recipe another batch_size"
+        ) from error
+    tell_of_memory(network, run.network, normalise(dataset.x_train[:last], dataset), before)
 
 
 def check_outputs(first: object, again: object, name: str, dataset: Dataset) -> None:
@@ -153,24 +167,6 @@ def check_state(network: nn.Module, name: str, begun: State) -> None:
             f"{name}: a buffer changes its shape while it is trained, and would not fit into the "
             "network again; mend it in models/"
         )
-
-
-def check_last_batch(run: Run, dataset: Dataset, step: Callable[[], object]) -> None:
-    """A batch-norm of single numbers has nothing to average over in a batch of one image.
-
-    ``step`` is one with such a batch. Raises: UserError where the run has one, and it fails.
-    """
-    images = len(dataset.x_train) - (held_out(dataset) if run.part != "train" else 0)
-    size = run.recipe.batch_size
-    if 1 not in (size, images % size):
-        return
-    try:
-        step()
-    except Exception as error:  # as above
-        raise UserError(
-            f"{run.network}: cannot be trained on a single image ({in_one_line(error)}), and "
-            f"{images} images in batches of {size} come to one; give its recipe another batch_size"
-        ) from error
 
 
 def failing(tries: Mapping[str, Callable[[], object]]) -> list[str]:

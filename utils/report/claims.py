@@ -103,10 +103,12 @@ def compare_all(claim: Claim, metric: str, evidence: Evidence) -> list[Compariso
     if gone := [name for name in names if name in evidence.diverged]:
         return f"{OPEN}: {'; '.join(diverged_text(name, evidence) for name in gone)}"
     values = {name: values_of(name, metric, evidence) for name in names}
-    if missing := [name for name in names if not values[name]]:
-        return f"{NOT_TESTED}: no record of {', '.join(missing)}"
+    missing = [name for name in names if not values[name]]
+    trained = evidence.runs if claim.kind != "time" else ()
+    if unknown := [name for name in missing if name not in trained]:
+        return f"{NOT_TESTED}: no record of {', '.join(unknown)}"
     for name in names:
-        if any(map(math.isnan, values[name])):
+        if name in missing or any(map(math.isnan, values[name])):
             return f"{OPEN}: {metric} of {name} is not defined"
     if claim.kind == "exact" and claim.than:
         for _, b in claim.pairs:
@@ -134,7 +136,7 @@ def diverged_text(name: str, evidence: Evidence) -> str:
 def compare(claim: Claim, a: str, b: str, metric: str, evidence: Evidence) -> Comparison:
     """One pair in one metric, without its verdict."""
     if claim.kind == "constant":
-        return with_a_number(claim, values_of(a, metric, evidence), metric)
+        return with_a_number(claim, a, values_of(a, metric, evidence), metric)
     if claim.kind == "exact":
         (first,), (second,) = (values_of(name, metric, evidence) for name in (a, b))
         difference = first / second - 1 if claim.than else first - second
@@ -164,13 +166,13 @@ def compare(claim: Claim, a: str, b: str, metric: str, evidence: Evidence) -> Co
     return replace(found, confounds=confounds_of(a, b, metric, claim.about, evidence))
 
 
-def with_a_number(claim: Claim, values: Sequence[float], metric: str) -> Comparison:
+def with_a_number(claim: Claim, a: str, values: Sequence[float], metric: str) -> Comparison:
     """The mean over seeds beside the claim's number."""
     found = mean(values)
     units = {"test_accuracy": " %", "train_accuracy": " %", "generalization_gap": " points"}
     power = "10^" if metric.startswith("log10") else ""
     return Comparison(
-        claim.pairs[0][0],
+        a,
         f"{power}{claim.than:g}{units.get(metric, '')}",
         metric,
         UNITS.get(metric, "1"),
@@ -212,7 +214,8 @@ def of_few_seeds(
     """All networks' values, to pool their deviation where one that is compared has few seeds."""
     if min(map(len, compared)) >= FEW:
         return []
-    return [values_of(label, metric, evidence) for label in evidence.runs]
+    every = [values_of(label, metric, evidence) for label in evidence.runs]
+    return [values for values in every if not any(map(math.isnan, values))]
 
 
 def lead(

@@ -102,6 +102,8 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
     if table and not reported_results(table):
         yield f"the report has no table {table!r}"
     for claim in experiment.claims:
+        if claim.kind in ("time", "front") and experiment.rows and not experiment.timed:
+            yield f"claim {claim.id}: is of times, and the experiment has timed=False"
         for fault in wrong_types(claim) or faults_of_claim(claim, set(experiment.labels), {*cases}):
             yield f"claim {claim.id}: {fault}"
     if text := twice([claim.id for claim in experiment.claims]):

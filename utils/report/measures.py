@@ -79,11 +79,10 @@ def _of_case(case: Case, metric: str) -> list[float]:
     passes = {FORWARD: case.forward_seconds_100, BOTH: case.forward_backward_seconds_100}
     if metric in passes:
         return [each.median for each in passes[metric]]
-    fixed = {
-        "parameters": case.parameters,
-        "mean_absolute_gradient_input": case.gradient.mean_absolute_input,
-    }
-    return [fixed[metric]]
+    if metric == "parameters":
+        return [case.parameters]
+    found = case.gradient.mean_absolute_input
+    return [math.nan if found is None else found]  # it was not finite
 
 
 def by_pass(speed: Speed | None, metric: str) -> Mapping[str, float]:

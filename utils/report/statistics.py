@@ -56,6 +56,8 @@ class Estimate:
 def mean(values: Values) -> Estimate:
     """The mean over seeds; of one seed its spread is NaN."""
     n = len(values)
+    if n > 1 and min(values) == max(values):  # no rounding in what has no spread
+        return Estimate(float(values[0]), 0.0, n - 1)
     deviation = float(np.std(values, ddof=1)) if n > 1 else math.nan
     return Estimate(float(np.mean(values)), deviation / math.sqrt(n), n - 1 or math.nan)
 
