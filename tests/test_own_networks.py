@@ -324,6 +324,8 @@ class Anneals(nn.Module):
             return x * torch.rand((), generator=self.generator)
         if self.kind == "shown":
             self.sparsity, self.seen = (x == 0).float().mean().item(), x.detach()
+        elif self.kind == "done":
+            self.steps = True
         elif self.kind == "number":
             self.steps += 1
         else:
@@ -335,7 +337,7 @@ class Anneals(nn.Module):
     ("kind", "changed"),
     [
         *(("number", "1.steps"), ("drawn", "1.generator"), ("passing", "1.mean")),
-        *(("kept", ""), ("shown", "")),
+        *(("done", "1.steps"), ("kept", ""), ("shown", "")),
     ],
 )
 def test_what_no_checkpoint_keeps_is_told(

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import models
 from tests.fake_records import (
@@ -17,13 +19,14 @@ from tests.fake_records import (
     write_runs,
 )
 from tests.fakes import TINY_CIFAR10, error_of, make_tiny
+from tests.training.runs import RUN
 from utils.experiment import Compute, Row
-from utils.measuring.evaluation import Comparison, check_weights, compare
+from utils.measuring.evaluation import Comparison, check_weights, compare, trained_network
 from utils.records.files import write_bytes, write_record
 from utils.records.runs import Found
 from utils.records.schema import Final, Record
-from utils.training.checkpoint import weights_of
-from utils.training.loop import evaluate
+from utils.training.checkpoint import seed_everything, weights_of
+from utils.training.loop import build_network, evaluate
 
 DATA = make_tiny(TINY_CIFAR10)
 ROW = Row("a name", network="CNN7x7")
@@ -65,6 +68,27 @@ def test_weights_that_give_the_accuracy_on_record_are_equal(record: Path) -> Non
     assert failed == []
     assert line.startswith("cifar10 CNN7x7-seed0: recorded ")
     assert line.endswith(": equal")
+
+
+def test_what_a_constructor_draws_is_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Draws(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(3072, 10)
+            self.order = torch.randperm(3072)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.flatten(1)[:, self.order])
+
+    monkeypatch.setitem(models.MODELS, "MyNet", models.MODELS["CNN7x7"]._replace(build=Draws))
+    run = replace(RUN, network="MyNet", seed=3)
+    seed_everything(run.seed)
+    network = build_network(run)
+    path = tmp_path / "MyNet-seed3.safetensors"
+    write_bytes(path, weights_of(network))
+    torch.manual_seed(9)
+    assert torch.equal(trained_network(run, path).order, network.order)
 
 
 def test_weights_that_give_another_accuracy_fail(record: Path) -> None:

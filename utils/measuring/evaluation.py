@@ -18,6 +18,7 @@ from utils.experiment import Compute, Experiment, Row, Run
 from utils.records.files import read_record
 from utils.records.runs import Found, check_name, find_files
 from utils.records.schema import Record
+from utils.training.checkpoint import seed_everything
 from utils.training.loop import build_network, evaluate
 
 TOLERATED, OF = 3, 10_000  # images: float32 everywhere, but another processor rounds differently
@@ -105,11 +106,18 @@ def compare(found: Found, run: Run, dataset: Dataset) -> Comparison:
         raise UserError(
             f"{found.path}: final.test_accuracy: missing, there is none to compare with"
         )
-    network = build_network(run)
-    load_weights(path, network)
+    network = trained_network(run, path)
     dataset = dataset_of(run, dataset)
     _, accuracy, _ = evaluate(network, dataset.x_test, dataset.y_test, dataset)
     return Comparison(record.final.test_accuracy, accuracy, len(dataset.y_test))
+
+
+def trained_network(run: Run, path: Path) -> nn.Module:
+    """The run's network with its weights. Raises: UserError as ``load_weights`` does."""
+    seed_everything(run.seed)  # what a constructor draws may be in no state dict
+    network = build_network(run)
+    load_weights(path, network)
+    return network
 
 
 def load_weights(path: Path, network: nn.Module) -> None:

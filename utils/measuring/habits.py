@@ -44,10 +44,12 @@ def tell_of_memory(
 ) -> None:
     """Tells what of ``kept_outside`` has changed since ``before`` and is read in training.
 
-    What is only written, to be looked at, is the same after a step from either state.
+    A number or tensor that is only written, to be looked at, is the same after a step from either
+    state. What counts or says that something was done is told anyway.
     """
     after, state = kept_outside(network), {k: v.clone() for k, v in network.state_dict().items()}
-    changed = [what for what in after if not same(before.get(what), after[what])]
+    both = before.keys() & after
+    changed = [what for what in after if what in both and not same(before[what], after[what])]
     ends = []
     for held in (before, after) if changed else ():
         network.load_state_dict(state)
@@ -55,7 +57,11 @@ def tell_of_memory(
         torch.manual_seed(0)
         ends.append((network.train()(images), kept_outside(network)))
     if ends and torch.equal(ends[0][0], ends[1][0]):
-        changed = [what for what in changed if not same(*(end[what] for _, end in ends))]
+        changed = [
+            what
+            for what in changed
+            if isinstance(after[what], int) or not same(*(end.get(what) for _, end in ends))
+        ]
     if changed:
         tell_once(
             f"{name}: {', '.join(changed)}: changes in training, and is in no checkpoint: a run "

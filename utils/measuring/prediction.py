@@ -24,9 +24,8 @@ from utils.data.dataset import (
 )
 from utils.errors import UserError
 from utils.experiment import Compute
-from utils.measuring.evaluation import WEIGHTS, load_weights
+from utils.measuring.evaluation import WEIGHTS, trained_network
 from utils.records.runs import Found
-from utils.training.loop import build_network
 
 SHOWN = 3  # classes of each network
 DIGIT, BOX = 28, 20  # pixels of an image of MNIST, and of the box that its digit is fitted into
@@ -59,8 +58,7 @@ def predict(
     for found in networks:
         record = found.record
         run = found.row.run(dataset, record.recipe, record.seed, Compute())
-        network = build_network(run)
-        load_weights(found.path.with_suffix(WEIGHTS), network)
+        network = trained_network(run, found.path.with_suffix(WEIGHTS))
         shown = normalise(permuted(pixels) if run.permuted else pixels, statistics)
         likeliest = top(network, shown, data.classes)
         tell(f"  {found.row.label:<20} {', '.join(likeliest)}")

@@ -86,10 +86,10 @@ def make_steps(run: Run, network: nn.Module, dataset: Dataset) -> None:
         smoothing = run.recipe.label_smoothing
         train_step(network.train(), *batch, optimizers, run.compute, smoothing)
 
+    before = kept_outside(network.train())
     try:
-        for _ in range(2):  # what is made in the first step and kept is no change in the second
-            before = kept_outside(network)
-            step(last)
+        step(last)
+        step(last)
     except Exception as error:  # as above
         step(batch_size)  # where this fails too it is not for the last batch
         if last == batch_size:
