@@ -72,6 +72,19 @@ def test_where_no_package_is_installed_a_script_says_what_to_do(command: str) ->
     )
 
 
+def test_a_package_that_is_broken_is_a_line_and_what_is_ours_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(errors, "end_at_once", lambda _: None)
+    code = compile("raise RuntimeError('\\noperator nms does not exist')", "/lib/vision.py", "exec")
+    with pytest.raises(SystemExit), errors.importing():
+        exec(code)
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: operator nms does not exist, in {sys.executable}: `make quick`")
+    with pytest.raises(RuntimeError), errors.importing():
+        raise RuntimeError
+
+
 def test_a_module_of_ours_that_is_missing_keeps_its_traceback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,7 +4,9 @@ import contextlib
 import gc
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 from utils import REPOSITORY
@@ -37,13 +39,22 @@ def importing() -> Iterator[None]:
         yield
     except UserError as error:
         _end(error)
-    except ImportError as error:
-        if (REPOSITORY / (error.name or "").partition(".")[0]).exists():
-            raise  # of what is ours: a defect
+    except (ImportError, RuntimeError, OSError) as error:  # of a broken or unmatched package too
+        if _is_ours(error):
+            raise  # a defect
         _end(
-            f"{error}, in {sys.executable}: `make quick` sets up .venv/bin/python, or pip install "
-            "-r requirements.txt"
+            f"{' '.join(str(error).split())}, in {sys.executable}: `make quick` sets up "
+            ".venv/bin/python, or pip install -r requirements.txt"
         )
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether it names a module of ours, or comes out of one."""
+    if isinstance(error, ImportError) and error.name:
+        return (REPOSITORY / error.name.partition(".")[0]).exists()
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    path = Path(frame.f_code.co_filename)
+    return path.is_relative_to(REPOSITORY) and ".venv" not in path.parts
 
 
 def _end(error: object) -> NoReturn:

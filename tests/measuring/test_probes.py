@@ -84,6 +84,29 @@ def test_activations_are_read_behind_batch_norm_and_relu_that_follow_directly() 
     assert feature_layers(pooled_first)["0"].late is pooled_first[2]
 
 
+class Functional(nn.Module):
+    """Calls its activations as functions and methods."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool, self.last = nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3)
+        self.head = nn.Linear(676, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.leaky_relu(self.pool(self.conv(x)), 0.5)
+        return self.head(self.last(x).relu().flatten(1))
+
+
+def test_activations_that_are_called_as_functions_are_activations(cifar10: Dataset) -> None:
+    network = Functional().eval()
+    _, arrays = probe(network, cifar10, "net")
+    with torch.no_grad():
+        first = nn.functional.leaky_relu(network.conv(normalise(cifar10.x_test[:1], cifar10)), 0.5)
+        last = network.last(network.pool(first)).relu()
+    np.testing.assert_allclose(arrays["activations"], first[0], atol=1e-3, rtol=1e-3)
+    np.testing.assert_allclose(arrays["feature_maps/last"], last[0], atol=1e-3, rtol=1e-3)
+
+
 def test_plain_feature_layers_are_named_as_in_the_gradient_norms() -> None:
     network = models.build("DeepCNN")
     *convolutions, _ = weight_layers(network)  # the last one is the classifier

@@ -23,8 +23,10 @@ from utils.data.dataset import Dataset
 from utils.errors import in_one_line
 from utils.measuring.graph import calls, outputs
 from utils.measuring.receptive_field import (
+    ACTIVATION_FUNCTIONS,
     ACTIVATIONS,
     field_sizes,
+    function_of,
     gradient_receptive_field,
     walk,
 )
@@ -110,7 +112,7 @@ class FeatureLayer(NamedTuple):
     read_at: fx.Node
     # In the usual order an activation behind a max-pool would stand before it, with the same
     # result; a feature map is shown as it is there, activated and not yet pooled.
-    late: nn.Module
+    late: Callable[[Tensor], Tensor]
 
 
 def feature_layers(network: nn.Module) -> dict[str, FeatureLayer]:
@@ -136,11 +138,18 @@ def feature_layers(network: nn.Module) -> dict[str, FeatureLayer]:
     return found
 
 
-def _late_activation(node: fx.Node, modules: Mapping[str, nn.Module]) -> nn.Module:
+def _late_activation(node: fx.Node, modules: Mapping[str, nn.Module]) -> Callable[[Tensor], Tensor]:
     """The activation that stands behind a max-pool, where one follows directly."""
     pool = _follower(node, nn.MaxPool2d, modules)
     activation = pool and _follower(pool, ACTIVATIONS, modules)
-    return modules[activation.target] if activation else nn.Identity()
+    if not activation:
+        return nn.Identity()
+    if activation.op == "call_module":
+        return modules[activation.target]
+    function, rest = activation.target, activation.args[1:]
+    if isinstance(function, str):  # a method
+        function = getattr(Tensor, function)
+    return lambda x: function(x, *rest, **activation.kwargs)
 
 
 def _activated(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node:
@@ -161,6 +170,8 @@ def _follower(
 def _is(
     node: fx.Node, kind: type | UnionType | tuple[type, ...], modules: Mapping[str, nn.Module]
 ) -> bool:
+    if kind is ACTIVATIONS and function_of(node) in ACTIVATION_FUNCTIONS:
+        return True
     return node.op == "call_module" and isinstance(modules[node.target], kind)
 
 

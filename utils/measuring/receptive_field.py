@@ -45,10 +45,14 @@ POINTWISE = (*ACTIVATIONS, nn.Identity, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d
 
 # The same as functions and methods; where two maps meet in one, the fields are joined.
 # fmt: off
+ACTIVATION_FUNCTIONS = {
+    "relu", "relu_", "leaky_relu", "elu", "gelu", "silu", "hardswish", "softplus", "sigmoid",
+    "tanh",
+}
 POINTWISE_FUNCTIONS = {
+    *ACTIVATION_FUNCTIONS,
     "add", "iadd", "sub", "isub", "mul", "imul", "truediv", "neg", "cat", "contiguous", "clone",
-    "dropout", "relu", "relu_", "leaky_relu", "elu", "gelu", "silu", "hardswish", "softplus",
-    "sigmoid", "tanh",
+    "dropout",
 }
 # fmt: on
 
@@ -151,9 +155,9 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
                 name = _name(node, names, modules)
                 layers.pop(name, None)  # of two joins in a block the later one is its end
                 layers[name] = _block(node, field)
-        elif not isinstance(module, ENDING) and _function(node) not in ENDING_FUNCTIONS:
+        elif not isinstance(module, ENDING) and function_of(node) not in ENDING_FUNCTIONS:
             raise UnknownOperationError(
-                f"{type(module).__name__ if module else _function(node)}: not known what a unit "
+                f"{type(module).__name__ if module else function_of(node)}: not known what a unit "
                 "behind it sees; use a layer such as nn.MaxPool2d, or name it in "
                 "utils/measuring/receptive_field.py"
             )
@@ -191,7 +195,7 @@ def _block(join: fx.Node, field: Field) -> Layer:
     return Layer(field, inside[-1], call)
 
 
-def _function(node: fx.Node) -> str:
+def function_of(node: fx.Node) -> str:
     """Name of the function or method that an operation calls; empty for a module."""
     if node.op not in ("call_function", "call_method"):
         return ""
@@ -201,9 +205,9 @@ def _function(node: fx.Node) -> str:
 def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
     if isinstance(module, nn.BatchNorm2d):
         return module.running_mean is not None
-    if _function(node) == "cat":  # of channels, and not of one map behind the other's edge
+    if function_of(node) == "cat":  # of channels, and not of one map behind the other's edge
         return node.kwargs.get("dim", [*node.args, 0][1]) in (1, -3)
-    return isinstance(module, POINTWISE) or _function(node) in POINTWISE_FUNCTIONS
+    return isinstance(module, POINTWISE) or function_of(node) in POINTWISE_FUNCTIONS
 
 
 def _window(module: nn.Module, axis: int) -> dict[str, int]:

@@ -121,8 +121,10 @@ def _pool(
         while pending:
             _listen(messages, begun, tell)
             broken += take_out(pending, (BrokenProcessPool,), tell, failures)
-        _listen(messages, begun, tell)
-        executor.shutdown()
+        executor.shutdown(wait=False)
+        # they end once all that they have said is heard
+        while multiprocessing.active_children() or not messages.empty():
+            _listen(messages, begun, tell)
     finally:  # Ctrl-C too: nobody waits for what is in the middle of an epoch
         for process in multiprocessing.active_children():
             process.kill()
