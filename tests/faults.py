@@ -101,7 +101,7 @@ def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(runner, "load_quick_dataset", lambda name: data)
         patched.setattr(mapped, "save_mapped", save)
-        patched.setattr(runner, "try_out", lambda run, data: None)  # it writes nothing
+        patched.setattr(runner, "try_out", lambda *_: None)  # it writes nothing
         patched.setattr(speed, "QUICK", Effort(rounds=1))
         patched.setattr(layers, "QUICK", Effort(rounds=1))
         patched.setattr(speed, "THROUGHPUT_BATCH", 16)

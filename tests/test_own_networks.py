@@ -386,6 +386,17 @@ class Extends(models.CNN7x7):
         return self.classifier(self.extra(self.features(x)))
 
 
+class Leaves(nn.Module):
+    """Declares a layer that it does not call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.left_over = nn.Linear(3072, 10), nn.Linear(10, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.flatten(1))
+
+
 def seeds_itself() -> nn.Module:
     torch.manual_seed(42)
     return small(channels=3)
@@ -402,6 +413,7 @@ def draws_for_itself() -> nn.Module:
     ("build", "line"),
     [
         (Extends, "MyNet: classifier.1 runs last and extra is declared last, which counts as that"),
+        (Leaves, "MyNet: fc runs last and left_over is declared last, which counts as that"),
         (seeds_itself, "MyNet: begins alike with every seed, so that ± says little; leave torch."),
         (draws_for_itself, "MyNet: begins alike with every seed, so that ± says little; leave to"),
     ],
@@ -643,6 +655,10 @@ def test_what_cannot_be_measured_is_a_line_and_the_rest_is_measured_and_rendered
     assert (bool(first["latency_ms"]), bool(second["latency_ms"])) == (True, False)
     monkeypatch.setattr(speed, "measure_speed", None)  # it would raise: all that can be, is
     assert runner.main([experiment], "", flags) == 1
+    assert "no speed is measured" not in capsys.readouterr().err
+    again = ["--measure", *(each for each in flags if each != "--weights")]
+    assert runner.main([experiment], "", again) == 1  # as where a later step raises
+    assert capsys.readouterr().err.splitlines()[-1].endswith("MyNet, the speed of networks")
 
 
 def test_overrides_are_numbers_of_any_type_and_nothing_that_cannot_be_recorded(

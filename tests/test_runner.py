@@ -111,11 +111,13 @@ def test_every_row_stands_in_the_table_under_its_label(trained: Path) -> None:
 
 
 def test_the_same_command_again_trains_nothing(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(one_run, "train", None)  # it would raise
     monkeypatch.setattr(runner.speed, "measure_speed", None)
-    assert runner.main(EXPERIMENTS, "", [*FLAGS, str(trained)]) == 0
+    assert runner.main(EXPERIMENTS, "", [*FLAGS, str(trained), "--weights"]) == 0
+    text = "recorded without weights, --fresh trains anew: cifar10 CNN7x7 seed 0"
+    assert text in capsys.readouterr().err
 
 
 def test_a_record_in_another_precision_than_asked_for_counts_and_is_named(

@@ -18,6 +18,7 @@ from utils.data.dataset import Dataset
 from utils.errors import UserError
 from utils.experiment import Compute, Experiment, Recipe, Run, declared_runs
 from utils.machine import automatic_device
+from utils.measuring.evaluation import WEIGHTS
 from utils.measuring.sizes import check_sizes
 from utils.recipes import quick
 from utils.records.environment import machine
@@ -76,6 +77,7 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
     missing: dict[Path, Run] = {}
     at_hand: dict[str, Record] = {}
     kept: list[Found] = []
+    bare: list[str] = []
     for experiment in options.experiments:
         runs = selected_runs(experiment, options, compute)
         replaced = {run_path(options.results, run) for run in runs.values() if options.fresh}
@@ -90,9 +92,15 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
             record = find_record(run, options.results, options.also)
             if path in replaced or record is None:
                 missing[path] = run
-            elif (record.precision, record.device) != (run.compute.precision, run.compute.kind):
+                continue
+            if options.weights and not (record.diverged or path.with_suffix(WEIGHTS).exists()):
+                bare.append(run.title)
+            if (record.precision, record.device) != (run.compute.precision, run.compute.kind):
                 at_hand[run.title] = record
     check_sizes(kept)
+    if bare:
+        more = f" and {len(bare) - 1} more" if bare[1:] else ""
+        log.info("recorded without weights, --fresh trains anew: %s%s", bare[0], more)
     if at_hand and (options.device or options.precision or options.seeds):
         log.info(counting(at_hand))
     return list(missing.values()) if options.train else []

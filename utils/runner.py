@@ -24,7 +24,7 @@ from utils.claim import PASSES, Answer
 from utils.cli import Options, parse
 from utils.data.dataset import SHIPPED_FINGERPRINTS, Dataset, Load, load_dataset, load_quick_dataset
 from utils.data.mapped import mapped
-from utils.errors import SomeFailed, UserError, exit_code
+from utils.errors import SomeFailed, UserError, exit_code, in_one_line
 from utils.experiment import Compute, Experiment, Row, Run, declared_runs
 from utils.logs import logs
 from utils.machine import keep_freed_memory, warn_if_crowded, warn_if_slower
@@ -394,9 +394,15 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> list[str
         log.info("measuring the speed of %d networks", len(runs))
         named = {str(path): run for path, run in runs.items()}
         effort = speed.QUICK if options.quick else speed.FULL
-        with mapped(load, runs.values(), options.results) as loader:
-            measure = partial(speed.measure_speed, named, loader, effort)
-            found = in_passes(measure, 1 if options.quick else PASSES)
+        try:
+            with mapped(load, runs.values(), options.results) as loader:
+                measure = partial(speed.measure_speed, named, loader, effort)
+                found = in_passes(measure, 1 if options.quick else PASSES)
+        except (UserError, SomeFailed, OSError):
+            raise
+        except Exception as error:  # what a network of one's own raises after its first step
+            log.error("no speed is measured: %s", in_one_line(error))
+            return [*failed, "the speed of networks"]
         for path in named:
             write_record(Path(path), joined([each[path] for each in found]))
     return failed

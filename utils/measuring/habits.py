@@ -107,22 +107,25 @@ def same(first: object, second: object) -> bool:
 def tell_of_order(network: nn.Module, name: str, images: Tensor) -> None:
     """Tells where layers with weights run in another order than that of their declaration."""
     called: dict[str, None] = {}  # in the order of the first calls
+    attention = [each for each in network.modules() if isinstance(each, nn.MultiheadAttention)]
+    inside = {part for each in attention for part in each.modules()}  # which it never calls
+    layers = [each for each in weight_layers(network) if network.get_submodule(each) not in inside]
     hooks = [
         network.get_submodule(layer).register_forward_pre_hook(
             lambda *_, layer=layer: called.setdefault(layer)
         )
-        for layer in weight_layers(network)
+        for layer in layers
     ]
     network.eval()(images)
     for hook in hooks:
         hook.remove()
-    running, declared = list(called), [each for each in weight_layers(network) if each in called]
-    for end, which in ((0, "first"), (-1, "last")):
-        if running[end] != declared[end]:
+    running = list(called)
+    for end, which in ((0, "first"), (-1, "last")) if running else ():
+        if running[end] != layers[end]:
             tell_once(
-                f"{name}: {running[end]} runs {which} and {declared[end]} is declared {which}, "
+                f"{name}: {running[end]} runs {which} and {layers[end]} is declared {which}, "
                 "which counts as that, in gradient ratios and for what Muon trains; declare layers "
-                "in the order in which they run"
+                "in the order in which they run, and none that does not"
             )
 
 

@@ -67,6 +67,8 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         how = "mend it in models/, or its row in experiments/"
         if "view size is not compatible" in str(error):
             how = "maps have their channels last in memory here: flatten them with .flatten(1)"
+        elif run.compute.precision == "bfloat16":
+            how += ", or leave out --precision bfloat16"
         what = f"{run.network}: cannot be trained on {dataset.description}"
         raise UserError(f"{what} ({in_one_line(error)}); {how}") from error
 

@@ -5,6 +5,7 @@ and returns them with their captions; without the arrays that it needs it return
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
@@ -42,6 +43,7 @@ from utils.report.wording import listed
 
 CHANNELS = 9  # of a feature map that are shown, three by three
 FULL = {"color": BLACK, "marker": "o"}  # in legends, where each network has a colour of its own
+SHORTCUTS = ("shortcut", "downsample")  # what they are called: here, and in torchvision
 HOLLOW = {"linestyle": "--", "fillstyle": "none"}
 
 
@@ -52,7 +54,7 @@ def with_array(evidence: Evidence, key: str) -> dict[str, Arrays]:
 
 def beside_main_path(layers: Iterable[str]) -> np.ndarray:
     """Which of the layers are convolutions of a shortcut, ``[layers]``."""
-    return np.array(["shortcut" in layer for layer in layers])
+    return np.array([any(each in layer for each in SHORTCUTS) for layer in layers])
 
 
 def draw_gradient_flow(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -111,7 +113,7 @@ def draw_gradient_norms(evidence: Evidence, folder: Path) -> list[Picture]:
     for ax, (model, look) in zip(panels, looks(evidence.runs, evidence).items(), strict=True):
         records = evidence.runs[model]
         norms = norms_by_layer(records)
-        path = [values for layer, values in norms.items() if "shortcut" not in layer]
+        path = list(np.array(list(norms.values()))[~beside_main_path(norms)])
         first, *between, last = path if path[1:] else 2 * list(norms.values())
         epochs = np.arange(1, len(first) + 1)
         if between:
@@ -276,8 +278,10 @@ def draw_feature_maps(evidence: Evidence, folder: Path) -> list[Picture]:
     figure, axes = new_figure(len(found), columns, 1.85 * len(found) + 0.5, heading)
     for row, (model, maps) in zip(axes, found.items(), strict=True):
         numbers: Counter[str] = Counter()
+        weighted = evidence.inside[model].epochs[0].gradient_norm
         for ax, (layer, each) in zip(row, maps.items(), strict=False):
-            kind = "block" if "block" in layer else "convolution"
+            is_layer = re.sub(r"_\d+$", "", layer.removeprefix("feature_maps/")) in weighted
+            kind = "convolution" if is_layer else "block"
             numbers[kind] += 1
             plot_grid(each[:CHANNELS], ax, columns=math.isqrt(CHANNELS))
             size = "×".join(map(str, each.shape[1:]))
