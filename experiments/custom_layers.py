@@ -131,7 +131,7 @@ IN_TRAINING = (
             f"{gate} делает сеть точнее.",
             "ours",
             pairs=((gate, "base"),),
-            about=("gate",),
+            about=("gate", "receptive_field"),  # it weighs channels by what the whole map holds
         )
         for gate in ("ChannelAttention", "SqueezeExcitation")
     ),

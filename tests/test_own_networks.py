@@ -414,8 +414,11 @@ def draws_for_itself() -> nn.Module:
     [
         (Extends, "MyNet: classifier.1 runs last and extra is declared last, which counts as that"),
         (Leaves, "MyNet: fc runs last and left_over is declared last, which counts as that"),
-        (seeds_itself, "MyNet: begins alike with every seed, so that ± says little; leave torch."),
-        (draws_for_itself, "MyNet: begins alike with every seed, so that ± says little; leave to"),
+        (
+            seeds_itself,
+            "MyNet: begins alike with every seed, so that ± is of the order of images al",
+        ),
+        (draws_for_itself, "MyNet: begins alike with every seed, so that ± is of the order of im"),
     ],
 )
 def test_what_a_network_does_otherwise_than_is_said_of_it_is_told(

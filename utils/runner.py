@@ -51,7 +51,7 @@ from utils.report.pages import render_pages
 from utils.report.render import render_experiment
 from utils.report.rows import speed_columns
 from utils.training.checkpoint import drop_finished
-from utils.training.jobs import one_after_another, side_by_side
+from utils.training.jobs import check_processes, one_after_another, side_by_side
 from utils.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -320,6 +320,8 @@ def train_runs(
     images = mapped(load, runs, options.results) if in_processes else contextlib.nullcontext(load)
     try:
         with images as loader:
+            if in_processes:
+                check_processes()
             if options.fresh:  # there is room for all that they need
                 forget(runs, options.results)
             if cluster:

@@ -139,6 +139,22 @@ def test_behind_what_looks_at_the_whole_image_no_size_is_known(between: nn.Modul
     assert field_sizes(network) == {"0": 3, "2": None}
 
 
+class Scales(nn.Module):
+    """Weighs channels by a parameter, which is seen as a map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3)
+        self.gamma = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.conv(x) * self.gamma.view(1, -1, 1, 1))
+
+
+def test_what_is_made_of_parameters_alone_ends_no_field() -> None:
+    assert field_sizes(Scales()) == {"conv": 3, "last": 5}
+
+
 class Stacks(nn.Module):
     """Puts two maps one behind the other, along a dimension."""
 

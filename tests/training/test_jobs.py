@@ -1,7 +1,9 @@
 """Runs at once: as good as one after another, whatever becomes of one of them."""
 
 import contextlib
+import errno
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -36,6 +38,26 @@ def test_what_a_process_tells_adds_up_to_the_whole_run(cifar10: Dataset, tmp_pat
     assert [event.epoch.epoch for event in events if event.epoch] == [1, 2, 3]
     assert sum(event.share for event in events) == pytest.approx(1)
     assert (events[0].resumed, events[-1].finished) == (True, True)
+
+
+def test_where_processes_cannot_be_joined_nothing_is_forgotten(
+    cifar10: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(method: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
+    monkeypatch.setattr(multiprocessing, "get_context", refuse)
+    kept = tmp_path / "results" / "quick" / "runs" / "cifar10" / "CNN7x7-seed0.npz"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"kept")
+    flags = ["--quick", "--fresh", "--jobs", "2", "--threads", "1", "--out-dir", str(tmp_path)]
+    assert runner.main([make_experiment(["CNN7x7", "DeepFCNet"], timed=False)], "", flags) == 2
+    assert "processes cannot be joined here (Read-only file system" in capsys.readouterr().err
+    assert kept.read_bytes() == b"kept"
 
 
 def fails(run: Run, tell: Tell) -> None:

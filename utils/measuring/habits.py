@@ -100,7 +100,8 @@ def same(first: object, second: object) -> bool:
     """Whether two of ``kept_outside`` are equal."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return torch.equal(first, second)
-    return type(first) is type(second) and first == second
+    is_nan = first != first and second != second
+    return type(first) is type(second) and (first == second or is_nan)
 
 
 @torch.no_grad()
@@ -140,6 +141,6 @@ def tell_of_seeds(run: Run) -> None:
     (state, weights), (other_state, other_weights) = begun
     if torch.equal(state, other_state) or all(map(torch.equal, weights, other_weights)):
         tell_once(
-            f"{run.network}: begins alike with every seed, so that ± says little; leave "
-            "torch.manual_seed out of models/"
+            f"{run.network}: begins alike with every seed, so that ± is of the order of images "
+            "alone; a torch.manual_seed has no place in models/"
         )

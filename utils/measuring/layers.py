@@ -122,7 +122,8 @@ def gradient_means(case: LayerCase, module: nn.Module, x: Tensor) -> Gradient:
     batch-norm's scales.
     """
     part = module if case.weights_of is None else module.get_submodule(case.weights_of)
-    sources = [x, *(weight for weight in part.parameters() if weight.dim() > 1)]
+    weights = [each for each in part.parameters() if each.requires_grad and each.dim() > 1]
+    sources = [x, *weights]
     y = module(x)
     generator = torch.Generator().manual_seed(SEED + 1)  # not the input itself
     cotangent = torch.randn(y.shape, generator=generator).to(y.device)

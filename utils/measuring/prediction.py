@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
 from utils.data.batches import normalise
@@ -30,6 +30,16 @@ from utils.records.runs import Found
 SHOWN = 3  # classes of each network
 DIGIT, BOX = 28, 20  # pixels of an image of MNIST, and of the box that its digit is fitted into
 PHOTOGRAPH = 32
+ORIENTATION = 0x0112  # of a picture, in its EXIF data, whose other fields may be damaged
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class NoDigitError(ValueError):
@@ -105,7 +115,8 @@ def read_picture(path: Path) -> Image.Image:
             warnings.simplefilter("ignore")  # of damaged EXIF data, which count as none
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG", "JPEG")) as file:
-                upright = ImageOps.exif_transpose(file)
+                turn = TURNS.get(file.getexif().get(ORIENTATION))
+                upright = file.transpose(turn) if turn else file
                 if upright.mode.startswith("I"):  # 16 bits of grey, which convert cuts off at 255
                     upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
                 layers = upright.convert("RGBA")

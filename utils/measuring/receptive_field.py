@@ -134,13 +134,17 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
     """
     modules = dict(network.named_modules())
     fields: dict[fx.Node, Field | None] = {}  # None: they have ended on the way to this node
+    constants: set[fx.Node] = set()
     names: dict[Hashable, str] = {}
     layers: dict[str, Layer] = {}
     for node in trace(network).nodes:
         if node.op == "placeholder":
             fields[node] = Field()
             continue
-        sources = [fields[source] for source in node.all_input_nodes if source.op != "get_attr"]
+        if node.op != "output" and constants.issuperset(node.all_input_nodes):
+            constants.add(node)  # a parameter, or what is made of it
+            continue
+        sources = [fields[each] for each in node.all_input_nodes if each not in constants]
         field = functools.reduce(Field.joined, sources) if sources and None not in sources else None
         fields[node] = None
         module = modules[node.target] if node.op == "call_module" else None
@@ -206,7 +210,7 @@ def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
     if isinstance(module, nn.BatchNorm2d):
         return module.running_mean is not None
     if function_of(node) == "cat":  # of channels, and not of one map behind the other's edge
-        return node.kwargs.get("dim", [*node.args, 0][1]) in (1, -3)
+        return node.kwargs.get("dim", node.args[1] if node.args[1:] else 0) in (1, -3)
     return isinstance(module, POINTWISE) or function_of(node) in POINTWISE_FUNCTIONS
 
 

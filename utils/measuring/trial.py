@@ -67,6 +67,8 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         how = "mend it in models/, or its row in experiments/"
         if "view size is not compatible" in str(error):
             how = "maps have their channels last in memory here: flatten them with .flatten(1)"
+        elif "uninitialized parameter" in str(error):
+            how = "call it once with zeros in its constructor, for its lazy layers"
         elif run.compute.precision == "bfloat16":
             how += ", or leave out --precision bfloat16"
         what = f"{run.network}: cannot be trained on {dataset.description}"

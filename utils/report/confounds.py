@@ -32,8 +32,10 @@ def _of_networks(
     if layers[0] != layers[1]:
         found.append(f"{layers[0]} to {layers[1]} layers with weights")
     fields = [last_receptive_field(records) for records in (first, second)]
-    if all(fields) and fields[0] != fields[1] and "receptive_field" not in (metric, *about):
-        found.append(f"receptive field {fields[0]} to {fields[1]} pixels")
+    seen = all(first_known(records, "receptive_field") for records in (first, second))
+    if seen and fields[0] != fields[1] and "receptive_field" not in (metric, *about):
+        sizes = " to ".join(str(size) if size else "the whole image" for size in fields)
+        found.append(f"receptive field {sizes}{' pixels' if all(fields) else ''}")
     traits = [evidence.styles[label].traits for label in (a, b)]
     traits = traits if first[0].network != second[0].network else [(), ()]
     for mine, others, label in ((*traits, a), (*traits[::-1], b)):

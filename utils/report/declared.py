@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 from matplotlib.colors import is_color_like
 from matplotlib.markers import MarkerStyle
 from pydantic import TypeAdapter, ValidationError
@@ -118,10 +119,15 @@ def recorded_as(row: Row, experiment: Experiment) -> dict[str, Any] | None:
         return None  # ``plan.check_recipe`` tells
 
 
+def plain(value: object) -> object:
+    """NumPy's number as Python's, anything else as text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
 def wrong_types(declared: Claim | Row) -> list[str]:
     """The first field that is not of its declared type, in words; any sequence is a tuple."""
     try:
-        text = json.dumps(asdict(declared), default=str)
+        text = json.dumps(asdict(declared), default=plain)
         DECLARED[type(declared)].validate_json(text, strict=True)
     except ValidationError as error:
         return [first_fault(error).replace("a valid array", "a tuple")]

@@ -52,6 +52,17 @@ def one_after_another(runs: Sequence[Run], work: Work, tell: Tell) -> Failures:
     return failures
 
 
+def check_processes() -> None:
+    """Processes can be joined here. Raises: UserError where the system has nothing for that."""
+    try:
+        multiprocessing.get_context("spawn").Queue()
+    except OSError as error:
+        raise UserError(
+            f"--jobs: processes cannot be joined here ({error.strerror}; on Linux it takes "
+            "/dev/shm); use --jobs 1"
+        ) from error
+
+
 def side_by_side(runs: Sequence[Run], work: Work, jobs: int, tell: Tell) -> Failures:
     """``jobs`` runs at a time; ``work`` can be pickled.
 
