@@ -204,11 +204,14 @@ def predict_pictures(options: Options) -> None:
     networks: dict[str, list[Found]] = {}  # by the fingerprint of their images
     for experiment, row in rows_once(options):
         dataset = str(experiment.dataset)
-        for path in find_files(row, dataset, options.results, WEIGHTS)[:1]:
+        files = find_files(row, dataset, options.results, WEIGHTS)
+        for path in [each for each in files if each.with_suffix(".json").exists()][:1]:
             found = record_beside(path, row, dataset)
             networks.setdefault(found.record.data.fingerprint, []).append(found)
     if not networks:
-        raise UserError(f"--predict: no weights below {options.results}; --weights keeps them")
+        raise UserError(
+            f"--predict: no weights with their record below {options.results}; --weights keeps them"
+        )
     data_dir = None if options.quick else options.data_dir
     statistics = {images: statistics_of(found[0], data_dir) for images, found in networks.items()}
     for picture in options.predict:

@@ -146,7 +146,7 @@ def of_a_run_that_diverged(record: Path) -> None:
         (cut, "{path}: not readable as safetensors ("),
         (foreign, "{path}: of another network, features.0.0.weight is float32 ["),
         (more, "{path}: of another network, extra is float32 [2] (not expected); restore it"),
-        (Path.unlink, "{path}: no record beside it; restore it from the repository"),
+        (Path.unlink, "{path}: no record beside it; restore that, or train it again"),
         (of_other_images, "{record}: of other images than tiny here"),
     ],
     ids=lambda each: getattr(each, "__name__", ""),

@@ -86,7 +86,7 @@ def record_beside(path: Path, row: Row, dataset: str) -> Found:
     """
     record = path.with_suffix(".json")
     if not record.exists():
-        raise UserError(f"{path}: no record beside it; restore it from the repository")
+        raise UserError(f"{path}: no record beside it; restore that, or train it again")
     found = Found(record, row, read_record(record, Record))
     check_name(found, dataset)
     if found.record.diverged:
@@ -132,14 +132,14 @@ def load_weights(path: Path, network: nn.Module) -> None:
         tensors = safetensors.torch.load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise UserError(
-            f"{path}: not readable as safetensors ({error}); restore it from the repository"
+            f"{path}: not readable as safetensors ({error}); restore it, or train it again"
         ) from error
     found, wanted = shapes(tensors), shapes(network.state_dict())
     for name in wanted | found:
         if found.get(name) != wanted.get(name):
             raise UserError(
                 f"{path}: of another network, {name} is {found.get(name, 'missing')} (not "
-                f"{wanted.get(name, 'expected')}); restore it from the repository"
+                f"{wanted.get(name, 'expected')}); restore it, or train it again"
             )
     network.load_state_dict(tensors)
 
