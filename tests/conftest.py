@@ -30,8 +30,9 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that two workers end at about the same time."""
-    longest = ("test_cluster.py", "test_jobs.py", "test_scripts.py")
-    items.sort(key=lambda item: item.path.name not in longest)
+    longest = ("cluster", "jobs", "scripts", "cluster_page", "faults", "runner", "checkpoint")
+    first = [f"test_{name}.py" for name in longest]
+    items.sort(key=lambda item: item.path.name not in first)
 
 
 @pytest.fixture(scope="session")
