@@ -73,7 +73,7 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
         yield from (f"row {row.label}: {fault}" for fault in wrong_types(whole))
     for case in experiment.cases:
         shape = case.input_shape
-        if not (isinstance(shape, tuple) and all(type(n) is int and n > 0 for n in shape)):
+        if not all(type(n) is int and n > 0 for n in shape):
             yield f"case {case.name}: input_shape={shape}: give (batch, …), each 1 or more"
         try:
             pickle.dumps(case.build)  # each pass of the measurement is a process
@@ -120,7 +120,9 @@ def recorded_as(row: Row, experiment: Experiment) -> dict[str, Any] | None:
 
 
 def plain(value: object) -> object:
-    """NumPy's number as Python's, anything else as text."""
+    """NumPy's number as Python's, a range as what is in it, anything else as text."""
+    if isinstance(value, range):
+        return list(value)
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
