@@ -315,6 +315,7 @@ class Anneals(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.generator, self.steps, self.kind = torch.Generator(), 0, kind
+        self.size = 0
         self.register_buffer("mean", torch.zeros(()), persistent=kind == "kept")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -323,7 +324,7 @@ class Anneals(nn.Module):
         if self.kind == "drawn":
             return x * torch.rand((), generator=self.generator)
         if self.kind == "shown":
-            self.sparsity, self.seen = (x == 0).float().mean().item(), x.detach()
+            self.size, self.sparsity, self.seen = len(x), x.mean().item(), x.detach()
         elif self.kind == "done":
             self.steps = True
         elif self.kind == "number":

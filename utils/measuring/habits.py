@@ -45,7 +45,7 @@ def tell_of_memory(
     """Tells what of ``kept_outside`` has changed since ``before`` and is read in training.
 
     A number or tensor that is only written, to be looked at, is the same after a step from either
-    state. What counts or says that something was done is told anyway.
+    state. What says that something was done is told anyway.
     """
     after, state = kept_outside(network), {k: v.clone() for k, v in network.state_dict().items()}
     both = before.keys() & after
@@ -60,7 +60,7 @@ def tell_of_memory(
         changed = [
             what
             for what in changed
-            if isinstance(after[what], int) or not same(*(end.get(what) for _, end in ends))
+            if isinstance(after[what], bool) or not same(*(end.get(what) for _, end in ends))
         ]
     if changed:
         tell_once(
@@ -98,10 +98,12 @@ def kept_outside(network: nn.Module) -> dict[str, object]:
 
 def same(first: object, second: object) -> bool:
     """Whether two of ``kept_outside`` are equal."""
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return torch.equal(first, second)
-    is_nan = first != first and second != second
-    return type(first) is type(second) and (first == second or is_nan)
+    if type(first) is not type(second):
+        return False
+    if isinstance(first, Tensor):
+        alike = (first.device, first.dtype) == (second.device, second.dtype)
+        return alike and torch.equal(first, second)
+    return first == second or (first != first and second != second)
 
 
 @torch.no_grad()
