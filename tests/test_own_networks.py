@@ -398,6 +398,17 @@ class Leaves(nn.Module):
         return self.fc(x.flatten(1))
 
 
+class Listed(nn.Module):
+    """Keeps its convolutions where torch does not see them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = [nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convs[1](self.convs[0](x))
+
+
 def seeds_itself() -> nn.Module:
     torch.manual_seed(42)
     return small(channels=3)
@@ -414,6 +425,10 @@ def draws_for_itself() -> nn.Module:
     ("build", "line"),
     [
         (Extends, "MyNet: classifier.1 runs last and extra is declared last, which counts as that"),
+        (
+            lambda: nn.Sequential(*small(channels=3), nn.Softmax(1)),
+            "MyNet: puts out probabilities; the loss takes logits: leave out its softmax",
+        ),
         (Leaves, "MyNet: fc runs last and left_over is declared last, which counts as that"),
         (
             seeds_itself,
@@ -554,6 +569,10 @@ def frozen() -> nn.Module:
             "MyNet: puts out something else each time it is shown the same images in eval mode; ",
         ),
         (
+            lambda: small(Listed(), channels=3),
+            "MyNet: 1.convs holds layers in a plain list or dict, where torch does not see and ",
+        ),
+        (
             lambda: small(Sets(), nn.Conv2d(3, 4, 1), channels=4),
             "MyNet: changes torch's float32 matmul precision, which is for all networks of the ",
         ),
@@ -590,6 +609,7 @@ def frozen() -> nn.Module:
             "views",
             "draws",
             "drifts",
+            "listed",
             "sets",
             "holds",
             "grows",

@@ -38,6 +38,20 @@ def check_settings(name: str, before: dict[str, object]) -> None:
         )
 
 
+def layers_in_lists(network: nn.Module) -> list[str]:
+    """Lists, tuples and dicts of the modules that hold layers or parameters that are not theirs."""
+    known = {*network.modules(), *network.parameters()}
+    found = []
+    for path, module in network.named_modules():
+        for name, value in vars(module).items():
+            held = value.values() if isinstance(value, dict) else value
+            if isinstance(value, list | tuple | dict) and any(
+                isinstance(each, nn.Module | nn.Parameter) and each not in known for each in held
+            ):
+                found.append(f"{path}.{name}".lstrip("."))
+    return found
+
+
 @torch.no_grad()
 def tell_of_memory(
     network: nn.Module, name: str, images: Tensor, before: dict[str, object]

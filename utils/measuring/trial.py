@@ -17,12 +17,13 @@ from utils.machine import product_type
 from utils.measuring.habits import (
     check_settings,
     kept_outside,
+    layers_in_lists,
     process_settings,
     tell_of_memory,
     tell_of_order,
     tell_of_seeds,
 )
-from utils.measuring.probes import probe
+from utils.measuring.probes import probe, tell_once
 from utils.measuring.sizes import sizes
 from utils.records.schema import STRANGE
 from utils.training.checkpoint import shapes, weights_of
@@ -118,6 +119,8 @@ def check_outputs(first: object, again: object, name: str, dataset: Dataset) -> 
             f"{name}: puts out {found} for {expected[0]} images, expected {expected}: a number for "
             "each class; mend its forward in models/"
         )
+    if first.min() >= 0 and torch.allclose(first.sum(1), torch.ones_like(first[:, 0])):
+        tell_once(f"{name}: puts out probabilities; the loss takes logits: leave out its softmax")
     # on a GPU the second call may be another algorithm's; what is not finite is for training
     # to find
     largest = float(first.abs().max())
@@ -138,6 +141,11 @@ def check_layers(network: nn.Module, name: str) -> None:
         raise UserError(
             f"{name}: the name of its layer {strange[0]!r} would break tables and figures; leave "
             "out line breaks, | and $"
+        )
+    if hidden := layers_in_lists(network):
+        raise UserError(
+            f"{name}: {hidden[0]} holds layers in a plain list or dict, where torch does not see "
+            "and would not train them; make it an nn.ModuleList or nn.ModuleDict"
         )
     if not weight_layers(network):
         raise UserError(
