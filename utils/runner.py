@@ -128,9 +128,11 @@ def train_and_measure(options: Options) -> tuple[Sequence[Run], list[str]]:
     runs = runs_to_train(options, compute)
     with connected(options, runs) as cluster:
         check_images(options, compute, runs, load)
-        for run in {tried_as(run): run for run in runs}.values():
+        of_epoch: dict[str, float] = {}
+        for tried, run in {tried_as(run): run for run in runs}.items():
             try_out(run, load(run.dataset), options.weights)
-        costs = {run.title: cost(run, load(run.dataset)) for run in runs}
+            of_epoch[tried] = cost(run, load(run.dataset))
+        costs = {run.title: run.recipe.epochs * of_epoch[tried_as(run)] for run in runs}
         # all that the user can get wrong has been looked at: from here on files are changed
         for precision in dict.fromkeys(run.compute.precision for run in runs if not cluster):
             if warning := warn_if_slower(device, precision):
@@ -300,13 +302,13 @@ def tried_as(run: Run) -> str:
 
 
 def cost(run: Run, dataset: Dataset) -> float:
-    """Roughly how long a run takes, in no unit: for the remaining time, and the order of many.
+    """Roughly how long an epoch takes, in no unit: for the remaining time, and the order of many.
 
     A training step costs about three forward passes; the constant stands for what every image
     costs in any network (batch making, optimiser, bookkeeping).
     """
     found = sizes(run.network, run.overrides, dataset.x_train.shape[1:])
-    return run.recipe.epochs * len(dataset.x_train) * (3 * found["forward_flops"] + 5e6)
+    return len(dataset.x_train) * (3 * found["forward_flops"] + 5e6)
 
 
 def train_runs(

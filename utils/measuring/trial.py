@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
-    """Builds the run's network, looks into it and makes training steps, with a few images.
+    """Builds the run's network, looks into it with a few images and makes training steps.
 
     What cannot be seen of it is told, and will be left out of the record: see ``probe``; and so
     are its habits, as far as it can be trained with them.
@@ -96,9 +96,9 @@ def make_steps(run: Run, network: nn.Module, dataset: Dataset) -> None:
         step(last)
         step(last)
     except Exception as error:  # as above
-        step(batch_size)  # where this fails too it is not for the last batch
         if last == batch_size:
             raise
+        step(batch_size)  # where this fails too it is not for the last batch
         raise UserError(
             f"{run.network}: cannot be trained on a batch of {last} ({in_one_line(error)}), which "
             f"is the last of {images} images in batches of {batch_size}; mend it in models/, or "
