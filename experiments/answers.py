@@ -145,8 +145,8 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "What do shortcuts do?",
         "Что дают остаточные связи?",
-        "Nothing that matters in a network of seven convolutions, 4 points at 20 layers, 12 at 44",
-        "В сети из семи свёрток ничего существенного, 4 пункта при 20 слоях, 12 при 44",
+        "Nothing that matters in a network of seven convolutions, 3 points at 20 layers, 12 at 44",
+        "В сети из семи свёрток ничего существенного, 3 пункта при 20 слоях, 12 при 44",
         "depth.md",
         (
             Shown(

@@ -117,21 +117,17 @@ DEPTH = Experiment(
 
 PLAIN = {"add_shortcut": False}
 BARE = {"add_shortcut": False, "norm": False}
-SHALLOWEST = 8
-SHALLOW_SEEDS = MORE_SEEDS[:10]
 
 
 def ladder(layers: int) -> tuple[Row, ...]:
     """Networks of one depth: residual, plain, and plain without batch-norm."""
     depth = {"layers": layers}
-    seeds = SHALLOW_SEEDS if layers == SHALLOWEST else None
     return (
-        Row(f"{layers} layers, residual", "LadderNet", depth, seeds=seeds, at=("residual", layers)),
+        Row(f"{layers} layers, residual", "LadderNet", depth, at=("residual", layers)),
         Row(
             f"{layers} layers, plain",
             "LadderNet",
             {**depth, **PLAIN},
-            seeds=seeds,
             at=("plain", layers),
         ),
         Row(
@@ -222,9 +218,9 @@ DEPTH_LADDER = Experiment(
     subject="Depth with and without shortcuts",
     question="At which depth do plain networks stop learning, and do residual ones go on?",
     dataset="cifar10",
-    rows=(*ladder(SHALLOWEST), *ladder(20), *ladder(44)),
+    rows=(*ladder(8), *ladder(20), *ladder(44)),
     recipe=CIFAR10_RECIPE,
-    seeds=CONTROL_SEEDS,
+    seeds=MORE_SEEDS,
     timed=False,
     varied=("depth", "shortcuts", "batch-norm"),
     held=("width of each stage", *HELD),

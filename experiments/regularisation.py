@@ -22,7 +22,6 @@ REGULARISERS = {
 DROPOUT = {"dropout": 0.3}  # CNNWithResidualReg's before its classifier
 NO_DROPOUT = {"block_dropout": 0.0, "dropout": 0.0}
 LONG = {"epochs": 40}
-THREE_SEEDS = CONTROL_SEEDS[:3]  # of the long runs of the large network
 
 
 def with_only(*fields: str) -> dict[str, Any]:
@@ -153,13 +152,12 @@ REGULARISATION = Experiment(
             recipe={**with_only("crop_padding", "flip"), **LONG},
         ),
         Row("all, 40 epochs", "CNN3x3", DROPOUT, LONG),
-        Row("CNNWithResidualReg, 40 epochs", "CNNWithResidualReg", recipe=LONG, seeds=THREE_SEEDS),
+        Row("CNNWithResidualReg, 40 epochs", "CNNWithResidualReg", recipe=LONG),
         Row(
             "CNNWithResidualReg, no dropout, 40 epochs",
             "CNNWithResidualReg",
             NO_DROPOUT,
             LONG,
-            seeds=THREE_SEEDS,
         ),
     ),
     recipe=CIFAR10_RECIPE,

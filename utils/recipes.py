@@ -41,7 +41,7 @@ CIFAR10_RECIPE = Recipe(
 # of the experiments whose question is one of the seven's own: other seeds than theirs, so that what
 # was seen there is not taken for granted here
 CONTROL_SEEDS = (10, 11, 12, 13, 14)
-# of rows whose claims those five left open; how many was settled before the further ten were seen
+# of what those five left a claim open about; how many was settled before the further ten were seen
 MORE_SEEDS = tuple(range(10, 25))
 
 QUICK_EPOCHS = 2
