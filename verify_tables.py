@@ -23,7 +23,7 @@ with importing() if __name__ == "__main__" else nullcontext():  # torch too, whi
     from utils.report.claim_text import claims_csv
     from utils.report.mcnemar import mcnemar_rows
     from utils.report.pages import read_page
-    from utils.report.render import make_tables
+    from utils.report.render import holds, make_tables
     from utils.report.rows import to_csv
 
 RESULTS = REPOSITORY / "results"
@@ -45,12 +45,6 @@ def recomputed() -> dict[Path, str]:
         RESULTS / "mcnemar.csv": to_csv(tested),
         RESULTS / "claims.csv": claims_csv(every),
     }
-
-
-def holds(path: Path, text: str) -> bool:
-    """Whether this is a file's text."""
-    # what is no UTF-8 differs, whatever is read in its place
-    return path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text
 
 
 def verify() -> None:

@@ -284,6 +284,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="faults tried at once")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # autograd starts threads for a GPU: then no fork
     counts: Counter[str] = Counter()
     with small(), tempfile.TemporaryDirectory() as name:
         told = Path(name) / "operations.json"

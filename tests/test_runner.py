@@ -120,6 +120,35 @@ def test_the_same_command_again_trains_nothing(
     assert text in capsys.readouterr().err
 
 
+def test_a_further_seed_counts_in_every_table_that_it_stands_in(
+    trained: Path, cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(trained, copied)
+    monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
+    flags = [*FLAGS, str(copied), "--experiments", "depth", "--seeds", "1"]
+    assert runner.main(EXPERIMENTS, "", flags) == 0
+    table = copied / "results" / "quick" / "kernel_size" / "table.csv"
+    rows = {row["model"]: row["seeds"] for row in csv.DictReader(table.open(encoding="utf-8"))}
+    assert rows == {row.label: "2" if row.run_name == "CNN7x7" else "1" for row in ROWS}
+
+
+def test_records_that_are_called_as_no_row_are_named(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(trained, copied)
+    runs = copied / "results" / "quick" / "runs"
+    record = runs / "cifar10" / "CNN7x7-seed0.json"
+    names = ("cifar10/CNN7x7-seed1 (1).json", "cifar10/CNN7x8-seed1.json", "CNN7x7-seed1.json")
+    for name in names:
+        shutil.copy(record, runs / name)
+    assert runner.main(EXPERIMENTS, "", [*FLAGS, str(copied), "--no-train"]) == 0
+    (line,) = (each for each in capsys.readouterr().err.splitlines() if "left out" in each)
+    first = runs / "CNN7x7-seed1.json"
+    assert line == f"{first} and 2 more: called as no run of a declared row; left out"
+
+
 def test_a_record_in_another_precision_than_asked_for_counts_and_is_named(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

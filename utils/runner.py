@@ -39,7 +39,7 @@ from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_trai
 from utils.records.checks import read_speed
 from utils.records.environment import machine_name
 from utils.records.files import read_record, sweep, write_arrays, write_record, write_text
-from utils.records.runs import Found, find_files, find_records, run_path, speed_path
+from utils.records.runs import Found, find_files, find_records, run_path, speed_path, strangers
 from utils.records.schema import Record
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv
@@ -48,7 +48,7 @@ from utils.report.makespan import makespan_text
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
 from utils.report.pages import render_pages
-from utils.report.render import render_experiment
+from utils.report.render import is_outdated, render_experiment
 from utils.report.rows import speed_columns
 from utils.training.checkpoint import drop_finished
 from utils.training.jobs import check_processes, one_after_another, side_by_side
@@ -415,16 +415,28 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> list[str
     return failed
 
 
+def name_strangers(study: Sequence[Experiment], results: Path) -> None:
+    """A line for records that are in no table, since no run of the study is called so."""
+    if found := strangers(study, results):
+        more = f" and {len(found) - 1} more" * (len(found) > 1)
+        log.warning("%s%s: called as no run of a declared row; left out", found[0], more)
+
+
 def render_study(study: Sequence[Experiment], answers: Sequence[Answer], options: Options) -> None:
-    """Tables and figures of the command's experiments, and the README where it is the study."""
+    """Tables and figures of the command's experiments, and the README where it is the study.
+
+    Also those of the study's other experiments of which some were written before and have other
+    records now: a run can stand in several.
+    """
     results, plots = options.results, options.plots
     every = [gather(experiment, results, models.MODELS) for experiment in study]
     for evidence in every:
         layers.check_layers(evidence.experiment, evidence.cases, results)
+    name_strangers(study, results)
     asked = {experiment.name for experiment in options.experiments}
     blocks: dict[str, str] = {}
     for evidence in every:
-        if evidence.experiment.name in asked:
+        if evidence.experiment.name in asked or is_outdated(evidence, results):
             rendered = render_experiment(evidence, results, plots)
             if not rendered:
                 none = f"no records below {results} yet"

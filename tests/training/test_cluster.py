@@ -108,7 +108,7 @@ def test_workers_that_come_late_without_the_images_give_the_records_of_one_after
     workers = {str(name) for name in local.workers}
     finished = [line for line in caplog.messages if " finished in " in line]
     assert len(finished) == len(RUNS)
-    assert {line.rpartition(" on ")[2] for line in finished} == workers == {"0", "1"}
+    assert {line.rpartition(" on ")[2] for line in finished} <= workers == {"0", "1"}
     for run in RUNS:
         mine = [event for event in events if event.run.title == run.title]
         assert [event.epoch.epoch for event in mine if event.epoch] == [1, 2, 3]

@@ -87,8 +87,8 @@ def test_a_command_of_which_a_run_fails_finishes_the_others_as_one_after_another
     experiment = make_experiment(rows, timed=False)
     runs = tmp_path / "results" / "quick" / "runs" / "cifar10"
     (runs / "CNN7x7-seed0.npz").mkdir(parents=True)  # in the way of its arrays
-    flags = ["--quick", "--epochs", "1", "--threads", "1", "--out-dir", str(tmp_path)]
-    assert runner.main([experiment], "", [*flags, "--jobs", "2"]) == 1
+    flags = ["--quick", "--epochs", "1", "--threads", "1", "--device", "cpu"]
+    assert runner.main([experiment], "", [*flags, "--jobs", "2", "--out-dir", str(tmp_path)]) == 1
     error = capsys.readouterr().err.splitlines()
     assert error[-1] == "error: 1 of 3 runs failed: cifar10 CNN7x7 seed 0"
     where = f"{runs / 'CNN7x7-seed0.npz'}: cannot be written (Is a directory); what was saved"

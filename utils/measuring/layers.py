@@ -106,7 +106,8 @@ def _shapes(module: nn.Module, x: Tensor) -> dict[str, object]:
 
 def _build(case: LayerCase, device: torch.device) -> tuple[nn.Module, Tensor]:
     """The layer and a standard normal input that asks for its gradient."""
-    with torch.random.fork_rng():  # whoever calls keeps the state of the global generator
+    # whoever calls keeps the generator's state; devices=[] leaves a GPU that is not asked for alone
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         module = case.build().to(device)
     x = torch.randn(case.input_shape, generator=torch.Generator().manual_seed(SEED)).to(device)

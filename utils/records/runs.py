@@ -10,7 +10,7 @@ The name is the network's, with what was varied of it, see ``utils.experiment.Ro
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from utils.records.files import read_record
 from utils.records.schema import Record
 
 SUFFIXES = (".json", ".npz", ".safetensors", ".checkpoint.pt")  # of a run's files
+RUN = re.compile("(.+)-seed(0|[1-9][0-9]*)")  # what they are called
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,21 @@ def find_records(experiment: Experiment, results: Path) -> list[Found]:
 
 def find_files(row: Row, dataset: str, results: Path, suffix: str) -> list[Path]:
     """The files of a row's runs with this suffix, by seed."""
-    name = re.compile(rf"{re.escape(row.run_name)}-seed(0|[1-9][0-9]*)")
     paths = (results / "runs" / dataset).glob(f"*{suffix}")
-    return sorted((path for path in paths if name.fullmatch(path.stem)), key=seed_of)
+    named = [(path, RUN.fullmatch(path.stem)) for path in paths]
+    found = [path for path, name in named if name and name[1] == row.run_name]
+    return sorted(found, key=seed_of)
+
+
+def strangers(experiments: Iterable[Experiment], results: Path) -> list[Path]:
+    """The records below ``runs`` that are called as no run of these experiments."""
+    runs = results / "runs"
+    rows = {runs / str(each.dataset) / row.run_name for each in experiments for row in each.rows}
+    return sorted(
+        path
+        for path in runs.rglob("*.json")
+        if not ((name := RUN.fullmatch(path.stem)) and path.with_name(name[1]) in rows)
+    )
 
 
 def seed_of(path: Path) -> int:

@@ -43,6 +43,19 @@ def render_experiment(evidence: Evidence, results: Path, plots: Path) -> dict[st
     }
 
 
+def is_outdated(evidence: Evidence, results: Path) -> bool:
+    """Whether a table that was written before is not what the records say now."""
+    folder = results / evidence.experiment.name
+    tables = {folder / name: text for name, text in make_tables(evidence).items()}
+    return any(path.exists() and not holds(path, text) for path, text in tables.items())
+
+
+def holds(path: Path, text: str) -> bool:
+    """Whether this is a file's text."""
+    # what is no UTF-8 differs, whatever is read in its place
+    return path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text
+
+
 def make_tables(evidence: Evidence) -> dict[str, str]:
     """File name -> text, of the tables whose records exist.
 
