@@ -32,11 +32,13 @@ from utils.data.dataset import Dataset
 from utils.experiment import Row, Run
 from utils.logs import logs
 from utils.measuring.sizes import sizes
+from utils.measuring.timing import Effort
 from utils.plan import check_recipe
 from utils.recipes import quick
 from utils.records.checks import right_of
-from utils.records.files import write_record
+from utils.records.files import read_record, write_record
 from utils.records.runs import find_records, run_path
+from utils.records.schema import Speed
 
 ROWS = (
     Row("CNN7x7"),
@@ -131,6 +133,20 @@ def test_a_further_seed_counts_in_every_table_that_it_stands_in(
     table = copied / "results" / "quick" / "kernel_size" / "table.csv"
     rows = {row["model"]: row["seeds"] for row in csv.DictReader(table.open(encoding="utf-8"))}
     assert rows == {row.label: "2" if row.run_name == "CNN7x7" else "1" for row in ROWS}
+
+
+def test_tables_that_share_a_network_are_measured_together(
+    trained: Path, cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(trained, copied)
+    monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
+    monkeypatch.setattr(runner.speed, "QUICK", Effort(rounds=1))
+    monkeypatch.setattr(runner.speed, "THROUGHPUT_BATCH", 16)
+    flags = ["--experiments", "depth", "--measure", "--threads", "2", "--out-dir", str(copied)]
+    assert runner.main(EXPERIMENTS, "", ["--quick", "--epochs", "1", *flags]) == 0
+    speeds = (copied / "results" / "quick" / "speed" / "cifar10").glob("*.json")
+    assert [read_record(each, Speed).environment.threads for each in speeds] == [2, 2, 2]
 
 
 def test_records_that_are_called_as_no_row_are_named(

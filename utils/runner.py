@@ -76,20 +76,23 @@ def main(
     tables and figures of the records, and ``folder`` is where below results/ and plots/ all of it
     stands: both for what is not the study itself.
     """
-    render = render or partial(render_study, study or experiments, answers)
+    study = study or experiments
+    render = render or partial(render_study, study, answers)
 
     def command() -> None:
         options = parse(experiments, description, argv, folder)
         alone = contextlib.nullcontext() if options.only_reads else lock(options.results)
         with logs(options.results / f"{Path(sys.argv[0]).stem}.log"), alone:
-            run_script(options, render)
+            run_script(options, render, study)
 
     is_fresh = "--fresh" in (sys.argv if argv is None else argv)
     again = "the same command without --fresh" if is_fresh else "the same command"
     return exit_code(command, f"{again} goes on after the last finished epoch")
 
 
-def run_script(options: Options, render: Callable[[Options], None]) -> None:
+def run_script(
+    options: Options, render: Callable[[Options], None], study: Sequence[Experiment] = ()
+) -> None:
     """Checks, trains, measures and renders; or compares weights with their records.
 
     Raises: SomeFailed at the end where a run or a measurement did.
@@ -107,7 +110,7 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     runs: Sequence[Run] = ()
     failed: list[str] = []
     if options.train or options.measure:
-        runs, failed = train_and_measure(options)
+        runs, failed = train_and_measure(options, study)
     else:
         every = [find_records(experiment, options.results) for experiment in options.experiments]
         check_sizes([found for each in every for found in each])
@@ -117,7 +120,9 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
         raise SomeFailed("; ".join(failed))
 
 
-def train_and_measure(options: Options) -> tuple[Sequence[Run], list[str]]:
+def train_and_measure(
+    options: Options, study: Sequence[Experiment]
+) -> tuple[Sequence[Run], list[str]]:
     """Trains the runs that have no record, and measures the networks and layers that have none.
 
     Returns these runs, and in words what failed of them and of the measurements.
@@ -144,7 +149,7 @@ def train_and_measure(options: Options) -> tuple[Sequence[Run], list[str]]:
     unmeasured: list[str] = []
     for experiment in options.experiments:
         unmeasured += measure_layers(experiment, options, device)
-    unmeasured += measure_networks(options, compute, load)
+    unmeasured += measure_networks(options, compute, load, study)
     texts = [f"{len(failures)} of {len(runs)} runs failed: {', '.join(failures)}"] * bool(failures)
     texts += [f"cannot be measured: {', '.join(unmeasured)}"] * bool(unmeasured)
     return runs, texts
@@ -362,10 +367,12 @@ def measure_layers(experiment: Experiment, options: Options, device: torch.devic
     tries = {case.name: partial(layers.call_once, case, device) for case in experiment.cases}
     if failed := failing(tries):
         return failed
-    log.info("%s: measuring %d %ss", experiment.name, len(experiment.cases), experiment.cases_are)
+    passes = 1 if options.quick else PASSES
+    what = f"{len(experiment.cases)} {experiment.cases_are}s{in_words(passes)}"
+    log.info("%s: measuring %s", experiment.name, what)
     effort = layers.QUICK if options.quick else layers.FULL
     measure = partial(layers.study_layers, experiment, device, effort)
-    found = in_passes(measure, 1 if options.quick else PASSES)
+    found = in_passes(measure, passes)
     record, arrays = found[0]
     if arrays:
         write_arrays(path.with_suffix(".npz"), arrays)
@@ -374,37 +381,65 @@ def measure_layers(experiment: Experiment, options: Options, device: torch.devic
     return []
 
 
-def measure_networks(options: Options, compute: Compute, load: Load) -> list[str]:
+def in_words(passes: int) -> str:
+    """In how many passes, for the line that announces a measurement."""
+    return f", {passes} times" * (passes > 1)
+
+
+def timed_runs(experiment: Experiment, options: Options, compute: Compute) -> dict[Path, Run]:
+    """A run of each network whose speed stands in the experiment's table, by the speed's file."""
+    if not (experiment.rows and experiment.timed):
+        return {}
+    recipe = recipe_of(experiment, options)
+    declared = declared_runs(experiment, recipe=recipe, compute=compute).values()
+    return {speed_path(options.results, run): run for run in declared}
+
+
+def networks_to_measure(
+    options: Options, compute: Compute, study: Sequence[Experiment]
+) -> dict[Path, Run]:
+    """The networks of the command's tables, by their speeds' files, where one is to be measured.
+
+    With them those of the study's tables that share one of them and were measured before: the
+    speeds of a table are of one machine.
+    """
+    runs: dict[Path, Run] = {}
+    for experiment in options.experiments:
+        runs |= timed_runs(experiment, options, compute)
+    if not (options.measure or options.fresh) and all(path.exists() for path in runs):
+        return {}
+    tables = [timed_runs(experiment, options, compute) for experiment in study]
+    for _ in tables:  # each may bring in another
+        for each in tables:
+            if runs.keys() & each.keys() and any(map(Path.exists, each.keys() - runs.keys())):
+                runs |= each
+    return runs
+
+
+def measure_networks(
+    options: Options, compute: Compute, load: Load, study: Sequence[Experiment]
+) -> list[str]:
     """Measures all networks in the same passes, where that was not done yet for one of them.
 
     Returns those that cannot be measured.
     """
-    runs: dict[Path, Run] = {}
-    asked = options.measure
-    for experiment in options.experiments:
-        if experiment.rows and experiment.timed:
-            recipe = recipe_of(experiment, options)
-            declared = declared_runs(experiment, recipe=recipe, compute=compute).values()
-            runs |= {speed_path(options.results, run): run for run in declared}
-            asked |= options.fresh
-    failed: list[str] = []
+    runs = networks_to_measure(options, compute, study)
+    called = {path: f"{run.dataset} {run.name}" for path, run in runs.items()}
+    calls = {
+        called[path]: partial(speed.call_once, run, load(run.dataset)) for path, run in runs.items()
+    }
+    failed = failing(calls)
+    runs = {path: run for path, run in runs.items() if called[path] not in failed}
+    asked = options.measure or options.fresh
     if runs and (asked or not all(path.exists() for path in runs)):
-        called = {path: f"{run.dataset} {run.name}" for path, run in runs.items()}
-        failed = failing(
-            {
-                called[path]: partial(speed.call_once, run, load(run.dataset))
-                for path, run in runs.items()
-            }
-        )
-        runs = {path: run for path, run in runs.items() if called[path] not in failed}
-    if runs and (asked or not all(path.exists() for path in runs)):
-        log.info("measuring the speed of %d networks", len(runs))
+        passes = 1 if options.quick else PASSES
+        log.info("measuring the speed of %d networks%s", len(runs), in_words(passes))
         named = {str(path): run for path, run in runs.items()}
         effort = speed.QUICK if options.quick else speed.FULL
         try:
             with mapped(load, runs.values(), options.results) as loader:
                 measure = partial(speed.measure_speed, named, loader, effort)
-                found = in_passes(measure, 1 if options.quick else PASSES)
+                found = in_passes(measure, passes)
         except (UserError, SomeFailed, OSError):
             raise
         except Exception as error:  # what a network of one's own raises after its first step

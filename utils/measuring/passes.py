@@ -5,6 +5,7 @@ rounds within either: memory lies differently, the machine has other things to d
 about times rests on passes, and a claim is decided by their spread.
 """
 
+import logging
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +18,8 @@ from utils import signals
 from utils.errors import SomeFailed
 from utils.machine import keep_freed_memory
 from utils.records.schema import Case, Speed
+
+log = logging.getLogger(__name__)
 
 PER_PASS = {  # kind of record -> its fields that hold one value for each pass
     Speed: (
@@ -46,7 +49,11 @@ def in_passes(measure: Callable[[], Result], passes: int) -> list[Result]:
     try:
         with signals.spawning():
             results = pool.map(_call, [measure] * passes)
-        return list(results)
+        found = []
+        for result in results:
+            found.append(result)
+            log.info("measured %d of %d times", len(found), passes)
+        return found
     except BrokenProcessPool as error:
         raise SomeFailed(
             "the process that measures died, of too little memory perhaps; what is finished is on "
