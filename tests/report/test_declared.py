@@ -94,6 +94,10 @@ CASES = (CASE, replace(CASE, name="ReLU"))
             {"cases": CASES, **claim(kind="exact", pairs=(("ReLU", "Swish"),))},
             "claim a: kind 'exact' cannot be of test_accuracy, but of parameters, mean_absolute_gr",
         ),
+        (
+            claim(kind="equal", metric="gradient_ratio"),
+            "claim a: needs a margin, since gradient_ratio has none of its own; mend",
+        ),
         (claim(pairs=()), "claim a: has too few pairs"),
         (claim(kind="lead"), "claim a: has too few pairs"),
         (claim(kind="constant", pairs=(("CNN3x3", ""),)), "claim a: has no number (than)"),

@@ -19,6 +19,7 @@ from utils.records.files import first_fault
 from utils.records.runs import identity
 from utils.records.schema import STRANGE
 from utils.report.figures import FIGURES
+from utils.report.measures import UNITS
 from utils.report.rows import EXTRA_COLUMNS, reported_results
 from utils.report.short import ASKED
 
@@ -162,6 +163,8 @@ def faults_of_claim(claim: Claim, rows: set[str], cases: set[str]) -> Iterator[s
     known = OF_CASES if names & cases else OF_NETWORKS if claim.kind == "exact" else OF_SEEDS
     if claim.metric not in known:
         yield f"kind {claim.kind!r} cannot be of {claim.metric}, but of {', '.join(known)}"
+    if claim.kind == "equal" and claim.margin is None and UNITS.get(claim.metric) != "points":
+        yield f"needs a margin, since {claim.metric} has none of its own"
 
 
 def twice(names: Sequence[str]) -> str:
