@@ -95,14 +95,22 @@ def load_dataset(
     if arrays is None:
         download(official, data_dir, remote)
         arrays = sources.read_torchvision(official, data_dir)
-    return make_dataset(arrays, name, official.title, official.classes)
+    return named(arrays, official)
 
 
 def find_dataset(name: str, data_dir: Path) -> Dataset | None:
     """A full dataset from the files below ``data_dir``; None where there are none."""
     official = OFFICIAL[name]
     arrays = sources.read_local(official, data_dir)
-    return arrays and make_dataset(arrays, name, official.title, official.classes)
+    return arrays and named(arrays, official)
+
+
+def named(arrays: Arrays, official: Official) -> Dataset:
+    """Arrays from files -> what they are called there, where they are the images of the study."""
+    data = make_dataset(arrays, official.name, official.title, official.classes)
+    if data.fingerprint == SHIPPED_FINGERPRINTS[official.name]:
+        return data
+    return replace(data, description=f"stand-in for {official.title}")
 
 
 def load_quick_dataset(name: str) -> Dataset:
