@@ -148,7 +148,7 @@ def train_schedules(options: Options, epochs: int) -> None:
         for each in of_length(epochs)
         if each.name in left
     )
-    asked = replace(options, experiments=experiments, labels=None, measure=False)
+    asked = replace(options, experiments=experiments, study=experiments, labels=None, measure=False)
     run_script(asked, render=lambda _: None)
 
 

@@ -135,6 +135,22 @@ def test_a_further_seed_counts_in_every_table_that_it_stands_in(
     assert rows == {row.label: "2" if row.run_name == "CNN7x7" else "1" for row in ROWS}
 
 
+def test_a_run_that_would_join_another_table_is_refused_before_a_step(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(trained, copied)
+    results = copied / "results" / "quick"
+    (results / "runs" / "cifar10" / "CNN7x7-seed0.json").unlink()
+    flags = ["--quick", "--threads", "1", "--out-dir", str(copied), "--experiments", "depth"]
+    assert runner.main(EXPERIMENTS, "", flags) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith(
+        "made with epochs 1 (not 2); a run of this command joins its table, kernel_size: use the "
+        "same flags, or another --out-dir"
+    )
+
+
 def test_tables_that_share_a_network_are_measured_together(
     trained: Path, cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

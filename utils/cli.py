@@ -31,6 +31,7 @@ class Options:
     """What the user asked for, all of it valid."""
 
     experiments: tuple[Experiment, ...]
+    study: tuple[Experiment, ...]  # these and all others whose records share the folders
     labels: tuple[str, ...] | None  # of rows; None: all of each experiment
     seeds: tuple[int, ...] | None  # None: the declared ones
     epochs: int | None  # None: the declared ones
@@ -245,6 +246,7 @@ def parse(
     description: str,
     argv: Sequence[str] | None = None,
     folder: str = "",
+    study: Sequence[Experiment] = (),
 ) -> Options:
     """Command line -> checked options.
 
@@ -259,6 +261,7 @@ def parse(
     )
     options = Options(
         experiments=selected,
+        study=tuple(study or experiments),
         labels=check_labels(selected, arguments.models),
         seeds=check_seeds(arguments.seeds),
         epochs=arguments.epochs,

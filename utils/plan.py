@@ -7,7 +7,7 @@ here but by ``forget``, which is called once everything else is in order.
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +97,15 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
                 bare.append(run.title)
             if (record.precision, record.device) != (run.compute.precision, run.compute.kind):
                 at_hand[run.title] = record
+    asked = {experiment.name for experiment in options.experiments}
+    joined = standing_in(missing.values(), options.study) if options.train else ()
+    for experiment in joined:
+        if experiment.name not in asked:
+            found = find_records(experiment, options.results)
+            staying = [each for each in found if each.path not in missing]
+            why = f"a run of this command joins its table, {experiment.name}"
+            remedy = f"{why}: use the same flags, or another --out-dir"
+            check_together(staying, remedy, recipe_of(experiment, options))
     check_sizes(kept)
     if bare:
         more = f" and {len(bare) - 1} more" if bare[1:] else ""
@@ -104,6 +113,16 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
     if at_hand and (options.device or options.precision or options.seeds):
         log.info(counting(at_hand))
     return list(missing.values()) if options.train else []
+
+
+def standing_in(runs: Iterable[Run], experiments: Sequence[Experiment]) -> list[Experiment]:
+    """The experiments in whose tables these runs stand, whatever their seeds."""
+    names = {(run.dataset, run.name) for run in runs}
+    return [
+        experiment
+        for experiment in experiments
+        if any((experiment.dataset, row.run_name) in names for row in experiment.rows)
+    ]
 
 
 def check_recipe(run: Run, dataset: Dataset, is_quick: bool) -> None:
@@ -135,9 +154,7 @@ def check_recipe(run: Run, dataset: Dataset, is_quick: bool) -> None:
         raise UserError(f"{run.title}: images={run.images}, and {run.part} has {images}")
 
 
-def check_images(
-    options: Options, compute: Compute, missing: Sequence[Run], load: Callable[[str], Dataset]
-) -> None:
+def check_images(options: Options, missing: Sequence[Run], load: Callable[[str], Dataset]) -> None:
     """What is trained now is of the images of what is there: records that stay, and checkpoints.
 
     Raises: UserError naming the first that is not, or a checkpoint that these runs do not go on
@@ -152,10 +169,7 @@ def check_images(
         with contextlib.suppress(DamagedError):  # it is set aside when the run is begun
             find_checkpoint(run_path(options.results, run).with_suffix(CHECKPOINT), wanted)
     paths = {run_path(options.results, run) for run in missing}
-    for experiment in options.experiments:
-        selected = selected_runs(experiment, options, compute).values()
-        if paths.isdisjoint(run_path(options.results, run) for run in selected):
-            continue
+    for experiment in standing_in(missing, options.study):
         data = load(str(experiment.dataset))
         every = find_records(experiment, options.results)
         for each in every:

@@ -76,23 +76,20 @@ def main(
     tables and figures of the records, and ``folder`` is where below results/ and plots/ all of it
     stands: both for what is not the study itself.
     """
-    study = study or experiments
-    render = render or partial(render_study, study, answers)
+    render = render or partial(render_study, answers)
 
     def command() -> None:
-        options = parse(experiments, description, argv, folder)
+        options = parse(experiments, description, argv, folder, study)
         alone = contextlib.nullcontext() if options.only_reads else lock(options.results)
         with logs(options.results / f"{Path(sys.argv[0]).stem}.log"), alone:
-            run_script(options, render, study)
+            run_script(options, render)
 
     is_fresh = "--fresh" in (sys.argv if argv is None else argv)
     again = "the same command without --fresh" if is_fresh else "the same command"
     return exit_code(command, f"{again} goes on after the last finished epoch")
 
 
-def run_script(
-    options: Options, render: Callable[[Options], None], study: Sequence[Experiment] = ()
-) -> None:
+def run_script(options: Options, render: Callable[[Options], None]) -> None:
     """Checks, trains, measures and renders; or compares weights with their records.
 
     Raises: SomeFailed at the end where a run or a measurement did.
@@ -110,7 +107,7 @@ def run_script(
     runs: Sequence[Run] = ()
     failed: list[str] = []
     if options.train or options.measure:
-        runs, failed = train_and_measure(options, study)
+        runs, failed = train_and_measure(options)
     else:
         every = [find_records(experiment, options.results) for experiment in options.experiments]
         check_sizes([found for each in every for found in each])
@@ -120,9 +117,7 @@ def run_script(
         raise SomeFailed("; ".join(failed))
 
 
-def train_and_measure(
-    options: Options, study: Sequence[Experiment]
-) -> tuple[Sequence[Run], list[str]]:
+def train_and_measure(options: Options) -> tuple[Sequence[Run], list[str]]:
     """Trains the runs that have no record, and measures the networks and layers that have none.
 
     Returns these runs, and in words what failed of them and of the measurements.
@@ -132,7 +127,7 @@ def train_and_measure(
     load = DatasetLoader(options, device)
     runs = runs_to_train(options, compute)
     with connected(options, runs) as cluster:
-        check_images(options, compute, runs, load)
+        check_images(options, runs, load)
         of_epoch: dict[str, float] = {}
         for tried, run in {tried_as(run): run for run in runs}.items():
             try_out(run, load(run.dataset), options.weights)
@@ -149,7 +144,7 @@ def train_and_measure(
     unmeasured: list[str] = []
     for experiment in options.experiments:
         unmeasured += measure_layers(experiment, options, device)
-    unmeasured += measure_networks(options, compute, load, study)
+    unmeasured += measure_networks(options, compute, load)
     texts = [f"{len(failures)} of {len(runs)} runs failed: {', '.join(failures)}"] * bool(failures)
     texts += [f"cannot be measured: {', '.join(unmeasured)}"] * bool(unmeasured)
     return runs, texts
@@ -395,9 +390,7 @@ def timed_runs(experiment: Experiment, options: Options, compute: Compute) -> di
     return {speed_path(options.results, run): run for run in declared}
 
 
-def networks_to_measure(
-    options: Options, compute: Compute, study: Sequence[Experiment]
-) -> dict[Path, Run]:
+def networks_to_measure(options: Options, compute: Compute) -> dict[Path, Run]:
     """The networks of the command's tables, by their speeds' files, where one is to be measured.
 
     With them those of the study's tables that share one of them and were measured before: the
@@ -408,7 +401,7 @@ def networks_to_measure(
         runs |= timed_runs(experiment, options, compute)
     if not (options.measure or options.fresh) and all(path.exists() for path in runs):
         return {}
-    tables = [timed_runs(experiment, options, compute) for experiment in study]
+    tables = [timed_runs(experiment, options, compute) for experiment in options.study]
     for _ in tables:  # each may bring in another
         for each in tables:
             if runs.keys() & each.keys() and any(map(Path.exists, each.keys() - runs.keys())):
@@ -416,14 +409,12 @@ def networks_to_measure(
     return runs
 
 
-def measure_networks(
-    options: Options, compute: Compute, load: Load, study: Sequence[Experiment]
-) -> list[str]:
+def measure_networks(options: Options, compute: Compute, load: Load) -> list[str]:
     """Measures all networks in the same passes, where that was not done yet for one of them.
 
     Returns those that cannot be measured.
     """
-    runs = networks_to_measure(options, compute, study)
+    runs = networks_to_measure(options, compute)
     called = {path: f"{run.dataset} {run.name}" for path, run in runs.items()}
     calls = {
         called[path]: partial(speed.call_once, run, load(run.dataset)) for path, run in runs.items()
@@ -457,17 +448,17 @@ def name_strangers(study: Sequence[Experiment], results: Path) -> None:
         log.warning("%s%s: called as no run of a declared row; left out", found[0], more)
 
 
-def render_study(study: Sequence[Experiment], answers: Sequence[Answer], options: Options) -> None:
+def render_study(answers: Sequence[Answer], options: Options) -> None:
     """Tables and figures of the command's experiments, and the README where it is the study.
 
     Also those of the study's other experiments of which some were written before and have other
     records now: a run can stand in several.
     """
     results, plots = options.results, options.plots
-    every = [gather(experiment, results, models.MODELS) for experiment in study]
+    every = [gather(experiment, results, models.MODELS) for experiment in options.study]
     for evidence in every:
         layers.check_layers(evidence.experiment, evidence.cases, results)
-    name_strangers(study, results)
+    name_strangers(options.study, results)
     asked = {experiment.name for experiment in options.experiments}
     blocks: dict[str, str] = {}
     for evidence in every:
