@@ -14,7 +14,7 @@ from torchvision.ops import Conv2dNormActivation, SqueezeExcitation
 
 from models import CustomConv
 from tests.fake_records import make_experiment
-from tests.fakes import error_of, leave_pixels_out
+from tests.fakes import error_of, leave_pixels_out, measure_once
 from tests.networks import Calls, Does, add_network, frozen, small
 from tests.training.runs import RECIPE, RUN
 from utils import one_run, runner
@@ -121,6 +121,7 @@ def known(cifar10: Dataset) -> Iterator[None]:
             add_network(monkeypatch, build, name)
         monkeypatch.setattr(runner, "load_quick_dataset", lambda name: cifar10)
         leave_pixels_out(monkeypatch)
+        measure_once(monkeypatch, images=24)
         yield
 
 
@@ -214,7 +215,6 @@ def test_what_cannot_be_measured_is_a_line_and_the_rest_is_measured_and_rendered
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(speed, "THROUGHPUT_BATCH", 24)
     add_network(monkeypatch, lambda: small(Does(too_many), channels=3))
     cases = (LayerCase("ReLU", nn.ReLU, (1, 2, 4, 4)), LayerCase("MyLayer", frozen, (1, 3, 9, 9)))
     experiment = replace(
