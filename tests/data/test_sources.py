@@ -9,6 +9,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from tests import fakes
 from tests.fakes import assert_same, error_of
 from utils.data import sources
 from utils.data.dataset import load_dataset, make_dataset
-from utils.data.sources import CIFAR10, MNIST, Official
+from utils.data.sources import CIFAR10, MNIST, Arrays, Official
 from utils.errors import UserError
 
 REMEDY = "replace it, remove it to have the dataset downloaded, or use --quick"
@@ -30,45 +31,50 @@ REMEDY = "replace it, remove it to have the dataset downloaded, or use --quick"
 # --- one dataset, whatever the source -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("gz", [False, True])
-def test_mnist_is_the_same_from_npz_and_from_torchvisions_files(tmp_path: Path, gz: bool) -> None:
-    official = fakes.TINY_MNIST
-    arrays = fakes.make_arrays(official)
-    (tmp_path / "npz").mkdir()
-    fakes.write_npz(tmp_path / "npz", official, arrays)
-    fakes.write_idx(tmp_path / "idx", official, arrays, gz=gz)
-    from_npz = load_dataset("mnist", tmp_path / "npz", official)
-    assert_same(from_npz, load_dataset("mnist", tmp_path / "idx", official))
-    assert from_npz.x_train.shape == (20, 1, 28, 28)
+FIRST_IDX = "train-images-idx3-ubyte"
 
 
-def test_cifar10_is_the_same_from_npz_and_from_torchvisions_files(tmp_path: Path) -> None:
-    arrays = fakes.make_arrays(fakes.TINY_CIFAR10)
-    official = fakes.write_pickles(tmp_path / "pickles", fakes.TINY_CIFAR10, arrays)
-    fakes.write_npz(tmp_path, official, arrays)
-    from_npz = load_dataset("cifar10", tmp_path, official)
-    assert_same(from_npz, load_dataset("cifar10", tmp_path / "pickles", official))
-    assert from_npz.x_train.shape == (20, 3, 32, 32)
+def partly_gz(folder: Path, official: Official, arrays: Arrays) -> None:
+    plain = fakes.write_idx(folder, official, arrays) / FIRST_IDX
+    plain.with_name(f"{FIRST_IDX}.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
 
 
-def test_labels_in_a_column_are_labels(tmp_path: Path) -> None:
+def npz_beside_others(folder: Path, official: Official, arrays: Arrays) -> None:
+    fakes.write_idx(folder, official, fakes.make_arrays(official, seed=2))
+    fakes.write_npz(folder, official, arrays)
+
+
+def labels_in_a_column(folder: Path, official: Official, arrays: Arrays) -> None:
     """As Keras has those of CIFAR-10."""
-    arrays = fakes.make_arrays(fakes.TINY_CIFAR10)
     column = {key: y[:, np.newaxis] if key[0] == "y" else y for key, y in arrays.items()}
-    plain, columns = (tmp_path / name for name in ("plain", "columns"))
-    for folder, written in ((plain, arrays), (columns, column)):
-        folder.mkdir()
-        fakes.write_npz(folder, fakes.TINY_CIFAR10, written)
-    loaded = load_dataset("cifar10", columns, fakes.TINY_CIFAR10)
-    assert_same(loaded, load_dataset("cifar10", plain, fakes.TINY_CIFAR10))
+    fakes.write_npz(folder, official, column)
 
 
-def test_the_npz_comes_before_torchvisions_files(tmp_path: Path) -> None:
-    official = fakes.TINY_MNIST
-    fakes.write_npz(tmp_path, official, fakes.make_arrays(official, seed=1))
-    fakes.write_idx(tmp_path, official, fakes.make_arrays(official, seed=2))
-    expected = make_dataset(fakes.make_arrays(official, seed=1), "mnist", "MNIST", MNIST.classes)
-    assert_same(load_dataset("mnist", tmp_path, official), expected)
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        *(("mnist", write) for write in (fakes.write_npz, fakes.write_idx)),
+        *(("mnist", write) for write in (partial(fakes.write_idx, gz=True), partly_gz)),
+        ("mnist", npz_beside_others),
+        ("cifar10", fakes.write_npz),
+        ("cifar10", fakes.write_pickles),
+        ("cifar10", labels_in_a_column),
+    ],
+)
+def test_a_dataset_is_the_same_from_every_layout(
+    name: str, write: Callable[[Path, Official, Arrays], object], tmp_path: Path
+) -> None:
+    official, shape = fakes.TINY[name], {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}[name]
+    arrays = fakes.make_arrays(official)
+    written = write(tmp_path, official, arrays)
+    known = written if isinstance(written, Official) else official  # with these checksums
+    loaded = load_dataset(name, tmp_path, known)
+    assert_same(loaded, make_dataset(arrays, name, official.title, official.classes))
+    assert loaded.x_train.shape == (20, *shape)
+    assert (loaded.name, loaded.description) == (name, official.title)
+    assert loaded.classes == official.classes
+    assert not loaded.synthetic
 
 
 def test_images_keep_their_labels_and_their_channels(tmp_path: Path) -> None:
@@ -86,15 +92,6 @@ def test_images_keep_their_labels_and_their_channels(tmp_path: Path) -> None:
     assert loaded == pairs
     assert (dataset.x_train.dtype, dataset.y_train.dtype) == (torch.uint8, torch.int64)
     assert dataset.x_train.is_contiguous()
-
-
-def test_what_is_known_of_each_dataset(tmp_path: Path) -> None:
-    for official in (fakes.TINY_MNIST, fakes.TINY_CIFAR10):
-        fakes.write_npz(tmp_path, official, fakes.make_arrays(official))
-        dataset = load_dataset(official.name, tmp_path, official)
-        assert (dataset.name, dataset.description) == (official.name, official.title)
-        assert dataset.classes == official.classes
-        assert not dataset.synthetic
 
 
 # --- errors -------------------------------------------------------------------------------------
@@ -180,7 +177,6 @@ def test_a_flipped_byte_anywhere_in_an_npz_is_harmless_or_an_error_in_one_line(
             np.testing.assert_array_equal(arrays[key], array)
 
 
-FIRST_IDX = "train-images-idx3-ubyte"
 RAW = f"MNIST/raw/{FIRST_IDX}"
 GZ = gzip.compress(fakes.idx_bytes(fakes.make_arrays(fakes.TINY_MNIST)["x_train"]))
 PAGE = b"<html>404 Not Found</html>"
@@ -261,16 +257,6 @@ def test_an_incomplete_layout_is_not_read(tmp_path: Path, official: Official) ->
         (folder / name).write_bytes(b"")
     assert sources.missing_files(official, tmp_path) == list(official.files)[:1]
     assert sources.read_local(official, tmp_path) is None
-
-
-def test_gz_and_plain_idx_files_may_stand_side_by_side(tmp_path: Path) -> None:
-    official = fakes.TINY_MNIST
-    folder = fakes.write_idx(tmp_path, official, fakes.make_arrays(official))
-    plain = folder / FIRST_IDX
-    (folder / f"{FIRST_IDX}.gz").write_bytes(gzip.compress(plain.read_bytes()))
-    plain.unlink()
-    expected = make_dataset(fakes.make_arrays(official), "mnist", "MNIST", MNIST.classes)
-    assert_same(load_dataset("mnist", tmp_path, official), expected)
 
 
 # --- files that mean harm, or have met some -----------------------------------------------------
