@@ -38,9 +38,12 @@ def twice() -> nn.Module:
     """One convolution and one activation, called twice; a layer by the name of the second call."""
     return Calls(
         ["pool", "first", "act", "conv", "act", "conv", "act", "conv_1", "head"],
-        **{"pool": nn.AvgPool2d(4), "act": nn.ReLU()},
-        **{"first": nn.Conv2d(3, 4, 3, padding=1), "conv": nn.Conv2d(4, 4, 3, padding=1)},
-        **{"conv_1": nn.Conv2d(4, 4, 1), "head": nn.Sequential(nn.Flatten(), nn.Linear(256, 10))},
+        pool=nn.AvgPool2d(4),
+        act=nn.ReLU(),
+        first=nn.Conv2d(3, 4, 3, padding=1),
+        conv=nn.Conv2d(4, 4, 3, padding=1),
+        conv_1=nn.Conv2d(4, 4, 1),
+        head=nn.Sequential(nn.Flatten(), nn.Linear(256, 10)),
     )
 
 
