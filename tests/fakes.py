@@ -15,6 +15,7 @@ import torch
 from utils.data.dataset import Dataset, make_dataset
 from utils.data.sources import CIFAR10, KEYS, MNIST, Arrays, Official
 from utils.errors import UserError
+from utils.measuring.timing import Effort
 
 TINY_MNIST = replace(MNIST, train_images=20, test_images=10)
 TINY_CIFAR10 = replace(CIFAR10, train_images=20, test_images=10)
@@ -102,6 +103,13 @@ def leave_pixels_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made, and empty files: what is on them is looked at in report/test_figures.py."""
     target = "matplotlib.figure.Figure.savefig"
     monkeypatch.setattr(target, lambda figure, path, **_: path.touch())
+
+
+def measure_once(monkeypatch: pytest.MonkeyPatch, images: int = 16) -> None:
+    """Speeds are measured in one round, with so many images at once."""
+    for module in ("layers", "speed"):
+        monkeypatch.setattr(f"utils.measuring.{module}.QUICK", Effort(rounds=1))
+    monkeypatch.setattr("utils.measuring.speed.THROUGHPUT_BATCH", images)
 
 
 def error_of(action: Callable[[], object]) -> str:

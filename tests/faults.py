@@ -36,14 +36,12 @@ from torch import nn
 
 from models import Swish
 from tests.fake_records import make_experiment
-from tests.fakes import TINY_CIFAR10, make_tiny
+from tests.fakes import TINY_CIFAR10, make_tiny, measure_once
 from utils import runner
 from utils.claim import Claim
 from utils.data import mapped
 from utils.data.mapped import save_mapped
 from utils.experiment import LayerCase
-from utils.measuring import layers, speed
-from utils.measuring.timing import Effort
 from utils.recipes import quick
 from utils.records.files import read_arrays, read_record
 from utils.records.schema import Cases, Record, Speed
@@ -102,9 +100,7 @@ def small() -> Iterator[None]:
         patched.setattr(runner, "load_quick_dataset", lambda name: data)
         patched.setattr(mapped, "save_mapped", save)
         patched.setattr(runner, "try_out", lambda *_: None)  # it writes nothing
-        patched.setattr(speed, "QUICK", Effort(rounds=1))
-        patched.setattr(layers, "QUICK", Effort(rounds=1))
-        patched.setattr(speed, "THROUGHPUT_BATCH", 16)
+        measure_once(patched)
         patched.setattr(canvas, "DPI", 20)
         yield
 

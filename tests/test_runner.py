@@ -25,7 +25,7 @@ from tests.fake_records import (
     make_speed,
     write_runs,
 )
-from tests.fakes import TINY_CIFAR10, error_of, full_disk, make_tiny
+from tests.fakes import TINY_CIFAR10, error_of, full_disk, make_tiny, measure_once
 from utils import machine, one_run, runner
 from utils.cli import parse
 from utils.data.dataset import Dataset
@@ -67,6 +67,7 @@ def trained(runs: list[Run], cifar10: Dataset, tmp_path_factory: pytest.TempPath
     with pytest.MonkeyPatch.context() as monkeypatch:
         train = one_run.train
         monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
+        measure_once(monkeypatch)
         monkeypatch.setattr(
             one_run, "train", lambda run, *rest: runs.append(run) or train(run, *rest)
         )
@@ -375,6 +376,7 @@ def test_records_from_a_gpu_go_on_and_render_on_a_machine_without(
     cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
+    measure_once(monkeypatch)
     experiment = make_experiment([Row("CNN7x7"), Row("CNN5x5")], recipe=RECIPE)
     gpu = ENVIRONMENT.model_copy(update={"device": "NVIDIA H100 80GB HBM3"})
     record = make_record(

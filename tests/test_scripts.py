@@ -18,12 +18,10 @@ import pytest
 
 import models
 from experiments import STUDY, TASK_2
-from tests.fakes import leave_pixels_out
+from tests.fakes import leave_pixels_out, measure_once
 from utils import REPOSITORY, errors, runner
 from utils.data.dataset import TENSORS, Dataset, load_quick_dataset
 from utils.experiment import Experiment, declared_runs
-from utils.measuring import layers, speed
-from utils.measuring.timing import Effort
 from utils.records.files import read_record
 from utils.records.schema import Record, Speed
 from utils.report.figures import FIGURES, canvas
@@ -53,9 +51,7 @@ def run(script: str, *flags: str, render: bool = True, code: int = 0) -> None:
         monkeypatch.setattr(canvas, "DPI", 20)
         monkeypatch.setattr(errors, "end_at_once", lambda advice: None)  # of the tests, that is
         monkeypatch.setattr(runner, "load_quick_dataset", few)
-        monkeypatch.setattr(layers, "QUICK", Effort(rounds=1))
-        monkeypatch.setattr(speed, "QUICK", Effort(rounds=1))
-        monkeypatch.setattr(speed, "THROUGHPUT_BATCH", 16)
+        measure_once(monkeypatch)
         if not render:
             monkeypatch.setattr(runner, "render_study", lambda *_: None)
         with pytest.raises(SystemExit) as end:

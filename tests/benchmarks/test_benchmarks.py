@@ -21,7 +21,6 @@ from utils.data.batches import augmented_views, normalise
 from utils.data.dataset import Dataset, load_quick_dataset
 from utils.data.sources import Official
 from utils.experiment import Recipe, Run
-from utils.measuring.sizes import step_flops
 from utils.records.files import read_json, write_json
 from utils.training import optimizers
 
@@ -113,14 +112,6 @@ def test_every_update_of_a_large_layer_is_orthogonal_where_that_is_asked_for(
     step()
     step()
     assert len(made) == 2 * 3  # one for each hidden layer
-
-
-def test_the_images_need_no_gradient_in_a_steps_flops() -> None:
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(4 * 64, 5)
-    )
-    convolution, linear = 2 * 3 * 9 * 4 * 64, 2 * 4 * 64 * 5
-    assert step_flops(network, (3, 8, 8)) == 2 * convolution + 3 * linear
 
 
 # The section

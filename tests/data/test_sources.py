@@ -9,6 +9,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from tests import fakes
 from tests.fakes import assert_same, error_of
 from utils.data import sources
 from utils.data.dataset import SHIPPED_FINGERPRINTS, load_dataset, make_dataset
-from utils.data.sources import CIFAR10, MNIST, Official
+from utils.data.sources import CIFAR10, MNIST, Arrays, Official
 from utils.errors import UserError
 
 REMEDY = "replace it, remove it to have the dataset downloaded, or use --quick"
@@ -30,45 +31,60 @@ REMEDY = "replace it, remove it to have the dataset downloaded, or use --quick"
 # --- one dataset, whatever the source -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("gz", [False, True])
-def test_mnist_is_the_same_from_npz_and_from_torchvisions_files(tmp_path: Path, gz: bool) -> None:
-    official = fakes.TINY_MNIST
-    arrays = fakes.make_arrays(official)
-    (tmp_path / "npz").mkdir()
-    fakes.write_npz(tmp_path / "npz", official, arrays)
-    fakes.write_idx(tmp_path / "idx", official, arrays, gz=gz)
-    from_npz = load_dataset("mnist", tmp_path / "npz", official)
-    assert_same(from_npz, load_dataset("mnist", tmp_path / "idx", official))
-    assert from_npz.x_train.shape == (20, 1, 28, 28)
+FIRST_IDX = "train-images-idx3-ubyte"
 
 
-def test_cifar10_is_the_same_from_npz_and_from_torchvisions_files(tmp_path: Path) -> None:
-    arrays = fakes.make_arrays(fakes.TINY_CIFAR10)
-    official = fakes.write_pickles(tmp_path / "pickles", fakes.TINY_CIFAR10, arrays)
-    fakes.write_npz(tmp_path, official, arrays)
-    from_npz = load_dataset("cifar10", tmp_path, official)
-    assert_same(from_npz, load_dataset("cifar10", tmp_path / "pickles", official))
-    assert from_npz.x_train.shape == (20, 3, 32, 32)
+def partly_gz(folder: Path, official: Official, arrays: Arrays) -> None:
+    plain = fakes.write_idx(folder, official, arrays) / FIRST_IDX
+    plain.with_name(f"{FIRST_IDX}.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
 
 
-def test_labels_in_a_column_are_labels(tmp_path: Path) -> None:
+def npz_beside_others(folder: Path, official: Official, arrays: Arrays) -> None:
+    fakes.write_idx(folder, official, fakes.make_arrays(official, seed=2))
+    fakes.write_npz(folder, official, arrays)
+
+
+def labels_in_a_column(folder: Path, official: Official, arrays: Arrays) -> None:
     """As Keras has those of CIFAR-10."""
-    arrays = fakes.make_arrays(fakes.TINY_CIFAR10)
     column = {key: y[:, np.newaxis] if key[0] == "y" else y for key, y in arrays.items()}
-    plain, columns = (tmp_path / name for name in ("plain", "columns"))
-    for folder, written in ((plain, arrays), (columns, column)):
-        folder.mkdir()
-        fakes.write_npz(folder, fakes.TINY_CIFAR10, written)
-    loaded = load_dataset("cifar10", columns, fakes.TINY_CIFAR10)
-    assert_same(loaded, load_dataset("cifar10", plain, fakes.TINY_CIFAR10))
+    fakes.write_npz(folder, official, column)
 
 
-def test_the_npz_comes_before_torchvisions_files(tmp_path: Path) -> None:
-    official = fakes.TINY_MNIST
-    fakes.write_npz(tmp_path, official, fakes.make_arrays(official, seed=1))
-    fakes.write_idx(tmp_path, official, fakes.make_arrays(official, seed=2))
-    expected = make_dataset(fakes.make_arrays(official, seed=1), "mnist", "MNIST", MNIST.classes)
-    assert_same(load_dataset("mnist", tmp_path, official), expected)
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        *(("mnist", write) for write in (fakes.write_npz, fakes.write_idx)),
+        *(("mnist", write) for write in (partial(fakes.write_idx, gz=True), partly_gz)),
+        ("mnist", npz_beside_others),
+        ("cifar10", fakes.write_npz),
+        ("cifar10", fakes.write_pickles),
+        ("cifar10", labels_in_a_column),
+    ],
+)
+def test_a_dataset_is_the_same_from_every_layout(
+    name: str, write: Callable[[Path, Official, Arrays], object], tmp_path: Path
+) -> None:
+    official, shape = fakes.TINY[name], {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}[name]
+    arrays = fakes.make_arrays(official)
+    written = write(tmp_path, official, arrays)
+    known = written if isinstance(written, Official) else official  # with these checksums
+    loaded = load_dataset(name, tmp_path, known)
+    described = f"stand-in for {official.title}"  # it has the name of the file, and other images
+    assert_same(loaded, make_dataset(arrays, name, described, official.classes))
+    assert loaded.x_train.shape == (20, *shape)
+    assert (loaded.name, loaded.description) == (name, described)
+    assert loaded.classes == official.classes
+    assert not loaded.synthetic
+
+
+def test_a_dataset_is_called_by_its_name_where_it_has_its_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.write_npz(tmp_path, fakes.TINY_MNIST, fakes.make_arrays(fakes.TINY_MNIST))
+    fingerprint = load_dataset("mnist", tmp_path, fakes.TINY_MNIST).fingerprint
+    monkeypatch.setitem(SHIPPED_FINGERPRINTS, "mnist", fingerprint)
+    assert load_dataset("mnist", tmp_path, fakes.TINY_MNIST).description == "MNIST"
 
 
 def test_images_keep_their_labels_and_their_channels(tmp_path: Path) -> None:
@@ -86,20 +102,6 @@ def test_images_keep_their_labels_and_their_channels(tmp_path: Path) -> None:
     assert loaded == pairs
     assert (dataset.x_train.dtype, dataset.y_train.dtype) == (torch.uint8, torch.int64)
     assert dataset.x_train.is_contiguous()
-
-
-def test_what_is_known_of_each_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for official in (fakes.TINY_MNIST, fakes.TINY_CIFAR10):
-        fakes.write_npz(tmp_path, official, fakes.make_arrays(official))
-        dataset = load_dataset(official.name, tmp_path, official)
-        assert (dataset.name, dataset.description) == (
-            official.name,
-            f"stand-in for {official.title}",  # it has the name of the file, and other images
-        )
-        monkeypatch.setitem(SHIPPED_FINGERPRINTS, official.name, dataset.fingerprint)
-        assert load_dataset(official.name, tmp_path, official).description == official.title
-        assert dataset.classes == official.classes
-        assert not dataset.synthetic
 
 
 # --- errors -------------------------------------------------------------------------------------
@@ -155,14 +157,6 @@ def test_channels_first_are_told_to_be_saved_last(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>404 Not Found</html>", b"PK\x03\x04 and no more"])
-def test_a_file_that_is_no_npz_is_named(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "mnist.npz"
-    path.write_bytes(content)
-    message = error_of(lambda: load_dataset("mnist", tmp_path))
-    assert message == f"{path}: not an npz file, or cut off: {REMEDY}"
-
-
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_an_npz_cut_anywhere_is_an_error_that_names_it(
     tmp_path_factory: pytest.TempPathFactory, share: float
@@ -193,42 +187,37 @@ def test_a_flipped_byte_anywhere_in_an_npz_is_harmless_or_an_error_in_one_line(
             np.testing.assert_array_equal(arrays[key], array)
 
 
-FIRST_IDX = "train-images-idx3-ubyte"
+RAW = f"MNIST/raw/{FIRST_IDX}"
+GZ = gzip.compress(fakes.idx_bytes(fakes.make_arrays(fakes.TINY_MNIST)["x_train"]))
+PAGE = b"<html>404 Not Found</html>"
+NO_NPZ, NO_IDX = "not an npz file, or cut off", "not an idx file of unsigned bytes"
+CUT = "cannot be read (Compressed file ended before the end-of-stream marker was reached)"
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("name", "content", "reason"),
     [
-        b"",
-        b"<html>404 Not Found</html>",
-        b"\x00\x00\x0d\x01\x00\x00\x00\x01\x00\x00\x00\x00",  # of floats
-        b"\x00\x00\x08\x03\x00\x00",  # cut off
+        *(("mnist.npz", each, NO_NPZ) for each in (b"", PAGE, b"PK\x03\x04 and no more")),
+        *((RAW, each, NO_IDX) for each in (b"", PAGE)),
+        (RAW, b"\x00\x00\x0d\x01\x00\x00\x00\x01\x00\x00\x00\x00", NO_IDX),  # of floats
+        (RAW, b"\x00\x00\x08\x03\x00\x00", NO_IDX),  # cut off
+        (f"{RAW}.gz", GZ[:-20], CUT),
+        (f"{RAW}.gz", b"no gzip" + GZ, "cannot be read (Not a gzipped file (b'no'))"),
+        *((name, None, "not a file") for name in ("mnist.npz", RAW)),  # a pipe: not waited for
     ],
 )
-def test_what_is_no_idx_file_is_named(tmp_path: Path, content: bytes) -> None:
-    official = fakes.TINY_MNIST
-    folder = fakes.write_idx(tmp_path, official, fakes.make_arrays(official))
-    (folder / FIRST_IDX).write_bytes(content)
-    error = error_of(lambda: load_dataset("mnist", tmp_path, official))
-    assert error == f"{folder / FIRST_IDX}: not an idx file of unsigned bytes: {REMEDY}"
-
-
-@pytest.mark.parametrize(
-    "damage, reason",
-    [
-        (lambda gz: gz[:-20], "Compressed file ended before the end-of-stream marker was reached"),
-        (lambda gz: b"no gzip" + gz, "Not a gzipped file (b'no')"),
-    ],
-)
-def test_a_wrong_gz_file_is_named(
-    tmp_path: Path, damage: Callable[[bytes], bytes], reason: str
+def test_a_file_that_is_not_what_its_name_says_is_named(
+    name: str, content: bytes | None, reason: str, tmp_path: Path
 ) -> None:
-    official = fakes.TINY_MNIST
-    folder = fakes.write_idx(tmp_path, official, fakes.make_arrays(official), gz=True)
-    path = folder / f"{FIRST_IDX}.gz"
-    path.write_bytes(damage(path.read_bytes()))
+    official, path = fakes.TINY_MNIST, tmp_path / name
+    fakes.write_idx(tmp_path, official, fakes.make_arrays(official), gz=name.endswith("gz"))
+    path.unlink(missing_ok=True)
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content)
     error = error_of(lambda: load_dataset("mnist", tmp_path, official))
-    assert error == f"{path}: cannot be read ({reason}): {REMEDY}"
+    assert error == f"{path}: {reason}: {REMEDY}"
 
 
 class Bomb:
@@ -278,16 +267,6 @@ def test_an_incomplete_layout_is_not_read(tmp_path: Path, official: Official) ->
         (folder / name).write_bytes(b"")
     assert sources.missing_files(official, tmp_path) == list(official.files)[:1]
     assert sources.read_local(official, tmp_path) is None
-
-
-def test_gz_and_plain_idx_files_may_stand_side_by_side(tmp_path: Path) -> None:
-    official = fakes.TINY_MNIST
-    folder = fakes.write_idx(tmp_path, official, fakes.make_arrays(official))
-    plain = folder / FIRST_IDX
-    (folder / f"{FIRST_IDX}.gz").write_bytes(gzip.compress(plain.read_bytes()))
-    plain.unlink()
-    expected = make_dataset(fakes.make_arrays(official), "mnist", "MNIST", MNIST.classes)
-    assert_same(load_dataset("mnist", tmp_path, official), expected)
 
 
 # --- files that mean harm, or have met some -----------------------------------------------------
@@ -430,24 +409,12 @@ def test_flipped_bits_in_the_header_of_an_idx_file_cost_one_line(
         assert gz  # the date and the name of what was compressed
 
 
-@pytest.mark.parametrize("name", ["mnist.npz", f"MNIST/raw/{FIRST_IDX}"])
-def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
-    official = fakes.TINY_MNIST
-    path = tmp_path / name
-    fakes.write_idx(tmp_path, official, fakes.make_arrays(official))
-    path.unlink(missing_ok=True)
-    os.mkfifo(path)
-    assert error_of(lambda: load_dataset("mnist", tmp_path, official)) == (
-        f"{path}: not a file: {REMEDY}"
-    )
-
-
 @pytest.mark.parametrize(
     "dataset, name",
     [
         ("mnist", "mnist.npz"),
-        ("mnist", f"MNIST/raw/{FIRST_IDX}"),
-        ("mnist", f"MNIST/raw/{FIRST_IDX}.gz"),
+        ("mnist", RAW),
+        ("mnist", f"{RAW}.gz"),
         ("cifar10", "cifar-10-batches-py/data_batch_1"),
     ],
 )

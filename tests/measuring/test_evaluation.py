@@ -19,6 +19,7 @@ from tests.fake_records import (
     write_runs,
 )
 from tests.fakes import TINY_CIFAR10, error_of, make_tiny
+from tests.networks import add_network
 from tests.training.runs import RUN
 from utils.experiment import Compute, Row
 from utils.measuring.evaluation import Comparison, check_weights, compare, trained_network
@@ -81,7 +82,7 @@ def test_what_a_constructor_draws_is_drawn_again(
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x.flatten(1)[:, self.order])
 
-    monkeypatch.setitem(models.MODELS, "MyNet", models.MODELS["CNN7x7"]._replace(build=Draws))
+    add_network(monkeypatch, Draws)
     run = replace(RUN, network="MyNet", seed=3)
     seed_everything(run.seed)
     network = build_network(run)

@@ -1,5 +1,7 @@
 """Probes: the facts and arrays that are kept of a trained network are what it computes."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 import models
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
+from tests.networks import Does, small
 from utils.data.batches import normalise
 from utils.data.dataset import Dataset
 from utils.measuring.probes import feature_layers, probe, tell_once
@@ -85,26 +88,32 @@ def test_activations_are_read_behind_batch_norm_and_relu_that_follow_directly() 
 
 
 class Functional(nn.Module):
-    """Calls its activations as functions and methods."""
+    """Calls activations as functions, methods and a module, and a convolution three times."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.pool, self.last = nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3)
-        self.head = nn.Linear(676, 3)
+        self.conv, self.pool, self.act = nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.ReLU()
+        self.again, self.head = nn.Conv2d(4, 4, 3), nn.Linear(324, 3)
+
+    def maps(self, x: torch.Tensor) -> list[torch.Tensor]:
+        first = nn.functional.leaky_relu(self.pool(self.conv(x)), 0.5)
+        second = self.act(self.again(first))
+        third = self.act(self.again(second))
+        return [first, second, third, self.again(third).relu()]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = nn.functional.leaky_relu(self.pool(self.conv(x)), 0.5)
-        return self.head(self.last(x).relu().flatten(1))
+        return self.head(self.maps(x)[-1].flatten(1))
 
 
-def test_activations_that_are_called_as_functions_are_activations(cifar10: Dataset) -> None:
+def test_activations_are_those_of_each_call_as_whatever_they_are_called(cifar10: Dataset) -> None:
     network = Functional().eval()
     _, arrays = probe(network, cifar10, "net")
     with torch.no_grad():
-        first = nn.functional.leaky_relu(network.conv(normalise(cifar10.x_test[:1], cifar10)), 0.5)
-        last = network.last(network.pool(first)).relu()
-    np.testing.assert_allclose(arrays["activations"], first[0], atol=1e-3, rtol=1e-3)
-    np.testing.assert_allclose(arrays["feature_maps/last"], last[0], atol=1e-3, rtol=1e-3)
+        first, *others = network.maps(normalise(cifar10.x_test[:1], cifar10))
+    pooled = network.pool(torch.from_numpy(arrays["activations"].astype("float32")))
+    np.testing.assert_allclose(pooled, first[0], atol=1e-3, rtol=1e-3)
+    for name, each in zip(("again", "again_1", "again_2"), others, strict=True):
+        np.testing.assert_allclose(arrays[f"feature_maps/{name}"], each[0], atol=1e-3, rtol=1e-3)
 
 
 def test_plain_feature_layers_are_named_as_in_the_gradient_norms() -> None:
@@ -144,3 +153,35 @@ def test_channels_last_weights_give_the_same_filters(cifar10: Dataset) -> None:
     expected = network.features[0][0].weight.detach().clone().numpy()
     _, arrays = probe(network.to(memory_format=torch.channels_last), cifar10, "net")
     np.testing.assert_array_equal(arrays["filters"], expected)
+
+
+def hooked() -> nn.Module:
+    network = small(nn.Conv2d(3, 4, 1), channels=4)
+    network.register_forward_pre_hook(lambda module, images: (images[0] * 10,))
+    return network
+
+
+@pytest.mark.parametrize(
+    ("build", "why"),
+    [
+        (lambda: small(Does(lambda x: x if x.sum() < 9 else -x), channels=3), "TraceError: symbol"),
+        (hooked, "NotImplementedError: hooks of the network itself"),
+    ],
+)
+def test_what_cannot_be_seen_is_left_out_and_told_once(
+    build: Callable[[], nn.Module], why: str, cifar10: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    tell_once.cache_clear()
+    for _ in range(2):
+        facts, arrays = probe(build(), cifar10, "net")
+        assert facts["receptive_field"] == {} and arrays == {}
+    (line,) = caplog.messages
+    assert line.startswith(f"net: no receptive fields and feature maps: {why}")
+    assert "\n" not in line
+
+
+@pytest.mark.filterwarnings("error")
+def test_activations_beyond_float16_are_its_largest_number(cifar10: Dataset) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1))
+    nn.init.constant_(network[0].bias, 1e6)
+    assert (probe(network, cifar10, "net")[1]["activations"] == np.finfo(np.float16).max).all()

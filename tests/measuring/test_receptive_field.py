@@ -6,6 +6,7 @@ from torchvision.models import mobilenet_v3_small
 import models
 from models import BasicResidualBlock
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
+from tests.networks import Calls
 from utils.measuring.receptive_field import (
     Field,
     UnknownOperationError,
@@ -333,21 +334,6 @@ def test_a_network_without_feature_map_has_no_gradient_field() -> None:
         gradient_receptive_field(models.build("FCNet"), torch.randn(1, 1, 28, 28))
 
 
-class Calls(nn.Module):
-    """Layers by any name, called in any order."""
-
-    def __init__(self, order: list[str], **layers: nn.Module) -> None:
-        super().__init__()
-        self.order = order
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for name in self.order:
-            x = getattr(self, name)(x)
-        return x
-
-
 def conv(kernel: int) -> nn.Module:
     return nn.Conv2d(2, 2, kernel, padding=kernel // 2)
 
@@ -363,11 +349,12 @@ def conv(kernel: int) -> nn.Module:
             {"conv": 3, "conv_1": 5, "conv_2": 7, "conv_1_1": 9, "conv_3": 11},
         ),
         (["conv", "conv", "conv_2"], {"conv": 3, "conv_1": 5, "conv_2": 13}),
+        (["conv", "conv", "conv_1"], {"conv": 3, "conv_2": 5, "conv_1": 7}),
     ],
     ids=" ".join,
 )
 def test_no_two_layers_share_a_name(order: list[str], expected: dict[str, int]) -> None:
-    kernels = {name: 9 if name == "conv_2" and order.count(name) else 3 for name in order}
+    kernels = {name: 9 if name == "conv_2" else 3 for name in order}
     network = Calls(order, **{name: conv(kernel) for name, kernel in kernels.items()})
     assert sizes(network) == expected
 

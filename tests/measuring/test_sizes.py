@@ -32,9 +32,10 @@ def test_flops_are_those_counted_by_hand(name: str) -> None:
 
 def test_a_step_costs_both_products_of_the_backward_pass_but_at_the_image() -> None:
     """A layer's backward is two products as dear as its forward; the first layer has one."""
-    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Linear(5, 7))
-    assert forward_flops(network, (3, 2, 2)) == 2 * (12 * 5 + 5 * 7)
-    assert step_flops(network, (3, 2, 2)) == 2 * (2 * 12 * 5 + 3 * 5 * 7)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(256, 7))
+    convolution, linear = 2 * 64 * 9 * 3 * 4, 2 * 256 * 7
+    assert forward_flops(network, (3, 8, 8)) == convolution + linear
+    assert step_flops(network, (3, 8, 8)) == 2 * convolution + 3 * linear
 
 
 def test_an_lstm_and_a_transformer_without_gradients_are_counted() -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,9 +52,12 @@ def claim(kind: str = "greater", **fields: object) -> Claim:
     return Claim("2.1-a", "A is above B.", "А выше Б.", "report", kind, **{"pairs": PAIR, **fields})
 
 
-def both(first: Sequence[float], second: Sequence[float]) -> list[Record]:
-    """Runs with these test accuracies of CNN3x3 and of CNN5x5."""
-    return [*make_seeds("CNN3x3", first), *make_seeds("CNN5x5", second)]
+def both(
+    first: Sequence[float], second: Sequence[float], **others: Sequence[float]
+) -> list[Record]:
+    """Runs with these test accuracies of CNN3x3, of CNN5x5, and of others."""
+    accuracies = {"CNN3x3": first, "CNN5x5": second, **others}
+    return [record for each in accuracies.items() for record in make_seeds(*each)]
 
 
 def findings(
@@ -63,7 +67,9 @@ def findings(
     passes: Sequence[float] = (),
     **changes: object,
 ) -> list[Finding]:
-    experiment = make_experiment(claims=tuple(claims), **changes)
+    """What is found of them in these records; there is a row for each network that has one."""
+    rows = list(dict.fromkeys(record.network for record in records))
+    experiment = make_experiment(**{"rows": rows, "claims": tuple(claims), **changes})
     write_runs(folder, experiment, records, passes=passes)
     return find(gather(experiment, folder, STYLES))
 
@@ -99,15 +105,55 @@ def test_the_file_has_these_columns(tmp_path: Path) -> None:
     )
 
 
-def test_the_same_numbers_the_other_way_round_refute(tmp_path: Path) -> None:
-    (found,) = findings(tmp_path, [claim()], both(LOW, HIGH))
-    assert found.verdict == "refuted"
+BEST = claim("best", pairs=tuple(("CNN3x3", rival) for rival in ("CNN5x5", "CNN7x7", "DeepCNN")))
+LEAD = claim("lead", pairs=(("CNN3x3", "CNN5x5"), ("CNN7x7", "DeepCNN")))
+FIELD = claim("exact", pairs=(("CNN3x3", "CNN7x7"),), metric="receptive_field")
+UNKNOWN = {"features.0.0": 3, "features.1.0": None}
+ALIKE = [0.700, 0.710, 0.720, 0.705, 0.715]
+UNSURE = [0.75, 0.89, 0.79, 0.85, 0.74]
+
+
+@pytest.mark.parametrize(
+    ("asked", "records", "verdict"),
+    [
+        (claim(), both(LOW, HIGH), "refuted"),
+        (BEST, both(HIGH, LOW, CNN7x7=LOW, DeepCNN=LOW), "supported"),
+        (
+            BEST,
+            both(HIGH, LOW, CNN7x7=[value + 0.1 for value in HIGH], DeepCNN=LOW),
+            "refuted by CNN7x7",
+        ),
+        (BEST, both(HIGH, LOW, CNN7x7=UNSURE, DeepCNN=LOW), "open: .*"),
+        # not "more than …": the margin is in reach
+        (LEAD, both(ALIKE, ALIKE, CNN7x7=ALIKE, DeepCNN=ALIKE), "open: about .*"),
+        (
+            FIELD,
+            [*both(HIGH[:3], LOW[:3]), make_record("CNN7x7", fields=UNKNOWN)],
+            "open: receptive_field of CNN7x7 is not defined",
+        ),
+        (
+            claim(),
+            [*both(HIGH, LOW), make_diverged("CNN5x5", 5)],
+            "open: CNN5x5 diverged in 1 of 6 runs",
+        ),
+    ],
+    ids=["below", "best", "not the best", "perhaps the best", "equal leads", "no number", "lost"],
+)
+def test_a_claim_has_one_verdict_that_says_why(
+    asked: Claim, records: Sequence[Record], verdict: str, tmp_path: Path
+) -> None:
+    (found,) = findings(tmp_path, [asked], records)
+    assert re.fullmatch(verdict, found.verdict)
+    rows = csv_rows(found)
+    assert {row["verdict"] for row in rows} == {found.verdict}
+    if asked.kind != "lead":
+        assert [(row["a"], row["b"]) for row in rows] == list(asked.pairs)
+    assert not (found.comparisons and records[-1].diverged)
 
 
 def test_with_few_seeds_the_deviation_is_the_experiments(tmp_path: Path) -> None:
-    records = [*both(HIGH[:1], LOW[:1]), *make_seeds("CNN7x7", [0.6, 0.601, 0.602])]
-    rows = ("CNN3x3", "CNN5x5", "CNN7x7")
-    (found,) = findings(tmp_path, [claim()], records, rows=rows)
+    records = both(HIGH[:1], LOW[:1], CNN7x7=[0.6, 0.601, 0.602])
+    (found,) = findings(tmp_path, [claim()], records)
     (comparison,) = found.comparisons
     assert comparison.estimate.half == pytest.approx(stats.t.ppf(0.975, 2) * 0.1 * math.sqrt(2))
     assert math.isnan(comparison.levene)
@@ -128,31 +174,6 @@ def test_an_open_claim_says_how_many_seeds_it_would_take(tmp_path: Path) -> None
     deviation = np.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2)
     # the usual rule of thumb for a power of 80 %: 16 s² / d²
     assert count == pytest.approx(16 * (deviation / (np.mean(a) - np.mean(b))) ** 2, rel=0.1)
-
-
-def test_a_lead_too_small_to_matter_can_be_shown_to_be_so(tmp_path: Path) -> None:
-    rows = ("CNN3x3", "CNN5x5", "CNN7x7", "DeepCNN")
-    leads = claim("lead", pairs=(rows[:2], rows[2:]))
-    values = [0.700, 0.710, 0.720, 0.705, 0.715]  # of all: the leads are equal
-    records = [record for name in rows for record in make_seeds(name, values)]
-    (found,) = findings(tmp_path, [leads], records, rows=rows)
-    assert found.verdict.startswith("open: about ")  # not "more than …": the margin is in reach
-
-
-def test_the_best_is_above_every_rival_and_who_refutes_it_is_named(tmp_path: Path) -> None:
-    rows = ("CNN3x3", "CNN5x5", "CNN7x7", "DeepCNN")
-    best = claim("best", pairs=tuple(("CNN3x3", rival) for rival in rows[1:]))
-    records = [*both(HIGH, LOW), *make_seeds("DeepCNN", LOW)]
-    above = [*records, *make_seeds("CNN7x7", LOW)]
-    (found,) = findings(tmp_path / "above", [best], above, rows=rows)
-    assert found.verdict == "supported"
-    below = [*records, *make_seeds("CNN7x7", [value + 0.1 for value in HIGH])]
-    (found,) = findings(tmp_path / "below", [best], below, rows=rows)
-    assert {row["verdict"] for row in csv_rows(found)} == {"refuted by CNN7x7"}
-    assert [row["b"] for row in csv_rows(found)] == list(rows[1:])
-    unsure = [*records, *make_seeds("CNN7x7", [0.75, 0.89, 0.79, 0.85, 0.74])]
-    (found,) = findings(tmp_path / "unsure", [best], unsure, rows=rows)
-    assert found.verdict.startswith("open: ")
 
 
 def test_names_that_have_commas_are_told_apart() -> None:
@@ -288,25 +309,10 @@ def test_each_network_beside_a_number_has_its_own_name(tmp_path: Path) -> None:
     assert [row["a"] for row in csv_rows(found)] == ["CNN3x3", "CNN5x5"]
 
 
-def test_a_metric_that_a_network_has_not_leaves_the_claim_open_and_no_other(
-    tmp_path: Path,
-) -> None:
-    records = [
-        *both(HIGH[:3], LOW[:3]),
-        make_record("CNN7x7", fields={"features.0.0": 3, "features.1.0": None}),
-    ]
-    field = claim("exact", pairs=(("CNN3x3", "CNN7x7"),), metric="receptive_field")
-    rows = ("CNN3x3", "CNN5x5", "CNN7x7")
-    (found,) = findings(tmp_path, [field], records, rows=rows)
-    assert found.verdict == "open: receptive_field of CNN7x7 is not defined"
-
-
 def test_the_front_is_what_no_other_beats_in_both(tmp_path: Path) -> None:
-    rows = ("CNN3x3", "CNN5x5", "CNN7x7")  # each slower than the one before
-    accuracies = {"CNN3x3": 0.7, "CNN5x5": 0.8, "CNN7x7": 0.75}
-    records = [make_record(name, 0, value) for name, value in accuracies.items()]
+    records = both([0.7], [0.8], CNN7x7=[0.75])  # each slower than the one before
     optimal = claim("front", pairs=(("CNN5x5", ""),))
-    (found,) = findings(tmp_path, [optimal], records, passes=(1.0,), rows=rows)
+    (found,) = findings(tmp_path, [optimal], records, passes=(1.0,))
     assert found.verdict.endswith("front of accuracy and latency: CNN3x3, CNN5x5")
     assert found.verdict.startswith("no claim that data can decide")
 
@@ -365,51 +371,33 @@ def test_confounds_stand_beside_the_verdict_whatever_it_is(tmp_path: Path) -> No
     assert texts[2] == texts[0].replace("3 times the parameters; ", "")
 
 
-def test_what_rows_vary_of_the_recipe_is_a_confound_too(tmp_path: Path) -> None:
-    rows = ("CNN3x3", Row("short", network="CNN3x3", recipe={"epochs": 1}))
-    experiment = make_experiment(rows, claims=(claim(pairs=(("CNN3x3", "short"),)),))
-    short = rows[1].run("cifar10", experiment.recipe, 0, Compute())
-    write_runs(tmp_path, make_experiment(["CNN3x3"]), make_seeds("CNN3x3", HIGH))
-    record, path = make_record(recipe=short.recipe), run_path(tmp_path, short)
-    write_record(path, record)
-    write_arrays(path.with_suffix(".npz"), make_answers(record))
-    (found,) = find(gather(experiment, tmp_path, STYLES))
-    assert csv_rows(found)[0]["confounds"] == "epochs 3 to 1"
-
-
 @pytest.mark.parametrize(
-    "changes, text",
+    ("varied", "texts"),
     [
-        ({"precision": "float32"}, "precision bfloat16 to float32"),
-        ({"images": 20}, "images 20 in other alone"),
+        ({"recipe": {"epochs": 1}}, ["epochs 3 to 1", "epochs 1 to 3"]),
+        (
+            {"precision": "float32"},
+            ["precision bfloat16 to float32", "precision float32 to bfloat16"],
+        ),
+        ({"images": 20}, ["images 20 in other alone"] * 2),
+        ({"overrides": {"widths": [48, 96]}}, ["widths [48, 96] in other alone"] * 2),
     ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
 )
-def test_what_a_row_trains_on_or_in_is_a_confound(
-    changes: dict[str, Any], text: str, tmp_path: Path
+def test_what_a_row_varies_is_a_confound_too(
+    varied: dict[str, Any], texts: list[str], tmp_path: Path
 ) -> None:
-    rows = ("CNN3x3", Row("other", "CNN3x3", **changes))
-    claims = (claim(pairs=(("CNN3x3", "other"),)),)
+    rows = ("CNN3x3", Row("other", "CNN3x3", **varied))
+    pairs = ("CNN3x3", "other"), ("other", "CNN3x3")
+    claims = tuple(claim(pairs=(pair,)) for pair in pairs)
     experiment = make_experiment(rows, claims=claims, timed=False)
     write_runs(tmp_path, make_experiment(["CNN3x3"]), make_seeds("CNN3x3", HIGH))
-    path = run_path(tmp_path, rows[1].run("cifar10", experiment.recipe, 0, Compute()))
-    record = make_record(**changes)
+    run = rows[1].run("cifar10", experiment.recipe, 0, Compute())
+    record, path = make_record(**varied | {"recipe": run.recipe}), run_path(tmp_path, run)
     write_record(path, record)
     write_arrays(path.with_suffix(".npz"), make_answers(record))
-    (found,) = find(gather(experiment, tmp_path, STYLES))
-    assert csv_rows(found)[0]["confounds"] == text
-
-
-def test_what_one_row_alone_varies_names_it(tmp_path: Path) -> None:
-    rows = ("CNN3x3", Row("wide", "CNN3x3", {"widths": [48, 96]}))
-    pairs = ("CNN3x3", "wide"), ("wide", "CNN3x3")
-    experiment = make_experiment(rows, claims=tuple(claim(pairs=(pair,)) for pair in pairs))
-    write_runs(tmp_path, make_experiment(["CNN3x3"]), make_seeds("CNN3x3", HIGH))
-    wide = rows[1].run("cifar10", experiment.recipe, 0, Compute())
-    record, path = make_record(overrides={"widths": [48, 96]}), run_path(tmp_path, wide)
-    write_record(path, record)
-    write_arrays(path.with_suffix(".npz"), make_answers(record))
-    for found in find(gather(experiment, tmp_path, STYLES)):
-        assert csv_rows(found)[0]["confounds"] == "widths [48, 96] in wide alone"
+    found = find(gather(experiment, tmp_path, STYLES))
+    assert [csv_rows(each)[0]["confounds"] for each in found] == texts
 
 
 def test_a_line_of_the_readme_has_the_sentence_the_verdict_and_the_numbers(tmp_path: Path) -> None:
@@ -442,12 +430,10 @@ def test_no_two_claims_share_their_name() -> None:
 
 
 def test_a_lead_of_few_seeds_has_the_deviation_of_all_networks(tmp_path: Path) -> None:
-    names = ("CNN3x3", "CNN5x5", "CNN7x7", "MediumCNN")
-    accuracies = dict(zip(names, (HIGH, LOW, HIGH, LOW[:2]), strict=True))
-    records = [record for name, each in accuracies.items() for record in make_seeds(name, each)]
-    pairs = (("CNN3x3", "CNN5x5"), ("CNN7x7", "MediumCNN"))
-    (found,) = findings(tmp_path, [claim("lead", pairs=pairs)], records, rows=names)
-    groups = [100 * np.array(values) for values in accuracies.values()]
+    accuracies = (HIGH, LOW, HIGH, LOW[:2])
+    records = both(*accuracies[:2], CNN7x7=accuracies[2], DeepCNN=accuracies[3])
+    (found,) = findings(tmp_path, [LEAD], records)
+    groups = [100 * np.array(values) for values in accuracies]
     freedom = sum(map(len, groups)) - 4
     deviation = np.sqrt(sum(((each - each.mean()) ** 2).sum() for each in groups) / freedom)
     half = stats.t.ppf(0.975, freedom) * deviation * np.sqrt(sum(1 / len(each) for each in groups))
@@ -466,19 +452,11 @@ def test_a_lead_of_few_seeds_has_the_deviation_of_all_networks(tmp_path: Path) -
 def test_a_row_that_both_pairs_of_a_lead_have_is_one_sample(
     pairs: tuple[tuple[str, str], ...], times: tuple[int, ...], tmp_path: Path
 ) -> None:
-    names = ("CNN3x3", "CNN5x5", "CNN7x7")
-    accuracies = dict(zip(names, (HIGH, LOW, [0.60, 0.66, 0.62, 0.61, 0.64]), strict=True))
-    records = [record for name, each in accuracies.items() for record in make_seeds(name, each)]
-    (found,) = findings(tmp_path, [claim("lead", pairs=pairs)], records, rows=names)
-    groups = [100 * np.array(values) for values in accuracies.values()]
+    accuracies = (HIGH, LOW, [0.60, 0.66, 0.62, 0.61, 0.64])
+    records = both(*accuracies[:2], CNN7x7=accuracies[2])
+    (found,) = findings(tmp_path, [claim("lead", pairs=pairs)], records)
+    groups = [100 * np.array(values) for values in accuracies]
     (comparison,) = found.comparisons
     assert comparison.estimate.value == pytest.approx(np.dot(times, [g.mean() for g in groups]))
     squares = [(n * stats.sem(group)) ** 2 for n, group in zip(times, groups, strict=True)]
     assert comparison.estimate.error == pytest.approx(np.sqrt(sum(squares)))
-
-
-def test_a_claim_about_a_network_of_which_a_run_diverged_is_open(tmp_path: Path) -> None:
-    records = [*both(HIGH, LOW), make_diverged("CNN5x5", 5)]
-    (found,) = findings(tmp_path, [claim()], records)
-    assert found.verdict == "open: CNN5x5 diverged in 1 of 6 runs"
-    assert not found.comparisons

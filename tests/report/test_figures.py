@@ -256,7 +256,7 @@ def test_layers_are_timed_against_their_analogues(tmp_path: Path, drawn: list[Fi
     assert ratios == 2 * ["1.3", "2.0", "1.5"]  # forward, and with backward
 
 
-def test_the_pooling_that_is_left_out_is_the_same_picture(tmp_path: Path) -> None:
+def test_the_pooling_that_is_left_out_is_the_same_picture() -> None:
     arrays = read_arrays(REPOSITORY / "results" / "custom_layers" / "cases.npz")
     same = (arrays[f"pooling/{name}"] for name in ("LPPool2d", "L2Pooling"))
     np.testing.assert_allclose(*same, atol=1e-6)

@@ -1,5 +1,7 @@
 """Runs on a Dask cluster: two workers here, each a process, as good as one after another."""
 
+# ruff: noqa: E402 (nothing is imported where there is no Dask)
+
 import asyncio
 import errno
 import logging
@@ -21,27 +23,25 @@ distributed = pytest.importorskip(
     "distributed", reason="Dask is not installed: pip install -r requirements-cluster.txt"
 )
 
-from distributed.comm import CommClosedError  # noqa: E402
+from distributed.comm import CommClosedError
 
-from experiments import TASK_1  # noqa: E402
-from tests.elsewhere import die, note  # noqa: E402
-from tests.fakes import TINY_CIFAR10, error_of, make_arrays, make_tiny, write_npz  # noqa: E402
-from tests.training.runs import RUN, Killed, StopAfter, nothing, train_in  # noqa: E402
-from tests.training.test_jobs import lines_of  # noqa: E402
-from utils import REPOSITORY, runner  # noqa: E402
-from utils.data import dataset as datasets  # noqa: E402
-from utils.data.dataset import Dataset  # noqa: E402
-from utils.errors import UserError  # noqa: E402
-from utils.experiment import Run  # noqa: E402
-from utils.one_run import Kept, keep_one, run_one, train_one  # noqa: E402
-from utils.records.files import read_arrays, read_record  # noqa: E402
-from utils.records.runs import identity, run_path  # noqa: E402
-from utils.records.schema import Record  # noqa: E402
-from utils.training import cluster, worker  # noqa: E402
-from utils.training.checkpoint import find_checkpoint  # noqa: E402
-from utils.training.cluster import Cluster, Place  # noqa: E402
-from utils.training.jobs import one_after_another  # noqa: E402
-from utils.training.progress import Event, Progress, Tell  # noqa: E402
+from experiments import TASK_1
+from tests.elsewhere import die, note
+from tests.fakes import TINY_CIFAR10, error_of, make_arrays, make_tiny, write_npz
+from tests.training.runs import RUN, Killed, StopAfter, assert_same_files, nothing, train_in
+from tests.training.test_jobs import lines_of
+from utils import REPOSITORY, runner
+from utils.data import dataset as datasets
+from utils.data.dataset import Dataset
+from utils.errors import UserError
+from utils.experiment import Run
+from utils.one_run import Kept, keep_one, run_one, train_one
+from utils.records.runs import identity, run_path
+from utils.training import cluster, worker
+from utils.training.checkpoint import find_checkpoint
+from utils.training.cluster import Cluster, Place
+from utils.training.jobs import one_after_another
+from utils.training.progress import Event, Progress, Tell
 
 RUNS = [replace(RUN, seed=seed) for seed in range(3)]
 
@@ -73,11 +73,7 @@ def assert_same(runs: list, results: Path, others: Path) -> None:
     """All files of these runs say the same, the time they took apart."""
     for run in runs:
         paths = [run_path(folder, run) for folder in (results, others)]
-        first, second = (read_record(path, Record) for path in paths)
-        assert first.model_copy(update={"timings": second.timings}) == second
-        first, second = (read_arrays(path.with_suffix(".npz")) for path in paths)
-        assert first.keys() == second.keys()
-        assert all(each.tobytes() == second[name].tobytes() for name, each in first.items())
+        assert_same_files(*paths)
         first, second = (path.with_suffix(".safetensors").read_bytes() for path in paths)
         assert first == second
         assert not [*paths[0].parent.glob("*.checkpoint.pt")]

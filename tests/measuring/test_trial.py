@@ -1,0 +1,320 @@
+"""The trial of an untrained network: what is refused before hours are spent, what is only told."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.fakes import error_of
+from tests.networks import Calls, Does, add_network, frozen, small
+from tests.training.runs import RECIPE, RUN
+from utils.data.dataset import Dataset
+from utils.measuring.probes import tell_once
+from utils.measuring.trial import try_out
+
+Build = Callable[..., nn.Module]
+Attempt = Callable[..., None]
+
+
+@pytest.fixture
+def attempt(cifar10: Dataset, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attempt]:
+    """Tries out a network, as MyNet, for a run with these changes; nothing has been told yet."""
+
+    def attempt(build: Build, weights: bool = False, **changes: object) -> None:
+        add_network(monkeypatch, build)
+        try_out(replace(RUN, network="MyNet", **changes), cifar10, weights)
+
+    tell_once.cache_clear()
+    yield attempt
+    torch.set_float32_matmul_precision("highest")
+
+
+class Holds(nn.Module):
+    """Keeps in its state what is no tensor."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"epochs": 1}
+
+
+class Grows(nn.Module):
+    """Remembers all that it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = torch.cat([self.seen, x.mean()[None]])
+        return x
+
+
+class Listed(nn.Module):
+    """Keeps its convolutions where torch does not see them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = [nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convs[1](self.convs[0](x))
+
+
+class Late(nn.Module):
+    """Makes a layer at its first call, or its weight at each."""
+
+    def __init__(self, at_each_call: bool) -> None:
+        super().__init__()
+        self.at_each_call, self.layer = at_each_call, nn.Linear(10, 10) if at_each_call else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.at_each_call:
+            self.layer.weight = nn.Parameter(nn.functional.normalize(self.layer.weight))
+        elif self.layer is None:
+            self.layer = nn.Linear(10, 10)
+        return self.layer(x)
+
+
+def drifts() -> nn.Module:
+    """Its output changes a little with every call, in eval mode too."""
+    calls = itertools.count()
+    return small(Does(lambda x: x * (1 + 1e-6 * next(calls))), channels=3)
+
+
+REFUSED: dict[str, tuple[Build, str]] = {
+    "no head": (
+        lambda: small(channels=3)[:-1],
+        "puts out [4, 192] for 4 images, expected [4, 10]: a number for each class; ",
+    ),
+    "pairs": (
+        lambda: small(channels=3).append(Does(lambda x: (x, x))),
+        "puts out a tuple for 4 images, expected [4, 10]: a number for each class; ",
+    ),
+    "late": (
+        lambda: small(channels=3).append(Late(False)),
+        "3.layer.weight is made in its forward, where no optimiser knows it; make it in",
+    ),
+    "anew": (
+        lambda: small(channels=3).append(Late(True)),
+        "3.layer.weight is made in its forward, where no optimiser knows it; make it in",
+    ),
+    "no weight": (
+        lambda: nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(10)),
+        "has no convolution and no linear layer, whose gradients a record holds; ",
+    ),
+    "other channels": (
+        lambda: small(nn.Conv2d(1, 4, 1), channels=4),
+        "cannot be trained on tiny (RuntimeError: Given groups=1, weight of size ",
+    ),
+    "views": (
+        lambda: small(nn.Conv2d(3, 4, 1), Does(lambda x: x.view(len(x), -1)), channels=4),
+        "cannot be trained on tiny (RuntimeError: view size is not compatible with ",
+    ),
+    "draws": (
+        lambda: small(Does(nn.functional.dropout), channels=3),
+        "puts out something else each time it is shown the same images in eval mode; ",
+    ),
+    "drifts": (
+        drifts,
+        "puts out something else each time it is shown the same images in eval mode; ",
+    ),
+    "listed": (
+        lambda: small(Listed(), channels=3),
+        "1.convs holds layers in a plain list or dict, where torch does not see and ",
+    ),
+    "sets": (
+        lambda: torch.set_float32_matmul_precision("medium") or small(channels=3),
+        "changes torch's float32 matmul precision, which is for all networks of the ",
+    ),
+    "holds": (
+        lambda: nn.Sequential(Holds(), *small(channels=3)),
+        "cannot be trained on tiny (AttributeError: 'dict' object has no attribute ",
+    ),
+    "grows": (
+        lambda: nn.Sequential(Grows(), *small(channels=3)),
+        "a buffer changes its shape while it is trained, and would not fit into the ",
+    ),
+    "lazy": (
+        lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)),
+        "cannot be trained on tiny (RuntimeError: Can't access the shape of an uninit",
+    ),
+    "a name": (
+        lambda: Calls(["net"], **{"net": small(channels=3), "a|b": nn.Linear(10, 10)}),
+        "the name of its layer 'a|b' would break tables and figures; leave out ",
+    ),
+    "frozen": (frozen, "cannot be trained on tiny (RuntimeError: element 0 of tensors does not "),
+    "an argument is missing": (
+        lambda depth: frozen(),
+        "cannot be trained on tiny (TypeError: <lambda>() missing 1 required ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("build", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_network_that_cannot_be_trained_is_refused_in_a_line(
+    build: Build, message: str, attempt: Attempt
+) -> None:
+    assert error_of(lambda: attempt(build)).startswith(f"MyNet: {message}")
+
+
+def test_weights_that_cannot_be_kept_are_told_before_they_are_trained(attempt: Attempt) -> None:
+    def sparse() -> nn.Module:
+        network = small(channels=3)
+        network.register_buffer("adjacent", torch.eye(2).to_sparse())
+        return network
+
+    attempt(sparse)
+    text = error_of(lambda: attempt(sparse, weights=True))
+    assert text.startswith("MyNet: cannot be trained on tiny (")
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+
+
+@pytest.mark.parametrize(
+    "size, part, images", [(21, "train", 64), (57, "train minus validation", 58)]
+)
+def test_a_batch_norm_that_would_meet_a_batch_of_one_is_a_line(
+    size: int, part: str, images: int, attempt: Attempt
+) -> None:
+    recipe = replace(RECIPE, batch_size=size)
+    text = error_of(lambda: attempt(normed, part=part, recipe=recipe))
+    assert text.startswith("MyNet: cannot be trained on a batch of 1 (ValueError: Expected more ")
+    assert text.endswith(
+        f", which is the last of {images} images in batches of {size}; mend it in models/, or give "
+        "its recipe another batch_size"
+    )
+
+
+class Caches(nn.Module):
+    """Makes at its first call what it then keeps, as of the places of patches."""
+
+    kept = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept is None:
+            self.kept = torch.linspace(0.5, 1, x.shape[-1], device=x.device)
+        return x * self.kept
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: small(nn.Conv2d(3, 4, 1), Caches(), nn.Conv2d(4, 4, 1), channels=4),
+        lambda: small(nn.Conv2d(3, 4, 1), Does(torch.log), nn.Conv2d(4, 4, 1), channels=4),
+        normed,
+    ],
+    ids=["caches", "not finite", "batch-norm"],
+)
+def test_a_network_is_not_refused_for_what_training_can_take_or_tell(
+    build: Build, attempt: Attempt
+) -> None:
+    attempt(build, recipe=replace(RECIPE, batch_size=64))
+
+
+class Anneals(nn.Module):
+    """Cools down with every step."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.generator, self.steps, self.kind = torch.Generator(), 0, kind
+        self.size = 0
+        self.register_buffer("mean", torch.zeros(()), persistent=kind == "kept")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        if self.kind == "drawn":
+            return x * torch.rand((), generator=self.generator)
+        if self.kind == "shown":
+            self.size, self.sparsity, self.seen = len(x), x.mean().item(), x.detach()
+        elif self.kind == "done":
+            self.steps = True
+        elif self.kind == "number":
+            self.steps += 1
+        else:
+            self.mean = self.mean + 1
+        return x / (1 + self.steps + self.mean)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [
+        *(("number", "1.steps"), ("drawn", "1.generator"), ("passing", "1.mean")),
+        *(("done", "1.steps"), ("kept", ""), ("shown", "")),
+    ],
+)
+def test_what_no_checkpoint_keeps_is_told(
+    kind: str, changed: str, attempt: Attempt, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt(lambda: small(Anneals(kind), channels=3))
+    told = [line for line in caplog.messages if "checkpoint" in line]
+    start = f"MyNet: {changed}: changes in training, and is in no checkpoint: "
+    assert [line.startswith(start) for line in told] == [True] * bool(changed)
+
+
+def draws_for_itself() -> nn.Module:
+    network = small(channels=3)
+    for weight in network.parameters():
+        nn.init.normal_(weight, generator=torch.Generator().manual_seed(42))
+    return network
+
+
+class Multiplies(nn.Module):
+    """A linear layer by hand; what is one number for each feature is no matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.scale = nn.Parameter(torch.randn(3072, 8)), nn.Parameter(torch.ones(1, 8))
+        self.fixed = nn.Parameter(torch.eye(8), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight @ self.fixed * self.scale
+
+
+def weight_normed() -> nn.Module:
+    return small(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 1)), channels=4)
+
+
+TOLD: dict[str, tuple[Build, str]] = {
+    "probabilities": (
+        lambda: small(channels=3).append(nn.Softmax(1)),
+        "puts out probabilities; the loss takes logits: leave out its softmax",
+    ),
+    "by hand": (
+        lambda: nn.Sequential(nn.Flatten(), Multiplies(), nn.Linear(8, 10)),
+        "1.weight: of no nn.Conv2d, CustomConv or nn.Linear: not trained by Muon, no gr",
+    ),
+    "weight norm": (
+        weight_normed,
+        "1.parametrizations.weight.original1: what weights are computed from: not trained",
+    ),
+    "extends": (
+        lambda: Calls(list("abc"), a=nn.Conv2d(3, 3, 1), c=small(channels=3), b=nn.Conv2d(3, 3, 1)),
+        "c.2 runs last and b is declared last, which counts as that",
+    ),
+    "leaves": (
+        lambda: Calls(["net"], left_over=nn.Linear(10, 10), net=small(channels=3)),
+        "net.2 runs first and left_over is declared first, which counts as that",
+    ),
+    "seeds itself": (
+        lambda: torch.manual_seed(42) and small(channels=3),
+        "begins alike with every seed, so that ± is of the order of images al",
+    ),
+    "draws for itself": (
+        draws_for_itself,
+        "begins alike with every seed, so that ± is of the order of images al",
+    ),
+}
+
+
+@pytest.mark.parametrize(("build", "line"), TOLD.values(), ids=TOLD)
+def test_what_a_network_does_otherwise_than_is_said_of_it_is_told(
+    build: Build, line: str, attempt: Attempt, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt(build)
+    (told,) = caplog.messages
+    assert told.startswith(f"MyNet: {line}")
