@@ -96,7 +96,7 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     """
     keep_freed_memory()
     if not options.folder:  # what is not the study has tables of its own
-        check_declared(options.experiments, models.MODELS)
+        check_declared(options.study, models.MODELS)
     if options.evaluate:
         return evaluate_weights(options)
     if options.predict:

@@ -107,7 +107,13 @@ CASES = (CASE, replace(CASE, name="ReLU"))
         (claim(kind="constant", pairs=(("CNN3x3", ""),)), "claim a: has no number (than)"),
         (claim(pairs=(("CNN3x3", "CNN4x4"),)), "claim a: compares 'CNN4x4', which is no row"),
         (claim(pairs=(("CNN3x3", ""),)), "claim a: compares '', which is no row or case"),
-        ({"claims": claim()["claims"] * 2}, "two claims are called a"),
+        (
+            {
+                "rows": (Row("CNN3x3", recipe={"weight_decay": 0.0}),),
+                "recipe": replace(RECIPE, muon_rate=0.02),
+            },
+            "row CNN3x3: varies weight_decay, and Muon trains the hidden weights: say its muon_d",
+        ),
     ],
 )
 def test_what_is_declared_wrongly_is_told(changes: dict[str, Any], fault: str) -> None:
@@ -119,6 +125,12 @@ def test_what_is_declared_wrongly_is_told(changes: dict[str, Any], fault: str) -
 def test_two_experiments_of_one_name_are_told() -> None:
     message = error_of(lambda: check_declared([make_experiment()] * 2, NETWORKS))
     assert message.startswith("two experiments are called kernel_size; ")
+
+
+def test_two_claims_of_one_name_are_told_in_two_experiments_too() -> None:
+    one, other = make_experiment(**claim()), make_experiment(name="depth", **claim())
+    message = error_of(lambda: check_declared([one, other], NETWORKS))
+    assert message.startswith("two claims are called a, and one would stand for the other; ")
 
 
 def test_two_runs_that_would_have_one_file_are_told() -> None:
@@ -138,6 +150,12 @@ def test_a_network_that_cannot_be_drawn_is_told(style: dict[str, str]) -> None:
     networks = {**NETWORKS, "CNN3x3": NETWORKS["CNN3x3"]._replace(**style)}
     message = error_of(lambda: check_declared([make_experiment()], networks))
     assert message.startswith("CNN3x3: matplotlib has no colour ")
+
+
+def test_traits_are_a_tuple() -> None:
+    networks = {**NETWORKS, "CNN3x3": NETWORKS["CNN3x3"]._replace(traits="convolutions")}
+    message = error_of(lambda: check_declared([make_experiment()], networks))
+    assert message.startswith("CNN3x3: traits are a tuple, as in ('convolutions',); ")
 
 
 def test_nothing_is_done_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from utils.claim import Claim
 from utils.errors import UserError, in_one_line
-from utils.experiment import Compute, Experiment, Row, Styled
+from utils.experiment import Compute, Experiment, LayerCase, Row, Styled
 from utils.records.files import first_fault
 from utils.records.runs import identity
 from utils.records.schema import STRANGE
@@ -33,6 +33,13 @@ OF_SEEDS = (
 OF_NETWORKS = ("parameters", "forward_flops", "receptive_field")
 OF_CASES = ("parameters", "mean_absolute_gradient_input")
 
+# of a recipe: what trains the classifier and the biases, and Muon's own of the same
+OF_MUON = {
+    "optimizer": "muon_rate",
+    "learning_rate": "muon_rate",
+    "weight_decay": "muon_decay",
+}
+
 
 def check_declared(experiments: Sequence[Experiment], networks: Mapping[str, Styled]) -> None:
     """Whatever is named is there, and nothing has the name of another.
@@ -41,6 +48,11 @@ def check_declared(experiments: Sequence[Experiment], networks: Mapping[str, Sty
     """
     if text := twice([each.name for each in experiments]):
         raise UserError(f"two experiments are called {text}; the tables of one would be lost")
+    if text := twice([claim.id for experiment in experiments for claim in experiment.claims]):
+        raise UserError(
+            f"two claims are called {text}, and one would stand for the other; mend it in "
+            "experiments/"
+        )
     of_name: dict[tuple[str | None, str], tuple[str, dict[str, Any] | None]] = {}
     for experiment in experiments:
         for fault in faults(experiment, networks):
@@ -59,6 +71,11 @@ def check_declared(experiments: Sequence[Experiment], networks: Mapping[str, Sty
                     f"{row.network or row.label}: matplotlib has no colour {network.colour!r} or "
                     f"no marker {network.marker!r}; mend it in models/registry.py"
                 )
+            if isinstance(network.traits, str):
+                raise UserError(
+                    f"{row.network or row.label}: traits are a tuple, as in "
+                    f"({network.traits!r},); mend it in models/registry.py"
+                )
 
 
 def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[str]:
@@ -69,23 +86,10 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
         yield f"two rows or cases are called {text}"
     if experiment.rows and not (experiment.dataset and experiment.recipe):
         yield "has rows, and no dataset or no recipe"
-    for row in experiment.rows:  # what the network and its recipe get is for ``plan.check_recipe``
-        seeds = row.seeds or experiment.seeds
-        whole = replace(row, overrides={}, recipe={}, seeds=seeds)
-        yield from (f"row {row.label}: {fault}" for fault in wrong_types(whole))
-        if not seeds or min(seeds) < 0 or max(seeds) >= 2**32:
-            yield f"row {row.label}: seeds={seeds}: give one or more, from 0 to {2**32 - 1}"
+    for row in experiment.rows:
+        yield from (f"row {row.label}: {fault}" for fault in faults_of_row(row, experiment))
     for case in experiment.cases:
-        shape = case.input_shape
-        if not all(type(n) is int and n > 0 for n in shape):
-            yield f"case {case.name}: input_shape={shape}: give (batch, …), each 1 or more"
-        try:
-            pickle.dumps(case.build)  # each pass of the measurement is a process
-        except Exception as error:  # whatever a class of one's own may raise
-            yield (
-                f"case {case.name}: its build cannot be given to another process "
-                f"({in_one_line(error)}); give a class or functools.partial, and no lambda"
-            )
+        yield from (f"case {case.name}: {fault}" for fault in faults_of_case(case))
     for text in (experiment.subject, experiment.axis):
         if re.search(f"[{STRANGE}]", text):
             yield f"{text!r} has a line break, | or $"
@@ -111,8 +115,31 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
             yield f"claim {claim.id}: is of times, and the experiment has timed=False"
         for fault in wrong_types(claim) or faults_of_claim(claim, set(experiment.labels), {*cases}):
             yield f"claim {claim.id}: {fault}"
-    if text := twice([claim.id for claim in experiment.claims]):
-        yield f"two claims are called {text}"
+
+
+def faults_of_row(row: Row, experiment: Experiment) -> Iterator[str]:
+    """What is wrong with a row; what its network and recipe get is for ``plan.check_recipe``."""
+    seeds = row.seeds or experiment.seeds
+    yield from wrong_types(replace(row, overrides={}, recipe={}, seeds=seeds))
+    if not seeds or min(seeds) < 0 or max(seeds) >= 2**32:
+        yield f"seeds={seeds}: give one or more, from 0 to {2**32 - 1}"
+    for name, of_muon in OF_MUON.items():
+        if name in row.recipe and of_muon not in row.recipe and experiment.recipe.muon_rate:
+            yield f"varies {name}, and Muon trains the hidden weights: say its {of_muon} too"
+
+
+def faults_of_case(case: LayerCase) -> Iterator[str]:
+    """What is wrong with a case."""
+    shape = case.input_shape
+    if not all(type(n) is int and n > 0 for n in shape):
+        yield f"input_shape={shape}: give (batch, …), each 1 or more"
+    try:
+        pickle.dumps(case.build)  # each pass of the measurement is a process
+    except Exception as error:  # whatever a class of one's own may raise
+        yield (
+            f"its build cannot be given to another process ({in_one_line(error)}); give a class or "
+            "functools.partial, and no lambda"
+        )
 
 
 def recorded_as(row: Row, experiment: Experiment) -> dict[str, Any] | None:

@@ -211,7 +211,10 @@ def overview_rows(every: Sequence[Evidence]) -> list[Row]:
             known["in"].append(experiment.name)
             known["reported"] += filter(None, [row["reported_test_accuracy"]])
     for row in found.values():
-        row["name"], row["experiments"] = " = ".join(row["labels"]), ", ".join(row["in"])
+        row["name"], row["experiments"] = (
+            " = ".join(dict.fromkeys(row["labels"])),
+            ", ".join(row["in"]),
+        )
     return list(found.values())
 
 

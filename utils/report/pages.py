@@ -72,12 +72,13 @@ def render_pages(folder: Path, blocks: Mapping[str, str]) -> None:
     paths += sorted((folder / "docs").glob("*.md"))
     pages = {path: read_page(path) for path in paths}
     known = {name for path, text in pages.items() for name in find_blocks(text, str(path))}
-    for name in blocks:
-        if name not in known:
-            raise UserError(
-                f"{folder}: no page has a marker '<!-- begin: {name} -->'; add it, and "
-                f"'<!-- end: {name} -->', to README.md or a page of docs/, where that text belongs"
-            )
+    if missing := [name for name in blocks if name not in known]:
+        more = f"; likewise for {', '.join(missing[1:])}" if missing[1:] else ""
+        raise UserError(
+            f"{folder}: no page has a marker '<!-- begin: {missing[0]} -->'; add it, and "
+            f"'<!-- end: {missing[0]} -->', to README.md or a page of docs/, where that text "
+            f"belongs{more}"
+        )
     for path, text in pages.items():
         rendered = replace_blocks(text, blocks, str(path))
         if path.parent != folder:
