@@ -51,7 +51,8 @@ def trained_on(runs: Runs) -> str:
 def _machines(record: Record) -> list[str]:
     """Those that a run was trained on, as in "an AMD EPYC"."""
     names = map(machine, (record.environment, *record.continued_in))
-    return [f"{'an' if name.startswith(('A', 'I', 'NVIDIA')) else 'a'} {name}" for name in names]
+    begin_with_a_vowel = ("A", "I", "NVIDIA", "11th")
+    return [f"{'an' if name.startswith(begin_with_a_vowel) else 'a'} {name}" for name in names]
 
 
 def _place(records: Sequence[Record], common: str) -> str:
