@@ -119,13 +119,13 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
     """What an untrained network is, beside its sizes; it is of no use afterwards.
 
     Its logits are those in eval mode of one image, with the image and all that is trained filled
-    by a formula, for each of ``GAINS``. They are the same on every machine: none are kept that an
-    image which is another in the sixth digit changes in the fourth. None where there are none.
+    by a formula, for each of ``GAINS``. They are the same on every machine: none are kept that
+    change by more than rounding where all that they come from is another in its sixth digit. None
+    where there are none.
     """
     norms = [float(torch.linalg.vector_norm(each)) for each in network.parameters()]
-    pixels = math.prod(image_shape)
-    image = (torch.linspace(0, 10, pixels) * scattered(pixels)).view(1, *image_shape)
-    images = torch.cat([image, image + 1e-6 * image.flip(3)])
+    image = scattered(image_shape)[None] * torch.linspace(0, 10, image_shape[-1])
+    held = [image, *network.parameters(), *network.buffers()]
     logits = []
     try:
         for gain in GAINS:
@@ -133,7 +133,10 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
                 if parameter.requires_grad:
                     parameter.copy_(filling(name, parameter.shape, gain))
             with Dropout() as dropout:
-                found, nudged = network.eval()(images)
+                (found,) = network.eval()(image)
+            for each in filter(torch.is_floating_point, held):
+                each.addcmul_(each, scattered(each.shape).roll(1), value=1e-6)
+            (nudged,) = network(image)
             is_stable = (found - nudged).abs().max() < ROUNDING / 5 * found.abs().max()
             logits.append(tuple(map(rounded, found.tolist())) if is_stable else ())
         return Computes(
@@ -147,16 +150,16 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
 
 def filling(name: str, shape: Sequence[int], gain: float) -> Tensor:
     """Weights times ``gain``, by which a signal neither vanishes nor overflows; scales around 1."""
-    numbers = scattered(math.prod(shape)).view(shape)
     if len(shape) > 1:
-        return gain * numbers / math.prod(shape[1:]) ** 0.5
-    return numbers / 10 + (0 if "bias" in name else 1)
+        return gain * scattered(shape) / math.prod(shape[1:]) ** 0.5
+    return scattered(shape) / 10 + (0 if "bias" in name else 1)
 
 
-def scattered(count: int) -> Tensor:
-    """Numbers in [-1, 1] in no order that a network could see, float32 ``[count]``."""
-    index = torch.arange(PERIOD)
-    return (index**2 % PERIOD).double().cos().float().repeat(count // PERIOD + 1)[:count]
+def scattered(shape: Sequence[int]) -> Tensor:
+    """Numbers in [-1, 1] in no order that a network could see, float32 of this shape."""
+    count, index = math.prod(shape), torch.arange(PERIOD)
+    numbers = (index**2 % PERIOD).double().cos().float()
+    return numbers.repeat(count // PERIOD + 1)[:count].view(shape)
 
 
 def rounded(number: float) -> float:
