@@ -429,6 +429,10 @@ def draws_for_itself() -> nn.Module:
             lambda: nn.Sequential(*small(channels=3), nn.Softmax(1)),
             "MyNet: puts out probabilities; the loss takes logits: leave out its softmax",
         ),
+        (
+            lambda: nn.Sequential(*small(channels=3), nn.Sigmoid()),
+            "MyNet: puts out probabilities; the loss takes logits: leave out its softmax or sigm",
+        ),
         (Leaves, "MyNet: fc runs last and left_over is declared last, which counts as that"),
         (
             seeds_itself,
@@ -497,6 +501,71 @@ def test_weights_that_cannot_be_kept_are_told_before_they_are_trained(
     assert text.startswith("MyNet: cannot be trained on tiny (")
 
 
+class Activates(nn.Module):
+    """An activation, as a network's forward may have it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.relu()
+
+
+def test_a_forward_that_was_edited_after_training_is_noticed(
+    known: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = MODELS["CNN7x7"]._replace(
+        build=lambda: small(nn.Conv2d(3, 4, 1), Activates(), channels=4)
+    )
+    monkeypatch.setitem(MODELS, "MyNet", mine)
+    experiment = make_experiment(["MyNet"], recipe=EXPERIMENT.recipe, figures=(), timed=False)
+    flags = [*FLAGS, str(tmp_path)]
+    assert runner.main([experiment], "", flags) == 0
+    assert runner.main([experiment], "", flags) == 0
+    monkeypatch.setattr(Activates, "forward", lambda layer, x: nn.functional.gelu(x))
+    for more in ([], ["--seeds", "0", "1"]):
+        assert runner.main([experiment], "", [*flags, *more]) == 2
+        assert (
+            capsys.readouterr()
+            .err.splitlines()[-1]
+            .endswith(
+                "MyNet-seed0.json: other logits for the same weights, by the network as it is now; "
+                "delete it and run the script again"
+            )
+        )
+    assert runner.main([experiment], "", [*flags, "--fresh"]) == 0
+
+
+class Squeezes(nn.Module):
+    """Loses a batch of one: on the way to the head, or behind it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.squeeze()
+
+
+class Subtracts(nn.Module):
+    """Changes what it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sub_(0.5)
+
+
+class Reads(nn.Module):
+    """Goes through the image row by row, as this layer has it; a head behind the last row."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.head = layer, nn.Linear(96, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        read = self.layer(x.transpose(1, 2).flatten(2))  # [batch, rows, channels and columns]
+        return self.head((read[0] if isinstance(read, tuple) else read)[:, -1])
+
+
+class OverImages(nn.Module):
+    """A softmax over the wrong dimension."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.softmax(0)
+
+
 class Late(nn.Module):
     """Makes a layer at its first call, or its weight at each."""
 
@@ -529,9 +598,63 @@ def frozen() -> nn.Module:
     return small(nn.Conv2d(3, 4, 1), channels=4).requires_grad_(False)
 
 
+DEPENDS = "MyNet: its answer for an image depends on the others of the batch, in eval mode; "
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Reads(nn.LSTM(96, 96)),
+        lambda: Reads(nn.TransformerEncoderLayer(96, 4, 32)),
+        lambda: small(OverImages(), nn.Conv2d(3, 4, 1), channels=4),
+        lambda: small(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False), channels=4),
+    ],
+    ids=["an LSTM", "attention", "a softmax", "a batch-norm"],
+)
+def test_an_answer_that_depends_on_other_images_is_refused(
+    build: Callable[[], nn.Module], cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=build))
+    assert error_of(lambda: try_out(replace(RUN, network="MyNet"), cifar10)).startswith(DEPENDS)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Reads(nn.LSTM(96, 96, batch_first=True)),
+        lambda: Reads(nn.TransformerEncoderLayer(96, 4, 32, batch_first=True)),
+        lambda: small(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), channels=4),
+    ],
+    ids=["an LSTM", "attention", "a batch-norm"],
+)
+def test_one_that_does_not_is_tried_as_it_is(
+    build: Callable[[], nn.Module], cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=build))
+    try_out(replace(RUN, network="MyNet"), cifar10)
+
+
 @pytest.mark.parametrize(
     "build, message",
     [
+        (
+            lambda: nn.Sequential(*small(channels=3), Squeezes()),
+            "MyNet: puts out [10] for 1 image, expected [1, 10]; a .squeeze() takes the batch aw",
+        ),
+        (
+            lambda: small(
+                nn.AdaptiveAvgPool2d(1), Squeezes(), nn.BatchNorm1d(3), nn.Linear(3, 64), channels=1
+            ),
+            "MyNet: takes no image by itself (ValueError: expected 2D or 3D input (got 1D inpu",
+        ),
+        (
+            lambda: nn.Sequential(Subtracts(), *small(channels=3)),
+            "MyNet: changes the images that it is given, in place; mend it in models/, as in x = ",
+        ),
+        (
+            lambda: [torch.autograd.set_detect_anomaly(True), small(channels=3)][1],
+            "MyNet: changes torch's anomaly detection, which is for all networks of the command; ",
+        ),
         (
             lambda: small(channels=3)[:-1],
             "MyNet: puts out [4, 192] for 4 images, expected [4, 10]: a number for each class; ",
@@ -599,6 +722,7 @@ def frozen() -> nn.Module:
         ),
     ],
     ids=[
+        *("squeezes", "squeezes before", "in place", "anomaly"),
         *(
             "no head",
             "pairs",
@@ -626,6 +750,7 @@ def test_a_network_that_cannot_be_trained_is_refused_in_a_line(
     run = replace(RUN, network="MyNet")
     assert error_of(lambda: try_out(run, cifar10)).startswith(message)
     torch.set_float32_matmul_precision("highest")
+    torch.autograd.set_detect_anomaly(False)
 
 
 def test_it_is_refused_before_anything_is_trained_or_forgotten(

@@ -116,7 +116,7 @@ class Dropout(TorchFunctionMode):
 
 @torch.no_grad()
 def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
-    """What an untrained network is, beside its sizes; it is of no use afterwards.
+    """What an untrained network is, beside its sizes; it is left as it was.
 
     Its logits are those in eval mode of one image, with the image and all that is trained filled
     by a formula, for each of ``GAINS``. They are the same on every machine: none are kept that
@@ -125,7 +125,12 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
     """
     norms = [float(torch.linalg.vector_norm(each)) for each in network.parameters()]
     image = scattered(image_shape)[None] * torch.linspace(0, 10, image_shape[-1])
-    held = [image, *network.parameters(), *network.buffers()]
+    held = [
+        each
+        for each in (image, *network.parameters(), *network.buffers())
+        if each.is_floating_point() and each.layout == torch.strided
+    ]
+    before = [each.clone() for each in held]
     logits = []
     try:
         for gain in GAINS:
@@ -134,7 +139,7 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
                     parameter.copy_(filling(name, parameter.shape, gain))
             with Dropout() as dropout:
                 (found,) = network.eval()(image)
-            for each in filter(torch.is_floating_point, held):
+            for each in held:
                 each.addcmul_(each, scattered(each.shape).roll(1), value=1e-6)
             (nudged,) = network(image)
             is_stable = (found - nudged).abs().max() < ROUNDING / 5 * found.abs().max()
@@ -146,6 +151,10 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
         )
     except Exception:  # anything that one's own network may raise, and numbers that are none
         return None
+    finally:  # a layer that was made once, as a default argument is, may be others' as well
+        for each, as_built in zip(held, before, strict=True):
+            if not each.equal(as_built):
+                each.copy_(as_built)
 
 
 def filling(name: str, shape: Sequence[int], gain: float) -> Tensor:
