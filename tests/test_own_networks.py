@@ -205,6 +205,29 @@ def test_it_is_refused_before_anything_is_trained_or_forgotten(
     assert kept.read_bytes() == b"kept"
 
 
+def small_with(function: Callable[[Tensor], Tensor]) -> nn.Module:
+    return small(nn.Conv2d(3, 4, 1), Does(function), channels=4)
+
+
+def test_a_forward_that_was_edited_after_training_is_noticed(
+    known: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = make_experiment(["MyNet"], recipe=EXPERIMENT.recipe, figures=(), timed=False)
+    flags = [*FLAGS, str(tmp_path)]
+    add_network(monkeypatch, lambda: small_with(torch.relu))
+    assert runner.main([experiment], "", flags) == 0
+    assert runner.main([experiment], "", flags) == 0
+    add_network(monkeypatch, lambda: small_with(nn.functional.gelu))
+    for more in ([], ["--seeds", "0", "1"]):
+        assert runner.main([experiment], "", [*flags, *more]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.endswith(
+            "MyNet-seed0.json: other logits for the same weights, by the network as it is now; "
+            "delete it and run the script again"
+        )
+    assert runner.main([experiment], "", [*flags, "--fresh"]) == 0
+
+
 def too_many(x: Tensor) -> Tensor:
     """Fails where so many images come at once."""
     if len(x) == 24:

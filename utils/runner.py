@@ -201,7 +201,8 @@ def rows_once(options: Options) -> list[tuple[Experiment, Row]]:
 def predict_pictures(options: Options) -> None:
     """Prints what the networks whose weights are on record take the user's pictures for.
 
-    Raises: UserError where there are no weights, or not the images that they were trained on.
+    Raises: UserError where there are no weights, or not the images that they were trained on;
+    SomeFailed at the end where a network cannot be asked.
     """
     networks: dict[str, list[Found]] = {}  # by the fingerprint of their images
     for experiment, row in rows_once(options):
@@ -216,9 +217,12 @@ def predict_pictures(options: Options) -> None:
         )
     data_dir = None if options.quick else options.data_dir
     statistics = {images: statistics_of(found[0], data_dir) for images, found in networks.items()}
+    failed: list[str] = []
     for picture in options.predict:
         for images, found in networks.items():
-            predict(picture, found, statistics[images], print)
+            failed += predict(picture, found, statistics[images], print)
+    if failed:
+        raise SomeFailed(f"cannot be asked: {', '.join(dict.fromkeys(failed))}")
 
 
 def price(path: Path, row: Row, results: Path) -> str:

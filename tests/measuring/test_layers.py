@@ -87,6 +87,30 @@ def test_a_record_of_other_layers_than_there_are_now_is_told(
         check_layers(experiment, None, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "build, message",
+    [(nn.ReLU, "MyLayer: mean_absolute_input "), (nn.Dropout, ""), (nn.SiLU, "")],
+)
+def test_the_record_of_a_layer_with_another_forward_is_told(
+    build: type[nn.Module], message: str, tmp_path: Path
+) -> None:
+    case = LayerCase("MyLayer", nn.SiLU if build is nn.ReLU else build, IMAGE)
+    record, _ = study([case])
+    experiment = make_experiment([], cases=(LayerCase("MyLayer", build, IMAGE),))
+    if message:
+        found = error_of(lambda: check_layers(experiment, record, tmp_path))
+        assert message in found and found.endswith("run the script again with --measure")
+    else:
+        check_layers(experiment, record, tmp_path)
+
+
+def test_a_layer_with_a_frozen_weight_is_measured() -> None:
+    blur = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3).requires_grad_(False))
+    (case,) = study([LayerCase("Blur", lambda: blur, IMAGE)])[0].cases
+    assert case.parameters == 3 * 4 * 9 + 4 + 4 * 4 * 9 + 4
+    assert case.gradient.mean_absolute_weights > 0
+
+
 def test_a_layer_that_cannot_be_built_any_more_is_told(layers: Study, tmp_path: Path) -> None:
     broken = LayerCase("Swish", partial(CustomConv, 3, 16, 0), IMAGE)
     message = error_of(

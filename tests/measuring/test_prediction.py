@@ -134,6 +134,24 @@ def test_a_network_sees_a_picture_as_it_saw_its_images_and_names_their_classes(
     assert lines[1].split(maxsplit=2)[2] == ", ".join(top(network, images, CLASSES))
 
 
+def test_a_network_that_raises_is_a_line_and_the_others_are_asked(
+    cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture, lines = tmp_path / "a.png", []
+    Image.fromarray(cifar10.x_test[0].permute(1, 2, 0).numpy()).save(picture)
+    rows = Row("squeezes", "CNN7x7"), Row("whole", "CNN7x7", images=64)
+    networks = [trained(tmp_path, row, cifar10)[0] for row in rows]
+    forward, calls = models.CNN7x7.forward, iter([True, False])
+    monkeypatch.setattr(
+        models.CNN7x7,
+        "forward",
+        lambda network, x: forward(network, x)[0] if next(calls) else forward(network, x),
+    )
+    assert predict(picture, networks, cifar10, lines.append) == ["squeezes"]
+    assert lines[1].startswith("  squeezes             cannot be asked (IndexError: Dimension out")
+    assert lines[2].startswith("  whole") and lines[2].count(" %") == 3
+
+
 def test_mean_and_deviation_are_those_of_the_images_of_the_record(
     cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

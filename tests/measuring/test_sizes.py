@@ -1,11 +1,17 @@
-"""Sizes: FLOPs are those counted by hand, whatever device and kernels count them."""
+"""Sizes: FLOPs are those counted by hand, and what is computed is known by any kernels."""
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import models
-from utils.measuring.sizes import forward_flops, step_flops
+from models.registry import MODELS
+from utils.measuring.sizes import computed, forward_flops, sizes, step_flops
+from utils.records.runs import changes
+from utils.records.schema import Computes
 
 # A multiply-add is 2; biases, ReLU, batch-norm and pooling do not count.
 BY_HAND = {
@@ -61,3 +67,106 @@ def test_attention_counts_the_same_on_every_device() -> None:
     assert forward_flops(plain, (16, 8)) == 2 * 16 * 8 * 8 + products
     layer = nn.TransformerEncoderLayer(8, 2, 32, batch_first=True)
     assert forward_flops(layer, (16, 8)) == 2 * 16 * 8 * (3 * 8 + 8 + 2 * 32) + products
+
+
+IMAGE = (3, 32, 32)
+DEEP = {"layers": 44, "add_shortcut": False, "norm": False}
+
+
+def built(name: str, overrides: dict[str, object]) -> nn.Module:
+    torch.manual_seed(0)
+    return models.build(name, **overrides)
+
+
+@pytest.mark.parametrize(
+    "name, overrides",
+    [
+        ("CNN3x3", {}),
+        ("CNNWithResidualReg", {}),
+        *(("LadderNet", {**DEEP, **more}) for more in ({}, {"norm": True}, {"add_shortcut": True})),
+    ],
+)
+@pytest.mark.parametrize("make", [nn.GELU, nn.SiLU, lambda: nn.LeakyReLU(0.01), nn.Identity])
+def test_another_activation_is_noticed_wherever_it_is(
+    make: Callable[[], nn.Module], name: str, overrides: dict[str, object]
+) -> None:
+    before = computed(built(name, overrides), IMAGE)
+    network = built(name, overrides)
+    activations = [each for each, part in network.named_modules() if isinstance(part, nn.ReLU)]
+    for place in (activations[0], activations[len(activations) // 2], activations[-1]):
+        network = built(name, overrides)
+        network.set_submodule(place, make())
+        assert changes(before, computed(network, IMAGE)) == "other logits for the same weights"
+
+
+@pytest.mark.parametrize("name, overrides", [("CNNWithResidualReg", {}), ("LadderNet", DEEP)])
+def test_neither_kernels_nor_draws_are_taken_for_another_network(
+    name: str, overrides: dict[str, object]
+) -> None:
+    before = computed(built(name, overrides), IMAGE)
+    assert all(len(logits) == 10 for logits in before.logits)
+    torch.manual_seed(1)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert changes(before, computed(models.build(name, **overrides), IMAGE)) == ""
+    assert changes(before, None) == changes(None, before) == ""
+
+
+def test_a_network_is_left_as_it_was() -> None:
+    network = models.build("CNNWithResidualReg")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert computed(network, IMAGE)
+    assert all(torch.equal(before[name], after) for name, after in network.state_dict().items())
+
+
+class Drops(nn.Module):
+    """Dropout as a layer and as a function, and one that drops nothing."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate, self.layer, self.none = rate, nn.Dropout2d(0.1), nn.Dropout(0.0)
+        self.head = nn.Linear(3072, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.dropout(self.layer(x), self.rate, self.training)
+        return self.head(self.none(x.flatten(1)))
+
+
+def test_other_dropout_and_other_initial_weights_are_noticed() -> None:
+    torch.manual_seed(0)
+    before, after = computed(Drops(0.3), IMAGE), computed(Drops(0.5), IMAGE)
+    assert changes(before, after) == "dropout 0.1, 0.3 (not 0.1, 0.5)"
+    network = Drops(0.3)
+    nn.init.kaiming_normal_(network.head.weight)
+    assert changes(before, computed(network, IMAGE)) == "initial weights of another size"
+
+
+class Calls(nn.Module):
+    """A linear layer, and then this."""
+
+    def __init__(self, function: Callable[[torch.Tensor], object]) -> None:
+        super().__init__()
+        self.function, self.head = function, nn.Linear(3072, 10)
+
+    def forward(self, x: torch.Tensor) -> object:
+        return self.function(self.head(x.flatten(1)))
+
+
+def test_what_rounding_decides_is_left_out_and_what_raises_is_not_known() -> None:
+    def raises(x: torch.Tensor) -> torch.Tensor:
+        raise ValueError
+
+    found = computed(Calls(lambda x: (1e6 * x).sin()), IMAGE)
+    assert found == Computes(logits=((), ()), dropout=(), initial_norm=found.initial_norm)
+    assert computed(Calls(lambda x: x / 0), IMAGE).logits == ((), ())
+    assert computed(Calls(raises), IMAGE) is None
+
+
+def test_a_network_that_draws_from_numpy_is_always_the_same_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def build() -> nn.Module:
+        order = torch.from_numpy(np.random.permutation(10))
+        return Calls(lambda x: x[:, order])
+
+    monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=build))
+    assert sizes("MyNet", {}, IMAGE) == sizes("MyNet", {}, IMAGE)

@@ -30,6 +30,7 @@ def attempt(cifar10: Dataset, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attem
     tell_once.cache_clear()
     yield attempt
     torch.set_float32_matmul_precision("highest")
+    torch.autograd.set_detect_anomaly(False)
 
 
 class Holds(nn.Module):
@@ -83,7 +84,50 @@ def drifts() -> nn.Module:
     return small(Does(lambda x: x * (1 + 1e-6 * next(calls))), channels=3)
 
 
+class Reads(nn.Module):
+    """Goes through the image row by row, as this layer has it; a head behind the last row."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.head = layer, nn.Linear(96, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        read = self.layer(x.transpose(1, 2).flatten(2))  # [batch, rows, channels and columns]
+        return self.head((read[0] if isinstance(read, tuple) else read)[:, -1])
+
+
+DEPENDS = "its answer for an image depends on the others of the batch, in eval mode; "
+
 REFUSED: dict[str, tuple[Build, str]] = {
+    "an LSTM over images": (lambda: Reads(nn.LSTM(96, 96)), DEPENDS),
+    "attention over images": (lambda: Reads(nn.TransformerEncoderLayer(96, 4, 32)), DEPENDS),
+    "a softmax over images": (
+        lambda: small(Does(lambda x: x * x.softmax(0)), nn.Conv2d(3, 4, 1), channels=4),
+        DEPENDS,
+    ),
+    "a batch-norm of the batch": (
+        lambda: small(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False), channels=4),
+        DEPENDS,
+    ),
+    "squeezes": (
+        lambda: small(channels=3).append(Does(torch.squeeze)),
+        "puts out [10] for 1 image, expected [1, 10]; a .squeeze() takes the batch aw",
+    ),
+    "squeezes before": (
+        lambda: small(
+            *(nn.AdaptiveAvgPool2d(1), Does(torch.squeeze), nn.BatchNorm1d(3), nn.Linear(3, 64)),
+            channels=1,
+        ),
+        "takes no image by itself (ValueError: expected 2D or 3D input (got 1D inpu",
+    ),
+    "in place": (
+        lambda: nn.Sequential(Does(lambda x: x.sub_(0.5)), *small(channels=3)),
+        "changes the images that it is given, in place; mend it in models/, as in x = ",
+    ),
+    "anomaly": (
+        lambda: [torch.autograd.set_detect_anomaly(True), small(channels=3)][1],
+        "changes torch's anomaly detection, which is for all networks of the command; ",
+    ),
     "no head": (
         lambda: small(channels=3)[:-1],
         "puts out [4, 192] for 4 images, expected [4, 10]: a number for each class; ",
@@ -206,8 +250,10 @@ class Caches(nn.Module):
         lambda: small(nn.Conv2d(3, 4, 1), Caches(), nn.Conv2d(4, 4, 1), channels=4),
         lambda: small(nn.Conv2d(3, 4, 1), Does(torch.log), nn.Conv2d(4, 4, 1), channels=4),
         normed,
+        lambda: Reads(nn.LSTM(96, 96, batch_first=True)),
+        lambda: Reads(nn.TransformerEncoderLayer(96, 4, 32, batch_first=True)),
     ],
-    ids=["caches", "not finite", "batch-norm"],
+    ids=["caches", "not finite", "batch-norm", "an LSTM", "attention"],
 )
 def test_a_network_is_not_refused_for_what_training_can_take_or_tell(
     build: Build, attempt: Attempt
@@ -283,6 +329,10 @@ TOLD: dict[str, tuple[Build, str]] = {
     "probabilities": (
         lambda: small(channels=3).append(nn.Softmax(1)),
         "puts out probabilities; the loss takes logits: leave out its softmax",
+    ),
+    "a sigmoid": (
+        lambda: small(channels=3).append(nn.Sigmoid()),
+        "puts out probabilities; the loss takes logits: leave out its softmax or sigmoid",
     ),
     "by hand": (
         lambda: nn.Sequential(nn.Flatten(), Multiplies(), nn.Linear(8, 10)),

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from models import CNN7x7
 from tests.fakes import TINY_CIFAR10, error_of, full_disk, make_tiny
 from tests.training.runs import RECIPE, RUN, Killed, StopAfter, nothing, train_in
 from utils.data.dataset import Dataset
@@ -164,6 +165,22 @@ def test_a_checkpoint_from_a_gpu_is_not_lost_on_a_machine_without(
     edited(tmp_path / CHECKPOINT, ("identity", "device"), "cuda")
     message = error_of(lambda: train_in(tmp_path, RUN, cifar10))
     assert "device cuda (not cpu); it goes on with --device cuda; --fresh" in message
+
+
+def test_a_run_whose_network_has_another_forward_now_does_not_go_on(
+    cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / CHECKPOINT
+    with pytest.raises(Killed):
+        train_one(RUN, StopAfter(6), cifar10, path, False)
+    kept, forward = path.read_bytes(), CNN7x7.forward
+    monkeypatch.setattr(CNN7x7, "forward", lambda network, x: F.gelu(forward(network, x)))
+    assert error_of(lambda: train_one(RUN, nothing, cifar10, path, False)) == (
+        f"{path}: does not fit the network, which has changed since; --fresh trains it anew"
+    )
+    assert path.read_bytes() == kept
+    monkeypatch.undo()
+    assert train_one(RUN, nothing, cifar10, path, False).record.computes
 
 
 def test_a_checkpoint_of_other_images_is_refused(cifar10: Dataset, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ def process_settings() -> dict[str, object]:
         "float32 matmul precision": torch.get_float32_matmul_precision(),
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
         "grad mode": torch.is_grad_enabled(),
+        "anomaly detection": torch.is_anomaly_enabled(),
         "number of threads": torch.get_num_threads(),
         "backends.mkldnn.enabled": torch.backends.mkldnn.enabled,
         "backends.cudnn": [

@@ -22,7 +22,7 @@ from utils.data.dataset import (
     load_quick_dataset,
     permuted,
 )
-from utils.errors import UserError
+from utils.errors import UserError, in_one_line
 from utils.experiment import Compute
 from utils.measuring.evaluation import WEIGHTS, trained_network
 from utils.records.runs import Found
@@ -51,10 +51,11 @@ def predict(
     networks: Sequence[Found],
     statistics: Dataset | Statistics,
     tell: Callable[[str], object],
-) -> None:
+) -> list[str]:
     """Tells what networks that were trained on the same images take a picture for.
 
-    Each is a record with weights beside it; ``statistics`` are of these images.
+    Each is a record with weights beside it; ``statistics`` are of these images. Returns those that
+    cannot be asked, by name.
     Raises: UserError for what is no picture, and for weights that cannot be used.
     """
     image = read_picture(picture)
@@ -63,15 +64,23 @@ def predict(
         pixels, done = as_digit(image) if dataset == "mnist" else as_photograph(image)
     except NoDigitError as error:
         tell(f"{picture}, not shown to the networks of {data.description}: {error}")
-        return
+        return []
+    failed = []
     tell(f"{picture}, as {data.description} has its images: {done}")
     for found in networks:
         record = found.record
         run = found.row.run(dataset, record.recipe, record.seed, Compute())
-        network = trained_network(run, found.path.with_suffix(WEIGHTS))
         shown = normalise(permuted(pixels) if run.permuted else pixels, statistics)
-        likeliest = top(network, shown, data.classes)
-        tell(f"  {found.row.label:<20} {', '.join(likeliest)}")
+        try:
+            network = trained_network(run, found.path.with_suffix(WEIGHTS))
+            answer = ", ".join(top(network, shown, data.classes))
+        except UserError:
+            raise
+        except Exception as error:  # anything that one's own network may raise
+            answer = f"cannot be asked ({in_one_line(error)})"
+            failed.append(found.row.label)
+        tell(f"  {found.row.label:<20} {answer}")
+    return failed
 
 
 def statistics_of(found: Found, data_dir: Path | None) -> Dataset | Statistics:

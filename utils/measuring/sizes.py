@@ -1,41 +1,53 @@
-"""Sizes: the parameters and FLOPs of a network, which it has before it is trained."""
+"""Sizes: what a network has before it is trained: parameters, FLOPs, and what it computes."""
 
 import math
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from utils.data.sources import OFFICIAL
 from utils.errors import UserError, in_one_line
-from utils.records.runs import Found, differences
+from utils.records.runs import ROUNDING, Found, changes, differences
+from utils.records.schema import Computes
+
+PERIOD = 8191  # a prime: after so many numbers those of a fixed formula come again
+# Of weights: with the first a signal lasts through shortcuts that add to it, and with the second
+# through many layers without any.
+GAINS = (1, 2)
 
 
-def sizes(name: str, overrides: Mapping[str, Any], image_shape: Sequence[int]) -> dict[str, int]:
-    """Trained parameters, and FLOPs of one image ``[channels, height, width]``.
+def sizes(name: str, overrides: Mapping[str, Any], image_shape: Sequence[int]) -> dict[str, Any]:
+    """Trained parameters, FLOPs of one image ``[channels, height, width]``, and ``computed``.
 
     They are those of the untrained network, always the same one: what a network of one's own has
     learned may decide what it computes.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
+        np.random.seed(0)  # a network of one's own may draw from these as well
+        random.seed(0)
         network = models.build(name, **overrides)
         return {
             "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
             "forward_flops": forward_flops(network, image_shape),
+            "computes": computed(network, image_shape),
         }
 
 
 def check_sizes(found: Sequence[Found]) -> None:
-    """Records are of the networks that ``models/`` has now, by their parameters and FLOPs.
+    """Records are of the networks that ``models/`` has now, by all of ``sizes``.
 
     Raises: UserError naming the first that is not.
     """
-    now: dict[tuple[str, ...], dict[str, int]] = {}  # many records are of one network
+    now: dict[tuple[str, ...], dict[str, Any]] = {}  # many records are of one network
     for each in found:
         record, overrides = each.record, each.row.overrides
         key = (record.dataset, record.network, str(dict(overrides)))
@@ -49,8 +61,9 @@ def check_sizes(found: Sequence[Found]) -> None:
                     f"{each.path}: its network cannot be built any more ({in_one_line(error)}); "
                     "mend it in models/, or its row in experiments/"
                 ) from error
-        of_record = record.model_dump(include=set(now[key]), exclude_none=True)
-        if text := differences(of_record, now[key]):
+        counts = record.model_dump(include={"parameters", "forward_flops"}, exclude_none=True)
+        of_record = differences(counts, now[key]), changes(record.computes, now[key]["computes"])
+        if text := ", ".join(filter(None, of_record)):
             raise UserError(
                 f"{each.path}: {text}, by the network as it is now; delete it and run the script "
                 "again"
@@ -78,6 +91,89 @@ def forward_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
     finally:
         torch.backends.mha.set_fastpath_enabled(is_fast)
     return counter.get_total_flops()
+
+
+class Dropout(TorchFunctionMode):
+    """Notes the rates of dropout, a layer's and a function's, in the order of the calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rates: list[float] = []
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Whatever is called; dropout is in eval mode too."""
+        kwargs = kwargs or {}
+        if "dropout" in getattr(function, "__name__", "") and kwargs.get("p"):
+            self.rates.append(float(kwargs["p"]))
+        return function(*args, **kwargs)
+
+
+@torch.no_grad()
+def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
+    """What an untrained network is, beside its sizes; it is left as it was.
+
+    Its logits are those in eval mode of one image, with the image and all that is trained filled
+    by a formula, for each of ``GAINS``. They are the same on every machine: none are kept that
+    change by more than rounding where all that they come from is another in its sixth digit. None
+    where there are none.
+    """
+    norms = [float(torch.linalg.vector_norm(each)) for each in network.parameters()]
+    image = scattered(image_shape)[None] * torch.linspace(0, 10, image_shape[-1])
+    held = [
+        each
+        for each in (image, *network.parameters(), *network.buffers())
+        if each.is_floating_point() and each.layout == torch.strided
+    ]
+    before = [each.clone() for each in held]
+    logits = []
+    try:
+        for gain in GAINS:
+            for name, parameter in network.named_parameters():
+                if parameter.requires_grad:
+                    parameter.copy_(filling(name, parameter.shape, gain))
+            with Dropout() as dropout:
+                (found,) = network.eval()(image)
+            for each in held:
+                each.addcmul_(each, scattered(each.shape).roll(1), value=1e-6)
+            (nudged,) = network(image)
+            is_stable = (found - nudged).abs().max() < ROUNDING / 5 * found.abs().max()
+            logits.append(tuple(map(rounded, found.tolist())) if is_stable else ())
+        return Computes(
+            logits=tuple(logits),
+            dropout=tuple(dropout.rates),
+            initial_norm=rounded(math.hypot(*norms)),
+        )
+    except Exception:  # anything that one's own network may raise, and numbers that are none
+        return None
+    finally:  # a layer that was made once, as a default argument is, may be others' as well
+        for each, as_built in zip(held, before, strict=True):
+            if not each.equal(as_built):
+                each.copy_(as_built)
+
+
+def filling(name: str, shape: Sequence[int], gain: float) -> Tensor:
+    """Weights times ``gain``, by which a signal neither vanishes nor overflows; scales around 1."""
+    if len(shape) > 1:
+        return gain * scattered(shape) / math.prod(shape[1:]) ** 0.5
+    return scattered(shape) / 10 + (0 if "bias" in name else 1)
+
+
+def scattered(shape: Sequence[int]) -> Tensor:
+    """Numbers in [-1, 1] in no order that a network could see, float32 of this shape."""
+    count, index = math.prod(shape), torch.arange(PERIOD)
+    numbers = (index**2 % PERIOD).double().cos().float()
+    return numbers.repeat(count // PERIOD + 1)[:count].view(shape)
+
+
+def rounded(number: float) -> float:
+    """To six digits: a record is read by people, too."""
+    return float(f"{number:.6g}")
 
 
 def _lstm_flops(inputs: Sequence[int], *weights: Any, **_: Any) -> int:  # noqa: ANN401

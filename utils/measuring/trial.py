@@ -50,8 +50,10 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         begun = state_of(network)
         with torch.no_grad():  # what a network keeps from its first call may be trained with later
             outputs = [network.eval()(images) for _ in range(2)]
-        check_state(network, run.network, begun)
-        check_outputs(*outputs, run.network, few)
+            check_state(network, run.network, begun)
+            check_untouched(images, normalise(few.x_train, few), run.network)
+            check_outputs(*outputs, run.network, few)
+            check_alone(network, images, outputs[0], run.network)
         check_layers(network, run.network)
         tell_of_order(network, run.network, images)
         tell_of_seeds(run)
@@ -119,8 +121,12 @@ def check_outputs(first: object, again: object, name: str, dataset: Dataset) -> 
             f"{name}: puts out {found} for {expected[0]} images, expected {expected}: a number for "
             "each class; mend its forward in models/"
         )
-    if first.min() >= 0 and torch.allclose(first.sum(1), torch.ones_like(first[:, 0])):
-        tell_once(f"{name}: puts out probabilities; the loss takes logits: leave out its softmax")
+    sums_to_one = first.min() >= 0 and torch.allclose(first.sum(1), torch.ones_like(first[:, 0]))
+    if sums_to_one or (first.min() > 0 and first.max() < 1):
+        tell_once(
+            f"{name}: puts out probabilities; the loss takes logits: leave out its softmax or "
+            "sigmoid"
+        )
     # on a GPU the second call may be another algorithm's; what is not finite is for training
     # to find
     largest = float(first.abs().max())
@@ -128,7 +134,46 @@ def check_outputs(first: object, again: object, name: str, dataset: Dataset) -> 
     if math.isfinite(largest) and not torch.allclose(first, again, rtol=0, atol=tolerated):
         raise UserError(
             f"{name}: puts out something else each time it is shown the same images in eval mode; "
-            "mend what it draws in models/, as in F.dropout(x, p, self.training)"
+            "mend what it draws or remembers in models/, as in F.dropout(x, p, self.training)"
+        )
+
+
+def check_untouched(images: Tensor, shown: Tensor, name: str) -> None:
+    """The images are still what was ``shown``.
+
+    Raises: UserError where the network has changed them.
+    """
+    if not torch.equal(images, shown):
+        raise UserError(
+            f"{name}: changes the images that it is given, in place; mend it in models/, as in "
+            "x = x - 0.5 for x.sub_(0.5)"
+        )
+
+
+def check_alone(network: nn.Module, images: Tensor, together: Tensor, name: str) -> None:
+    """An image has the same answer by itself, as ``--predict`` and FLOPs have it, as among others.
+
+    The last one, which a layer that goes through the batch in its order would see others before.
+    Raises: UserError where it has another, or none.
+    """
+    try:
+        alone = network(images[-1:])
+    except Exception as error:  # as above
+        raise UserError(
+            f"{name}: takes no image by itself ({in_one_line(error)}); a .squeeze() takes the "
+            "batch away, .flatten(1) does not"
+        ) from error
+    if alone.shape != together[-1:].shape:
+        raise UserError(
+            f"{name}: puts out {list(alone.shape)} for 1 image, expected "
+            f"{list(together[-1:].shape)}; a .squeeze() takes the batch away, .flatten(1) does not"
+        )
+    largest = float(together.abs().max())
+    if (alone - together[-1:]).abs().max() > 0.01 * largest:  # less is rounding
+        raise UserError(
+            f"{name}: its answer for an image depends on the others of the batch, in eval mode; "
+            "attention and recurrent layers need batch_first=True, a softmax its dim=1, a "
+            "batch-norm its running statistics"
         )
 
 

@@ -162,12 +162,21 @@ class Declared(Fields):
         return self
 
 
+class Computes(Fields):
+    """What tells a network from others of as many parameters: see ``measuring.sizes.computed``."""
+
+    logits: tuple[tuple[Finite, ...], ...]  # for two sizes of its weights
+    dropout: tuple[Fraction, ...]  # its rates, in the order in which they come
+    initial_norm: Rate  # L2, of all parameters together
+
+
 class Record(Declared):
     """One run: what it was, and what came of it."""
 
     data: Data
     parameters: Positive | None = None  # that are trained
     forward_flops: Count | None = None  # of one image; a multiply-add is 2
+    computes: Computes | None = None
     # layer -> pixels along one side; null where the whole image is seen
     receptive_field: dict[Text, Positive | None] | None = None
     probe: Probe | None = None

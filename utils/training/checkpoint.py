@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 from utils.records.files import read_record, write_atomically
-from utils.records.runs import differences
-from utils.records.schema import Environment, Epoch, Record
+from utils.records.runs import changes, differences
+from utils.records.schema import Computes, Environment, Epoch, Record
 from utils.training.optimizers import HiddenMuon, as_matrix
 
 log = logging.getLogger(__name__)
@@ -65,12 +65,14 @@ class TrainingState:
     environments: list[Environment]  # where it was begun, and where it was gone on with
     history: list[Epoch] = field(default_factory=list)  # one entry per finished epoch
     seconds: list[float] = field(default_factory=list)  # likewise
+    computes: Computes | None = None  # what the network does, as far as that is known
 
 
 def save_checkpoint(path: Path, state: TrainingState) -> None:
     """Writes the state atomically."""
     content = {
         "identity": state.identity,
+        "computes": state.computes and state.computes.model_dump(),
         "network": state.network.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "schedules": [schedule.state_dict() for schedule in state.schedules],
@@ -96,6 +98,8 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
         return
     try:
         check_shapes(kept, state)
+        if kept.get("computes") and (text := changes(Computes(**kept["computes"]), state.computes)):
+            raise ValueError(text)
         state.network.load_state_dict(kept["network"])
         for part in ("optimizers", "schedules"):
             for each, content in zip(getattr(state, part), kept[part], strict=True):

@@ -30,7 +30,7 @@ from utils.data.dataset import Dataset
 from utils.experiment import Compute, Recipe, Run
 from utils.machine import autocast, environment, product_type
 from utils.records.runs import identity
-from utils.records.schema import TRAIN_PART, Data, Diverged, Epoch, Final, Timings
+from utils.records.schema import TRAIN_PART, Computes, Data, Diverged, Epoch, Final, Timings
 from utils.training.checkpoint import (
     TrainingState,
     load_checkpoint,
@@ -56,15 +56,18 @@ class Outcome:
     record: dict[str, Any]  # the fields of utils.records.schema.Record that training knows
 
 
-def train(run: Run, dataset: Dataset, checkpoint: Path, tell: Tell) -> Outcome:
-    """Trains one network.
+def train(
+    run: Run, dataset: Dataset, checkpoint: Path, tell: Tell, computes: Computes | None = None
+) -> Outcome:
+    """Trains one network, which ``computes`` this.
 
     ``dataset`` lies on the run's device. After each epoch the state is kept at ``checkpoint``,
-    and a run that finds one goes on from there.
+    and a run that finds one goes on from there, where that is of a network which computes the same.
     """
     torch.set_num_threads(run.compute.threads)
     seed_everything(run.seed)
     state = initial_state(run, dataset)
+    state.computes = computes
     load_checkpoint(checkpoint, state)
     tell(Event(run, len(state.history) / run.recipe.epochs, resumed=True))
 
