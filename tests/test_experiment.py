@@ -6,7 +6,8 @@ import pytest
 
 from tests.fake_records import RECIPE, make_experiment
 from tests.fakes import error_of
-from utils.experiment import Compute, Row, declared_runs
+from utils.claim import Claim
+from utils.experiment import Compute, Experiment, LayerCase, Row, declared_runs
 
 
 @pytest.mark.parametrize(
@@ -117,3 +118,23 @@ def test_a_row_has_images_and_fields_of_the_recipe() -> None:
     assert text == "row CNN3x3: a recipe has no lr"
     text = error_of(lambda: Row("CNN3x3", overrides={"momentum": 1}, recipe={"momentum": 0.8}))
     assert text == "row CNN3x3: momentum of both network and recipe"
+
+
+@pytest.mark.parametrize(
+    "changes, field",
+    [
+        ({"rows": Row("CNN3x3")}, "rows is no tuple, each a Row"),
+        ({"rows": ("CNN3x3",)}, "rows is no tuple, each a Row"),
+        ({"claims": Claim("a", "A.", "А.", "ours")}, "claims is no tuple, each a Claim"),
+        ({"cases": LayerCase("ReLU", list, (1,))}, "cases is no tuple, each a LayerCase"),
+        ({"held": "epochs"}, "held is no tuple, each a text"),
+        ({"varied": None}, "varied is no tuple, each a text"),
+        ({"figures": "curves"}, "figures is no tuple, each a text"),
+    ],
+)
+def test_the_comma_that_a_tuple_of_one_lacks_is_told(changes: dict, field: str) -> None:
+    made = {"rows": (Row("CNN3x3"),), "varied": ("kernel size",), "held": (), "not_tuned": ()}
+    text = error_of(lambda: Experiment("mine", "Why?", **made | changes))
+    assert text == f"experiment mine: {field}; one by itself has a comma behind it: (a,)"
+    text = error_of(lambda: make_experiment(recipe={"epochs": 1}))
+    assert text == "experiment kernel_size: recipe is no Recipe"

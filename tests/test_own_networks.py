@@ -409,6 +409,18 @@ class Listed(nn.Module):
         return self.convs[1](self.convs[0](x))
 
 
+class Multiplies(nn.Module):
+    """A linear layer by hand; what is one number for each feature is no matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.scale = nn.Parameter(torch.randn(3072, 8)), nn.Parameter(torch.ones(1, 8))
+        self.fixed = nn.Parameter(torch.eye(8), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight @ self.fixed * self.scale
+
+
 def seeds_itself() -> nn.Module:
     torch.manual_seed(42)
     return small(channels=3)
@@ -428,6 +440,14 @@ def draws_for_itself() -> nn.Module:
         (
             lambda: nn.Sequential(*small(channels=3), nn.Softmax(1)),
             "MyNet: puts out probabilities; the loss takes logits: leave out its softmax",
+        ),
+        (
+            lambda: nn.Sequential(nn.Flatten(), Multiplies(), nn.Linear(8, 10)),
+            "MyNet: 1.weight: of no nn.Conv2d, CustomConv or nn.Linear: not trained by Muon, no gr",
+        ),
+        (
+            lambda: with_weight_norm(nn.utils.weight_norm),
+            "MyNet: 1.weight_v: what weights are computed from: not trained by Muon",
         ),
         (Leaves, "MyNet: fc runs last and left_over is declared last, which counts as that"),
         (

@@ -425,38 +425,43 @@ def test_the_checkpoint_of_a_finished_run_is_gone_with_the_next_command(
 
 
 @pytest.mark.parametrize(
-    "recipe, images, wrong",
+    "recipe, few, wrong",
     [
-        ({"warmup": 1.0}, None, "warmup=1.0 is out of range"),
+        ({"warmup": 1.0}, {}, "warmup=1.0 is out of range"),
         (
             {"batch_size": 0},
-            None,
+            {},
             "recipe: less than one epoch, or than one image in a batch; mend it in experiments/",
         ),
         (
             {"optimizer": "adam"},
-            None,
+            {},
             "recipe.optimizer: Input should be 'adamw' or 'sgd'; mend it in experiments/",
         ),
         (
             {"learning_rate": -0.1},
-            None,
+            {},
             "recipe: a number that is negative or not finite; mend it in experiments/",
         ),
         (
             {"epochs": np.int64(1)},
-            None,
+            {},
             "cannot be recorded (Object of type int64 is not JSON serializable); recipe and "
             "overrides hold finite numbers, words and lists of them",
         ),
-        ({"crop_padding": 32}, None, "crop_padding=32 is out of range"),
-        ({}, 65, "images=65, of a train split of 64"),
+        ({"crop_padding": 32}, {}, "crop_padding=32 is out of range"),
+        ({}, {"images": 65}, "images=65, and train has 64"),
+        (
+            {},
+            {"images": 59, "part": "train minus validation"},
+            "images=59, and train minus validation has 58",
+        ),
     ],
 )
 def test_a_declaration_that_cannot_be_is_a_line_before_a_step(
-    recipe: dict, images: int | None, wrong: str, cifar10: Dataset
+    recipe: dict, few: dict, wrong: str, cifar10: Dataset
 ) -> None:
-    run = Run("CNN7x7", "cifar10", replace(RECIPE, **recipe), 0, images=images, name="CNN7x7")
+    run = Run("CNN7x7", "cifar10", replace(RECIPE, **recipe), 0, name="CNN7x7", **few)
     assert error_of(lambda: check_recipe(run, cifar10, False)) == f"{run.title}: {wrong}"
 
 

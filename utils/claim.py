@@ -56,7 +56,7 @@ class Claim:
     pairs: tuple[tuple[str, str], ...] = ()
     metric: Metric = "test_accuracy"  # not for times
     than: float | None = None
-    margin: float | None = None  # None: the one of the dataset
+    margin: float | None = None  # None: of what is in points the dataset's, of ratios none
     about: tuple[str, ...] = ()  # traits, overrides, fields that the sentence itself speaks of
 
 

@@ -170,6 +170,12 @@ class LayerCase:
     weights_of: str | None = None  # the part whose weight gradient counts; by default all of it
 
 
+TUPLES = {  # fields of an experiment -> what each of these holds
+    **{"rows": Row, "cases": LayerCase, "claims": Claim},
+    **dict.fromkeys(("varied", "held", "not_tuned", "figures", "columns"), str),
+}
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A question, the rows that answer it, and what is held equal between them."""
@@ -201,6 +207,16 @@ class Experiment:
     claims: tuple[Claim, ...] = ()  # what its records are to decide
 
     def __post_init__(self) -> None:
+        for name, kind in TUPLES.items():
+            value = getattr(self, name)
+            if not isinstance(value, tuple | list) or not all(isinstance(v, kind) for v in value):
+                one = "each a text" if kind is str else f"each a {kind.__name__}"
+                raise UserError(
+                    f"experiment {self.name}: {name} is no tuple, {one}; one by itself has a "
+                    "comma behind it: (a,)"
+                )
+        if not isinstance(self.recipe, Recipe | None):
+            raise UserError(f"experiment {self.name}: recipe is no Recipe")
         for name in (self.name, *(case.name for case in self.cases)):
             check_name("experiment or case", name)
 

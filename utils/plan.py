@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from utils.cli import Options
-from utils.data.dataset import Dataset
+from utils.data.dataset import Dataset, held_out
 from utils.errors import UserError
 from utils.experiment import Compute, Experiment, Recipe, Run, declared_runs
 from utils.machine import automatic_device
@@ -121,6 +121,7 @@ def check_recipe(run: Run, dataset: Dataset, is_quick: bool) -> None:
             "words and lists of them"
         ) from error
     images, *_, side = dataset.x_train.shape
+    images -= held_out(dataset) if run.part != "train" else 0
     recipe = run.recipe
     in_range = {
         "warmup": 0 <= recipe.warmup < 1,
@@ -131,7 +132,7 @@ def check_recipe(run: Run, dataset: Dataset, is_quick: bool) -> None:
         if not is_so:
             raise UserError(f"{run.title}: {name}={getattr(recipe, name)} is out of range")
     if run.images and run.images > images and not is_quick:
-        raise UserError(f"{run.title}: images={run.images}, of a train split of {images}")
+        raise UserError(f"{run.title}: images={run.images}, and {run.part} has {images}")
 
 
 def check_images(

@@ -192,6 +192,48 @@ def test_an_operation_that_is_not_known_is_an_error_and_no_wrong_number() -> Non
         receptive_fields(network)
 
 
+class Shuffles(nn.Module):
+    """ShuffleNet's shuffle of channels by hand; an attention to all places has its views too."""
+
+    def __init__(self, attends: bool = False) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(2, 2, 3)
+        self.attends = attends
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        batch, channels, rows, columns = x.shape
+        if self.attends:
+            flat = x.view(batch, channels, rows * columns)
+            x = ((flat @ flat.transpose(1, 2)).softmax(-1) @ flat).view(x.shape)
+        else:
+            x = x.view(batch, 2, channels // 2, rows, columns).transpose(1, 2).contiguous()
+            x = torch.relu(x.view(batch, channels, rows, columns))
+        return self.last(x.chunk(2, dim=1)[0])
+
+
+def test_a_shuffle_of_channels_is_known_as_a_layer_and_told_where_it_is_made_by_hand() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ChannelShuffle(2), nn.Conv2d(4, 4, 3))
+    assert field_sizes(network) == {"0": 3, "2": 5}
+    with pytest.raises(UnknownOperationError, match=r"^view or reshape: not known what a unit"):
+        field_sizes(Shuffles())
+    assert field_sizes(Shuffles(attends=True)) == {"conv": 3, "last": None}
+
+
+def test_the_measured_field_is_of_the_map_whose_units_see_most() -> None:
+    class Streams(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.large, self.small = nn.Conv2d(3, 2, 7), nn.Conv2d(3, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.large(x).mean((2, 3)), self.small(x).mean((2, 3))], 1)
+
+    assert field_sizes(Streams()) == {"large": 7, "small": 3}
+    field = gradient_receptive_field(Streams(), torch.randn(4, 3, 32, 32))
+    assert (field > 0).any(0).sum() == 7
+
+
 def test_a_layer_that_is_called_twice_counts_twice() -> None:
     class Tutorial(nn.Module):
         def __init__(self) -> None:

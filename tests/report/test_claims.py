@@ -175,6 +175,29 @@ def test_a_constant_is_an_upper_bound(than: float, verdict: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("first", "margin", "verdict"),
+    [
+        (0.3, None, "supported"),
+        (0.3, 0.5, "supported, by less than matters"),
+        (0.061, None, "open"),
+        (0.061, 0.5, "no difference that matters"),
+    ],
+)
+def test_a_ratio_of_gradients_has_no_margin_but_the_claims_own(
+    first: float, margin: float | None, verdict: str, tmp_path: Path
+) -> None:
+    records = []
+    for network, ratio in (("CNN3x3", first), ("CNN5x5", 0.06)):
+        for record, noise in zip(make_seeds(network, HIGH), (0, 2, 1, -2, -1), strict=True):
+            norms = 3 * [{"features.0.0": ratio + noise / 1000, "classifier.1": 1.0}]
+            records.append(with_epochs(record, gradient_norm=norms, gradient_norm_first=norms))
+    above = claim(metric="gradient_ratio", margin=margin)
+    (found,) = findings(tmp_path, [above], records)
+    assert found.verdict.partition(":")[0] == verdict
+    assert csv_rows(found)[0]["margin"] == margin
+
+
+@pytest.mark.parametrize(
     ("parameters", "fields", "verdict"),
     [
         ((200, 100), {}, "supported"),

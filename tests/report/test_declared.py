@@ -60,6 +60,10 @@ CASES = (CASE, replace(CASE, name="ReLU"))
             "row CNN3x3: at.1: Input should be a valid n",
         ),
         ({"seeds": 3}, "row CNN3x3: seeds: Input should be a tuple; mend"),
+        ({"seeds": ()}, "row CNN3x3: seeds=(): give one or more, from 0 to 4294967295; mend"),
+        ({"seeds": (0, 2**32)}, "row CNN3x3: seeds=(0, 4294967296): give one or more, from 0 t"),
+        ({"rows": (Row("CNN3x3", seeds=(-1,)),)}, "row CNN3x3: seeds=(-1,): give one or more, fr"),
+        (claim(text="A\nB."), "claim a: its id or text has a line break, | or $; mend"),
         (
             claim(kind="time") | {"timed": False},
             "claim a: is of times, and the experiment has timed=False",
@@ -93,6 +97,10 @@ CASES = (CASE, replace(CASE, name="ReLU"))
         (
             {"cases": CASES, **claim(kind="exact", pairs=(("ReLU", "Swish"),))},
             "claim a: kind 'exact' cannot be of test_accuracy, but of parameters, mean_absolute_gr",
+        ),
+        (
+            claim(kind="equal", metric="gradient_ratio"),
+            "claim a: needs a margin, since gradient_ratio has none of its own; mend",
         ),
         (claim(pairs=()), "claim a: has too few pairs"),
         (claim(kind="lead"), "claim a: has too few pairs"),

@@ -35,7 +35,7 @@ from utils.report.figures import FIGURES, canvas, draw
 from utils.report.figures.canvas import extremes, label_line_ends, looks, moved_apart, new_figure
 from utils.report.figures.images import plot_confusion, square_start
 from utils.report.figures.plotting import plot_models_by_epoch
-from utils.report.figures.training import mix_up
+from utils.report.figures.training import mix_up, recognised
 from utils.report.markdown import picture_markdown
 from utils.report.rows import training_rows
 
@@ -271,6 +271,13 @@ def test_rows_of_one_network_have_its_colour_and_lines_of_their_own(tmp_path: Pa
     assert first["color"] != other["color"]
 
 
+def test_many_rows_of_one_network_are_told_apart_without_lines_too(tmp_path: Path) -> None:
+    rows = [Row(f"width {n}", "CNN3x3", {"widths": (n, n)}) for n in range(8)]
+    evidence = read(make_experiment(rows), tmp_path)
+    found = looks(evidence.styles, evidence)
+    assert len({(each["marker"], each["fillstyle"]) for each in found.values()}) == len(rows)
+
+
 @pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)
 def test_networks_of_one_figure_differ_in_colour_and_marker(experiment: Experiment) -> None:
     styles = {NETWORKS[row.network or row.label] for row in experiment.rows}
@@ -377,6 +384,11 @@ def test_a_finding_names_both_ends() -> None:
     assert extremes({"a": 0.646, "b": 8.14}, "Time", " times") == (
         "Time: highest 8.14 times (b), lowest 0.646 times (a)"
     )
+
+
+def test_a_class_without_test_images_is_not_one_that_is_never_recognised() -> None:
+    shares = recognised(np.array([[3, 1, 0], [0, 0, 0], [2, 0, 0]]))
+    np.testing.assert_array_equal(shares, [0.75, np.nan, 0])
 
 
 def test_the_most_frequent_confusion_is_named() -> None:

@@ -29,7 +29,14 @@ from utils.records.study import gather
 from utils.report.markdown import training_markdown
 from utils.report.overview import render_overview
 from utils.report.render import render_experiment
-from utils.report.rows import case_rows, cell, number, to_csv, training_rows
+from utils.report.rows import (
+    case_rows,
+    cell,
+    largest_receptive_field,
+    number,
+    to_csv,
+    training_rows,
+)
 
 REPORTED = {"reported_table": "2.1 kernel size (CIFAR-10)", "columns": ("receptive_field",)}
 HEADER = (
@@ -124,6 +131,16 @@ def test_the_receptive_field_is_a_column_where_it_is_the_question(tmp_path: Path
     assert "receptive_field" not in rows_of(tmp_path, experiment)["CNN3x3"]
     asked = make_experiment(["CNN3x3"], columns=("receptive_field",))
     assert rows_of(tmp_path, asked)["CNN3x3"]["receptive_field"] == 10
+
+
+@pytest.mark.parametrize(
+    "fields, largest",
+    [({"big": 13, "small": 3}, 13), ({"big": None, "small": 3}, None), ({}, None)],
+)
+def test_of_branches_the_one_that_sees_most_counts(
+    fields: dict[str, int], largest: int | None
+) -> None:
+    assert largest_receptive_field([make_record(fields=fields)]) == largest
 
 
 def test_a_row_stands_under_its_label_and_not_under_its_network(tmp_path: Path) -> None:

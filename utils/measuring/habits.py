@@ -8,6 +8,7 @@ from utils.errors import UserError
 from utils.experiment import Run
 from utils.measuring.probes import tell_once
 from utils.training.loop import weight_layers
+from utils.training.optimizers import hidden_weights
 
 
 def process_settings() -> dict[str, object]:
@@ -122,7 +123,11 @@ def same(first: object, second: object) -> bool:
 
 @torch.no_grad()
 def tell_of_order(network: nn.Module, name: str, images: Tensor) -> None:
-    """Tells where layers with weights run in another order than that of their declaration."""
+    """Tells where layers with weights run in another order than that of their declaration.
+
+    And which weights are none of such layers' or are not trained as these are.
+    """
+    tell_of_weights(network, name)
     called: dict[str, None] = {}  # in the order of the first calls
     attention = [each for each in network.modules() if isinstance(each, nn.MultiheadAttention)]
     inside = {part for each in attention for part in each.modules()}  # which it never calls
@@ -144,6 +149,28 @@ def tell_of_order(network: nn.Module, name: str, images: Tensor) -> None:
                 "which counts as that, in gradient ratios and for what Muon trains; declare layers "
                 "in the order in which they run, and none that does not"
             )
+
+
+def tell_of_weights(network: nn.Module, name: str) -> None:
+    """Tells of matrices and filters that Muon does not train, the last layer's apart."""
+    *hidden, last = weight_layers(network).values()
+    trained, recorded = set(hidden_weights(network)), {part for parts in hidden for part in parts}
+    own, computed = [], []
+    for number, (path, weight) in enumerate(network.named_parameters()):
+        is_matrix = weight.dim() > 1 and 1 < len(weight) < weight.numel()
+        if is_matrix and weight.requires_grad and weight not in trained and number not in last:
+            (computed if number in recorded else own).append(path)
+    for left, text in (
+        (
+            own,
+            "of no nn.Conv2d, CustomConv or nn.Linear: not trained by Muon, no gradients on "
+            "record; which layer is the first and which the last goes by the others",
+        ),
+        (computed, "what weights are computed from: not trained by Muon"),
+    ):
+        if left:
+            more = f" and {len(left) - 3} more" if left[3:] else ""
+            tell_once(f"{name}: {', '.join(left[:3])}{more}: {text}")
 
 
 def tell_of_seeds(run: Run) -> None:

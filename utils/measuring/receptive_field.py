@@ -41,7 +41,14 @@ ACTIVATIONS = (
 
 # Layers that look at one position at a time (in eval mode, as batch-norm has constants there, but
 # for one that takes its numbers from the batch even then).
-POINTWISE = (*ACTIVATIONS, nn.Identity, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d)
+POINTWISE = (
+    *ACTIVATIONS,
+    nn.Identity,
+    nn.BatchNorm2d,
+    nn.ChannelShuffle,
+    nn.Dropout,
+    nn.Dropout2d,
+)
 
 # The same as functions and methods; where two maps meet in one, the fields are joined.
 # fmt: off
@@ -72,6 +79,12 @@ ENDING = (
 ENDING_FUNCTIONS = {
     "adaptive_avg_pool2d", "adaptive_max_pool2d", "amax", "cat", "flatten", "getattr", "mean",
     "reshape", "size", "sum", "view",
+}
+# What gives a map another shape, and what it is then carried on by: a window that is moved over it
+# again, as behind a channel shuffle by hand, sees what is not known here.
+RESHAPING_FUNCTIONS = {"reshape", "view"}
+CARRYING_FUNCTIONS = {
+    *RESHAPING_FUNCTIONS, "chunk", "contiguous", "getitem", "permute", "split", "transpose"
 }
 # fmt: on
 
@@ -135,6 +148,7 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
     modules = dict(network.named_modules())
     fields: dict[fx.Node, Field | None] = {}  # None: they have ended on the way to this node
     constants: set[fx.Node] = set()
+    reshaped: set[fx.Node] = set()
     names: dict[Hashable, str] = {}
     layers: dict[str, Layer] = {}
     for node in trace(network).nodes:
@@ -148,7 +162,15 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
         field = functools.reduce(Field.joined, sources) if sources and None not in sources else None
         fields[node] = None
         module = modules[node.target] if node.op == "call_module" else None
+        is_behind = not reshaped.isdisjoint(node.all_input_nodes)
+        carries = function_of(node) in CARRYING_FUNCTIONS or _is_pointwise(node, module)
+        if (is_behind and carries) or (function_of(node) in RESHAPING_FUNCTIONS and any(sources)):
+            reshaped.add(node)
         if isinstance(module, WINDOWED):
+            if is_behind:
+                raise UnknownOperationError(
+                    "view or reshape: not known what a unit behind it sees; nn.ChannelShuffle is"
+                )
             fields[node] = field and field.through(**_window(module, axis))
             layers[_name(node, names, modules)] = Layer(fields[node], node)
         elif field is None or node.op == "output":
@@ -235,13 +257,13 @@ def _window(module: nn.Module, axis: int) -> dict[str, int]:
 
 
 def gradient_receptive_field(network: nn.Module, images: Tensor, channels: int = 4) -> Tensor:
-    """How strongly each pixel moves the centre unit of the last feature map, in eval mode.
+    """How strongly each pixel moves the centre unit of a feature map, in eval mode.
 
     ``images`` are real ones, normalised, ``[images, channels, height, width]``: on a zero image
-    ReLU and max-pooling would take paths that no image takes. The last feature map is the output
-    of the last layer of ``receptive_fields``. Asking each image about each of its channels would
-    cost as many backward passes as it has channels; here each image is asked about ``channels`` of
-    them, spread evenly, and the next image about the next ones.
+    ReLU and max-pooling would take paths that no image takes. The feature map is the output of
+    the last layer of ``walk`` behind which a unit sees most. Asking each image about each of its
+    channels would cost as many backward passes as it has channels; here each image is asked about
+    ``channels`` of them, spread evenly, and the next image about the next ones.
 
     Returns the mean of |d unit / d pixel| over images and channels, ``[height, width]``, divided
     by its maximum. Raises: ValueError for a network without a feature map.
@@ -250,7 +272,8 @@ def gradient_receptive_field(network: nn.Module, images: Tensor, channels: int =
     if not layers:
         raise ValueError(f"{type(network).__name__} has no feature map: no receptive field")
     images = images.detach().clone().requires_grad_()
-    (feature_map,) = outputs(network, [layers[-1].output], images)
+    largest = max(reversed(layers), key=lambda layer: layer.field.size)
+    (feature_map,) = outputs(network, [largest.output], images)
     _, width, rows, columns = feature_map.shape
     centre = feature_map[:, :, rows // 2, columns // 2]  # [images, width]
     passes = min(channels, width)

@@ -196,14 +196,17 @@ def over_seeds(
     values = {name: values_of(name, metric, evidence) for name in times}
     groups = of_few_seeds(list(values.values()), metric, evidence)
     means = [[float(np.mean(values[name])) for name in side] for side in sides]
+    unit, margin = UNITS.get(metric, "1"), claim.margin
+    if margin is None and unit == "points":
+        margin = POINTS[evidence.experiment.dataset]
     return Comparison(
         *(" less ".join(side) for side in sides),
         metric,
-        UNITS.get(metric, "1"),
+        unit,
         means=tuple(reduce(sub, each) for each in means),
         estimate=contrast([(times[name], values[name]) for name in values], groups),
         counts=tuple(min(len(values[name]) for name in side) for side in sides),
-        margin=POINTS[evidence.experiment.dataset] if claim.margin is None else claim.margin,
+        margin=margin,
         levene=levene(groups) if groups else None,
     )
 
@@ -271,7 +274,8 @@ def what_it_takes(claim: Claim, comparison: Comparison, margin: float | None) ->
     if claim.kind == "equal":
         distance = abs(margin - distance)
     else:
-        if claim.kind in ("greater", "lead", "time"):  # a small difference is decided too
+        # a small difference is decided too
+        if claim.kind in ("greater", "lead", "time") and margin is not None:
             distance = max(distance, margin - distance)
         if comparison.p_holm > found.p:  # what the correction leaves of it
             alpha *= found.p / comparison.p_holm

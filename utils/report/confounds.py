@@ -6,7 +6,7 @@ from typing import Any
 
 from utils.records.schema import Record
 from utils.records.study import Evidence, first_known
-from utils.report.rows import last_receptive_field
+from utils.report.rows import largest_receptive_field
 
 NEAR = 0.01  # sizes that differ by less are the same
 
@@ -31,7 +31,7 @@ def _of_networks(
     layers = [len(records[0].epochs[0].gradient_norm) for records in (first, second)]
     if layers[0] != layers[1]:
         found.append(f"{layers[0]} to {layers[1]} layers with weights")
-    fields = [last_receptive_field(records) for records in (first, second)]
+    fields = [largest_receptive_field(records) for records in (first, second)]
     seen = all(first_known(records, "receptive_field") for records in (first, second))
     if seen and fields[0] != fields[1] and "receptive_field" not in (metric, *about):
         sizes = " to ".join(str(size) if size else "the whole image" for size in fields)

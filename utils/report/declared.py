@@ -19,6 +19,7 @@ from utils.records.files import first_fault
 from utils.records.runs import identity
 from utils.records.schema import STRANGE
 from utils.report.figures import FIGURES
+from utils.report.measures import UNITS
 from utils.report.rows import EXTRA_COLUMNS, reported_results
 from utils.report.short import ASKED
 
@@ -69,8 +70,11 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
     if experiment.rows and not (experiment.dataset and experiment.recipe):
         yield "has rows, and no dataset or no recipe"
     for row in experiment.rows:  # what the network and its recipe get is for ``plan.check_recipe``
-        whole = replace(row, overrides={}, recipe={}, seeds=row.seeds or experiment.seeds)
+        seeds = row.seeds or experiment.seeds
+        whole = replace(row, overrides={}, recipe={}, seeds=seeds)
         yield from (f"row {row.label}: {fault}" for fault in wrong_types(whole))
+        if not seeds or min(seeds) < 0 or max(seeds) >= 2**32:
+            yield f"row {row.label}: seeds={seeds}: give one or more, from 0 to {2**32 - 1}"
     for case in experiment.cases:
         shape = case.input_shape
         if not all(type(n) is int and n > 0 for n in shape):
@@ -138,6 +142,8 @@ def wrong_types(declared: Claim | Row) -> list[str]:
 
 def faults_of_claim(claim: Claim, rows: set[str], cases: set[str]) -> Iterator[str]:
     """What is wrong with a claim; ``rows`` and ``cases`` are the names of the experiment's."""
+    if re.search(f"[{STRANGE}]", claim.id + claim.text + claim.text_ru):
+        yield "its id or text has a line break, | or $"
     if claim.kind == "front":
         return
     if len(claim.pairs) < 1 + (claim.kind == "lead"):
@@ -162,6 +168,8 @@ def faults_of_claim(claim: Claim, rows: set[str], cases: set[str]) -> Iterator[s
     known = OF_CASES if names & cases else OF_NETWORKS if claim.kind == "exact" else OF_SEEDS
     if claim.metric not in known:
         yield f"kind {claim.kind!r} cannot be of {claim.metric}, but of {', '.join(known)}"
+    if claim.kind == "equal" and claim.margin is None and UNITS.get(claim.metric) != "points":
+        yield f"needs a margin, since {claim.metric} has none of its own"
 
 
 def twice(names: Sequence[str]) -> str:

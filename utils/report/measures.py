@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from utils.claim import Claim
 from utils.records.schema import Case, Record, Speed
 from utils.records.study import Evidence, first_known, gradient_ratios
-from utils.report.rows import last_receptive_field
+from utils.report.rows import largest_receptive_field
 
 LATENCY, AT_BATCH_256 = "latency", "time_per_image_at_batch_256"
 FORWARD, BOTH = "forward", "forward_and_backward"
@@ -69,7 +69,7 @@ def _of_records(records: Sequence[Record], metric: str) -> list[float]:
     if metric == "gradient_ratio":
         return [float(gradient_ratios([record]).min()) for record in records]
     if metric == "receptive_field":
-        found = last_receptive_field(records)
+        found = largest_receptive_field(records)
     else:
         found = first_known(records, metric)
     return [] if found is None else [found]

@@ -86,14 +86,14 @@ def accuracy_columns(records: Sequence[Record]) -> Row:
     return {**columns, "generalization_gap": gap}
 
 
-def last_receptive_field(records: Sequence[Record]) -> int | None:
-    """Input pixels that a unit of the last feature map sees along one side.
+def largest_receptive_field(records: Sequence[Record]) -> int | None:
+    """Input pixels that a unit sees along one side, in the feature map where it sees most.
 
-    That is the map behind the last convolution and the pooling or residual join that follows it.
+    On one path that is the last: behind a convolution, pooling or residual join no unit sees less.
     None where the record has no such number, or such a unit sees the whole image.
     """
-    fields = first_known(records, "receptive_field")
-    return list(fields.values())[-1] if fields else None
+    fields = (first_known(records, "receptive_field") or {}).values()
+    return None if None in fields else max(fields, default=None)
 
 
 def stability(records: Sequence[Record]) -> Row:
@@ -134,7 +134,7 @@ def gradient_ratio(records: Sequence[Record]) -> Row:
 
 # what an experiment's declaration adds to its table, by the name it has there
 EXTRA_COLUMNS: Mapping[str, Callable[[Sequence[Record]], Row]] = {
-    "receptive_field": lambda records: {"receptive_field": last_receptive_field(records)},
+    "receptive_field": lambda records: {"receptive_field": largest_receptive_field(records)},
     "shift": moved,
     "gradient_ratio": gradient_ratio,
     "stability": stability,

@@ -78,16 +78,20 @@ def extremes(values: Mapping[str, float], what: str, unit: str = " %") -> str:
 
 
 def looks(labels: Iterable[str], evidence: Evidence) -> dict[str, Look]:
-    """Label -> colour and marker of its network; where it has several, lines tell them apart."""
+    """Label -> colour and marker of its network; where it has several, lines tell them apart.
+
+    And where there are none, markers: its own hollow one, and then others.
+    """
     shown: dict[str, Look] = {}
     seen: Counter[tuple[str, str]] = Counter()
     for label in labels:
         network = evidence.styles[label]
         before = seen[network.colour, network.marker]
         seen[network.colour, network.marker] += 1
+        markers = [network.marker] * 2 + [each for each in "oDs^vPX" if each != network.marker]
         shown[label] = {
             "color": network.colour,
-            "marker": network.marker,
+            "marker": markers[before % len(markers)],
             "linestyle": ("-", "--", ":")[before % 3],
             "fillstyle": "none" if before else "full",
         }

@@ -38,7 +38,7 @@ from utils.report.figures.canvas import (
 from utils.report.figures.images import plot_grid, plot_receptive_field
 from utils.report.figures.plotting import epoch_axis, log_y_axis
 from utils.report.provenance import seed_ranges
-from utils.report.rows import last_receptive_field
+from utils.report.rows import largest_receptive_field
 from utils.report.wording import listed
 
 CHANNELS = 9  # of a feature map that are shown, three by three
@@ -197,7 +197,9 @@ def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:
     """Measured receptive field per model with the theoretical square."""
     found = with_array(evidence, "receptive_field")
     sides = {
-        model: side for model in found if (side := last_receptive_field([evidence.inside[model]]))
+        model: side
+        for model in found
+        if (side := largest_receptive_field([evidence.inside[model]]))
     }
     if not sides:
         return []

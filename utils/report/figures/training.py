@@ -97,10 +97,7 @@ def draw_confusion(evidence: Evidence, folder: Path) -> list[Picture]:
     for ax, (model, matrix) in zip(axes.flat, matrices.items(), strict=False):
         plot_confusion(matrix, classes, ax)
         ax.set(title=model, ylabel="true class", xlabel="predicted class, % of the true class")
-    recall = {
-        model: matrix.diagonal() / np.maximum(matrix.sum(1), 1)
-        for model, matrix in matrices.items()
-    }
+    recall = {model: recognised(matrix) for model, matrix in matrices.items()}
     overall = axes.flat[len(matrices)]
     shown = {
         model: {**look, "linestyle": "none"} for model, look in looks(matrices, evidence).items()
@@ -117,6 +114,12 @@ def draw_confusion(evidence: Evidence, folder: Path) -> list[Picture]:
     )
     finding = "; ".join(mix_up(model, matrix, classes) for model, matrix in matrices.items())
     return [Picture(save(figure, folder / "confusion.png"), caption, finding)]
+
+
+def recognised(matrix: np.ndarray) -> np.ndarray:
+    """The share of each class that is taken for it; NaN where there are no images of it."""
+    images = matrix.sum(1)
+    return np.where(images > 0, matrix.diagonal() / np.maximum(images, 1), np.nan)
 
 
 def mix_up(model: str, matrix: np.ndarray, classes: Sequence[str]) -> str:
