@@ -3,7 +3,9 @@
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torchvision.ops import Conv2dNormActivation, SqueezeExcitation
+from torchvision.transforms import v2
 
 import models
 from models import CustomConv
@@ -398,15 +401,156 @@ class Leaves(nn.Module):
         return self.fc(x.flatten(1))
 
 
-class Listed(nn.Module):
-    """Keeps its convolutions where torch does not see them."""
+class Calls(nn.Module):
+    """Holds something, and what is done with it."""
+
+    def __init__(self, held: object, use: Callable[["Calls", Tensor], Tensor]) -> None:
+        super().__init__()
+        self.held, self.use = held, use
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.use(self, x)
+
+
+def conv() -> nn.Module:
+    return nn.Conv2d(3, 3, 1)
+
+
+def first(layer: Calls, x: Tensor) -> Tensor:
+    return layer.held[0](x)
+
+
+def in_closure() -> nn.Module:
+    layer = conv()
+    return Calls(None, lambda _, x: layer(x))
+
+
+# of which torch knows nothing
+ELSEWHERE: dict[str, tuple[str, Callable[[], nn.Module]]] = {
+    "list": ("Conv2d", lambda: Calls([conv()], first)),
+    "pairs": ("Conv2d", lambda: Calls([(conv(), nn.ReLU())], lambda m, x: m.held[0][0](x))),
+    "dicts": ("Conv2d", lambda: Calls({"a": {"b": conv()}}, lambda m, x: m.held["a"]["b"](x))),
+    "no module": (
+        "Conv2d",
+        lambda: Calls(SimpleNamespace(layer=conv()), lambda m, x: m.held.layer(x)),
+    ),
+    "closure": ("Conv2d", in_closure),
+    "each call": ("Conv2d", lambda: Calls(None, lambda m, x: conv()(x))),
+    "in training": (
+        "Conv2d",
+        lambda: Calls([conv()], lambda m, x: first(m, x) if m.training else x),
+    ),
+    "frozen": ("Conv2d", lambda: Calls([conv().requires_grad_(False)], first)),
+    "statistics": ("BatchNorm2d", lambda: Calls([nn.BatchNorm2d(3, affine=False)], first)),
+    "parameters": (
+        "",
+        lambda: Calls([conv().weight], lambda m, x: nn.functional.conv2d(x, m.held[0])),
+    ),
+    "tensor": (
+        "",
+        lambda: Calls(
+            conv().weight.detach().requires_grad_(), lambda m, x: nn.functional.conv2d(x, m.held)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "build"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_weights_that_torch_does_not_see_are_refused_wherever_they_are_held(
+    kind: str, build: Callable[[], nn.Module], cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = MODELS["CNN7x7"]._replace(build=lambda: small(build(), channels=3))
+    monkeypatch.setitem(MODELS, "MyNet", mine)
+    text = error_of(lambda: try_out(replace(RUN, network="MyNet"), cifar10))
+    assert text.startswith(
+        f"MyNet: runs a layer ({kind}) that is no part of it, which torch would not train and no "
+        if kind
+        else "MyNet: a tensor [3, 3, 1, 1] requires a gradient and is no parameter of it, where "
+    )
+
+
+def held_besides() -> nn.Module:
+    layer = Calls([conv()], first)
+    layer.layers = nn.ModuleList(layer.held)
+    return layer
+
+
+def compiled() -> nn.Module:
+    return Calls(torch.compile(conv(), backend="eager"), lambda m, x: m.held(x))
+
+
+class Skips(nn.Module):
+    """Stochastic depth; in training alone, with every other step, or from some step on."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.layer, self.kind = conv(), kind
+        self.register_buffer("steps", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self.layer(x) if self.kind == "at random" else x
+        self.steps += 1
+        runs = {
+            "at random": torch.rand(()) < 0.5,
+            "every other": self.steps % 2 == 0,
+            "late": self.steps > 7,
+        }
+        return x + self.layer(x) if runs[self.kind] else x
+
+
+@pytest.mark.filterwarnings("ignore:Using `torch.compile")
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Calls([nn.ReLU(), nn.Tanh()], first),
+        lambda: Calls(
+            v2.Compose([v2.RandomHorizontalFlip()]), lambda m, x: m.held(x) if m.training else x
+        ),
+        lambda: Calls(conv(), lambda m, x: nn.Sequential(m.held, nn.ReLU())(x)),
+        held_besides,
+        compiled,
+        *(partial(Skips, kind) for kind in ("at random", "every other", "late")),
+    ],
+    ids=["acts", "transforms", "put together", "besides", "compiled", "random", "other", "late"],
+)
+def test_what_is_trained_after_all_is_neither_refused_nor_told(
+    build: Callable[[], nn.Module],
+    cifar10: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    probes.tell_once.cache_clear()
+    mine = MODELS["CNN7x7"]._replace(build=lambda: small(conv(), build(), channels=3))
+    monkeypatch.setitem(MODELS, "MyNet", mine)
+    sgd = replace(RECIPE, optimizer="sgd", momentum=0.9)
+    try_out(replace(RUN, network="MyNet", recipe=sgd), cifar10)
+    ours = [each.message for each in caplog.records if each.name.startswith("utils")]
+    assert not [line for line in ours if "receptive" not in line]
+
+
+class Detaches(nn.Module):
+    """Keeps gradients from all that comes before it, and a layer that it does not call."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.convs = [nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)]
+        self.left_over = nn.Conv2d(3, 512, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.convs[1](self.convs[0](x))
+        return x.detach()
+
+
+def test_what_no_gradient_reaches_is_told(
+    cifar10: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    probes.tell_once.cache_clear()
+    fixed = conv().requires_grad_(False)
+    mine = MODELS["CNN7x7"]._replace(build=lambda: small(fixed, conv(), Detaches(), channels=3))
+    monkeypatch.setitem(MODELS, "MyNet", mine)
+    try_out(replace(RUN, network="MyNet"), cifar10)
+    assert caplog.messages[0].startswith(
+        "MyNet: 2.weight, 2.bias, 3.left_over.weight and 1 more: no gradient in 20 passes: not "
+    )
 
 
 class Multiplies(nn.Module):
@@ -467,8 +611,9 @@ def test_what_a_network_does_otherwise_than_is_said_of_it_is_told(
     probes.tell_once.cache_clear()
     monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=build))
     try_out(replace(RUN, network="MyNet"), cifar10)
-    (told,) = caplog.messages
+    told, *more = caplog.messages
     assert told.startswith(line)
+    assert ["no gradient" in each for each in more] == [True] * (build is Leaves)
 
 
 class Halts(nn.Module):
@@ -589,10 +734,6 @@ def frozen() -> nn.Module:
             "MyNet: puts out something else each time it is shown the same images in eval mode; ",
         ),
         (
-            lambda: small(Listed(), channels=3),
-            "MyNet: 1.convs holds layers in a plain list or dict, where torch does not see and ",
-        ),
-        (
             lambda: small(Sets(), nn.Conv2d(3, 4, 1), channels=4),
             "MyNet: changes torch's float32 matmul precision, which is for all networks of the ",
         ),
@@ -629,7 +770,6 @@ def frozen() -> nn.Module:
             "views",
             "draws",
             "drifts",
-            "listed",
             "sets",
             "holds",
             "grows",
