@@ -3,10 +3,13 @@
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.transforms import v2
 
 from tests.fakes import error_of
 from tests.networks import Calls, Does, add_network, frozen, small
@@ -50,17 +53,6 @@ class Grows(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.seen = torch.cat([self.seen, x.mean()[None]])
         return x
-
-
-class Listed(nn.Module):
-    """Keeps its convolutions where torch does not see them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convs = [nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.convs[1](self.convs[0](x))
 
 
 class Late(nn.Module):
@@ -164,10 +156,6 @@ REFUSED: dict[str, tuple[Build, str]] = {
         drifts,
         "puts out something else each time it is shown the same images in eval mode; ",
     ),
-    "listed": (
-        lambda: small(Listed(), channels=3),
-        "1.convs holds layers in a plain list or dict, where torch does not see and ",
-    ),
     "sets": (
         lambda: torch.set_float32_matmul_precision("medium") or small(channels=3),
         "changes torch's float32 matmul precision, which is for all networks of the ",
@@ -261,6 +249,116 @@ def test_a_network_is_not_refused_for_what_training_can_take_or_tell(
     attempt(build, recipe=replace(RECIPE, batch_size=64))
 
 
+class Uses(nn.Module):
+    """Holds something, and what is done with it."""
+
+    def __init__(self, held: object, use: Callable[["Uses", Tensor], Tensor]) -> None:
+        super().__init__()
+        self.held, self.use = held, use
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.use(self, x)
+
+
+def conv() -> nn.Module:
+    return nn.Conv2d(3, 3, 1)
+
+
+def first(layer: Uses, x: Tensor) -> Tensor:
+    return layer.held[0](x)
+
+
+# of which torch knows nothing
+ELSEWHERE: dict[str, tuple[str, Build]] = {
+    "list": ("Conv2d", lambda: Uses([conv()], first)),
+    "pairs": ("Conv2d", lambda: Uses([(conv(), nn.ReLU())], lambda m, x: m.held[0][0](x))),
+    "dicts": ("Conv2d", lambda: Uses({"a": {"b": conv()}}, lambda m, x: m.held["a"]["b"](x))),
+    "no module": (
+        "Conv2d",
+        lambda: Uses(SimpleNamespace(layer=conv()), lambda m, x: m.held.layer(x)),
+    ),
+    "closure": ("Conv2d", lambda: Does(partial(nn.Module.__call__, conv()))),
+    "each call": ("Conv2d", lambda: Does(lambda x: conv()(x))),
+    "in training": (
+        "Conv2d",
+        lambda: Uses([conv()], lambda m, x: first(m, x) if m.training else x),
+    ),
+    "frozen": ("Conv2d", lambda: Uses([conv().requires_grad_(False)], first)),
+    "statistics": ("BatchNorm2d", lambda: Uses([nn.BatchNorm2d(3, affine=False)], first)),
+    "parameters": (
+        "",
+        lambda: Uses([conv().weight], lambda m, x: nn.functional.conv2d(x, m.held[0])),
+    ),
+    "tensor": (
+        "",
+        lambda: Uses(
+            conv().weight.detach().requires_grad_(), lambda m, x: nn.functional.conv2d(x, m.held)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "build"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_weights_that_torch_does_not_see_are_refused_wherever_they_are_held(
+    kind: str, build: Build, attempt: Attempt
+) -> None:
+    assert error_of(lambda: attempt(lambda: small(build(), channels=3))).startswith(
+        f"MyNet: runs a layer ({kind}) that is no part of it, which torch would not train and no "
+        if kind
+        else "MyNet: a tensor [3, 3, 1, 1] requires a gradient and is no parameter of it, where "
+    )
+
+
+def held_besides() -> nn.Module:
+    layer = Uses([conv()], first)
+    layer.layers = nn.ModuleList(layer.held)
+    return layer
+
+
+class Skips(nn.Module):
+    """Stochastic depth; in training alone, with every other step, or from some step on."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.layer, self.kind = conv(), kind
+        self.register_buffer("steps", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self.layer(x) if self.kind == "at random" else x
+        self.steps += 1
+        runs = {
+            "at random": torch.rand(()) < 0.5,
+            "every other": self.steps % 2 == 0,
+            "late": self.steps > 7,
+        }
+        return x + self.layer(x) if runs[self.kind] else x
+
+
+@pytest.mark.filterwarnings("ignore:Using `torch.compile")
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Uses([nn.ReLU(), nn.Tanh()], first),
+        lambda: Uses(
+            v2.Compose([v2.RandomHorizontalFlip()]), lambda m, x: m.held(x) if m.training else x
+        ),
+        lambda: Uses(conv(), lambda m, x: nn.Sequential(m.held, nn.ReLU())(x)),
+        held_besides,
+        lambda: Uses(torch.compile(conv(), backend="eager"), lambda m, x: m.held(x)),
+        *(partial(Skips, kind) for kind in ("at random", "every other", "late")),
+    ],
+    ids=["acts", "transforms", "put together", "besides", "compiled", "random", "other", "late"],
+)
+def test_what_is_trained_after_all_is_neither_refused_nor_told(
+    build: Build, attempt: Attempt, caplog: pytest.LogCaptureFixture
+) -> None:
+    sgd = replace(RECIPE, optimizer="sgd", momentum=0.9)
+    attempt(lambda: small(conv(), build(), channels=3), recipe=sgd)
+    ours = [each.message for each in caplog.records if each.name.startswith("utils")]
+    assert not [line for line in ours if "receptive" not in line]
+
+
 class Anneals(nn.Module):
     """Cools down with every step."""
 
@@ -309,6 +407,17 @@ def draws_for_itself() -> nn.Module:
     return network
 
 
+class Detaches(nn.Module):
+    """Keeps gradients from all that comes before it, and a layer that it does not call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_over = nn.Conv2d(3, 512, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.detach()
+
+
 class Multiplies(nn.Module):
     """A linear layer by hand; what is one number for each feature is no matrix."""
 
@@ -333,6 +442,10 @@ TOLD: dict[str, tuple[Build, str]] = {
     "a sigmoid": (
         lambda: small(channels=3).append(nn.Sigmoid()),
         "puts out probabilities; the loss takes logits: leave out its softmax or sigmoid",
+    ),
+    "no gradient": (
+        lambda: small(conv().requires_grad_(False), conv(), Detaches(), channels=3),
+        "2.weight, 2.bias, 3.left_over.weight and 1 more: no gradient in 20 passes: not ",
     ),
     "by hand": (
         lambda: nn.Sequential(nn.Flatten(), Multiplies(), nn.Linear(8, 10)),
@@ -366,5 +479,6 @@ def test_what_a_network_does_otherwise_than_is_said_of_it_is_told(
     build: Build, line: str, attempt: Attempt, caplog: pytest.LogCaptureFixture
 ) -> None:
     attempt(build)
-    (told,) = caplog.messages
+    told, *more = (each for each in caplog.messages if "no receptive fields" not in each)
     assert told.startswith(f"MyNet: {line}")
+    assert ["no gradient" in each for each in more] == [True] * ("left_over is" in line)

@@ -44,6 +44,40 @@ def test_the_optimizer_is_the_recipe() -> None:
     assert (plain.param_groups[0]["momentum"], plain.param_groups[0]["nesterov"]) == (0, False)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
+@pytest.mark.parametrize("taken_up", [False, True])
+def test_a_parameter_is_trained_from_its_first_gradient_on_in_whichever_step(
+    optimizer: str, taken_up: bool
+) -> None:
+    """As if it had been alone until then, and after a checkpoint that knows nothing of it."""
+    torch.manual_seed(0)
+    change = {"muon_rate": 0.1} if optimizer == "muon" else {"optimizer": optimizer}
+    recipe = replace(RECIPE, **change)
+    both, alone = (nn.Sequential(*(nn.Linear(2, 2) for _ in range(3))) for _ in range(2))
+    alone.load_state_dict(both.state_dict())
+    steps = build_optimizers(both, recipe, torch.float32)
+    for step in range(4):
+        late = [each for layer in both[1:] for each in layer.parameters()] if step < 2 else []
+        for parameter in both.parameters():
+            parameter.grad = None if parameter in set(late) else torch.ones_like(parameter)
+        if step == 2 and taken_up:
+            kept = [each.state_dict() for each in steps]
+            steps = build_optimizers(both, recipe, torch.float32)
+            for each, state in zip(steps, kept, strict=True):
+                each.load_state_dict(state)
+        for each in steps:
+            each.step()
+    others = build_optimizers(alone, recipe, torch.float32)
+    for _ in range(2):
+        for parameter in alone.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        for each in others:
+            each.step()
+    late, expected = both[1:].state_dict(), alone[1:].state_dict()
+    assert all(torch.equal(late[name], expected[name]) for name in expected)
+    assert not torch.equal(both[0].weight, alone[0].weight)
+
+
 @pytest.mark.parametrize("model", ["CNNWithResidual", "SimpleCNN", "FCNet"])
 def test_muon_takes_the_hidden_weights_and_the_recipes_optimizer_all_the_rest(model: str) -> None:
     network = channels_last(models.build(model))

@@ -1,7 +1,11 @@
 """Habits of a network of one's own, beside what it computes, that its runs would suffer from."""
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 import models
 from utils.errors import UserError
@@ -9,6 +13,8 @@ from utils.experiment import Run
 from utils.measuring.probes import tell_once
 from utils.training.loop import weight_layers
 from utils.training.optimizers import hidden_weights
+
+PASSES = 20  # a branch that half of them take is missed once in half a million times
 
 
 def process_settings() -> dict[str, object]:
@@ -40,18 +46,72 @@ def check_settings(name: str, before: dict[str, object]) -> None:
         )
 
 
-def layers_in_lists(network: nn.Module) -> list[str]:
-    """Lists, tuples and dicts of the modules that hold layers or parameters that are not theirs."""
-    known = {*network.modules(), *network.parameters()}
-    found = []
-    for path, module in network.named_modules():
-        for name, value in vars(module).items():
-            held = value.values() if isinstance(value, dict) else value
-            if isinstance(value, list | tuple | dict) and any(
-                isinstance(each, nn.Module | nn.Parameter) and each not in known for each in held
-            ):
-                found.append(f"{path}.{name}".lstrip("."))
-    return found
+@contextmanager
+def modules_of(network: nn.Module, name: str) -> Iterator[None]:
+    """What runs meanwhile and holds weights or buffers is part of the network.
+
+    Wherever else it is held, in a plain list, a global, or nowhere as it is made in each forward.
+    Raises: UserError naming what is none.
+    """
+    called: dict[nn.Module, None] = {}
+    look = torch.compiler.disable(lambda module, _: called.setdefault(module))
+    hook = register_module_forward_pre_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
+    known = {*network.modules(), *network.parameters(), *network.buffers()}
+    for module in called:
+        if module not in known and not known.issuperset([*module.parameters(), *module.buffers()]):
+            raise UserError(
+                f"{name}: runs a layer ({type(module).__name__}) that is no part of it, which "
+                "torch would not train and no checkpoint keeps; make it in __init__, as an "
+                "attribute of an nn.Module, or in an nn.ModuleList or nn.ModuleDict"
+            )
+
+
+def check_trained(network: nn.Module, name: str, images: Tensor) -> None:
+    """What a gradient reaches is the network's; tells what of the network none reaches.
+
+    A branch may run by chance, in one mode alone, or from some step on: hence several passes.
+    Raises: UserError for a tensor that requires a gradient and is no parameter of the network.
+    """
+    held = leaves(network.train()(images)) & leaves(network(images))  # not those made in each
+    for stray in held - set(network.parameters()):
+        raise UserError(
+            f"{name}: a tensor {list(stray.shape)} requires a gradient and is no parameter of it, "
+            "where no optimiser knows it; make it an nn.Parameter, as an attribute of an "
+            "nn.Module, or in an nn.ParameterList or nn.ParameterDict"
+        )
+    left = {path: each for path, each in network.named_parameters() if each.requires_grad}
+    for turn in range(PASSES):
+        network.train(turn > 0).zero_grad()
+        outputs = network(images)
+        if outputs.requires_grad:  # in eval mode it need not be
+            outputs.sum().backward()
+        left = {path: each for path, each in left.items() if each.grad is None}
+        if not left:
+            return
+    tell_once(
+        f"{name}: {few(left)}: no gradient in {PASSES} passes: not trained, and counted as "
+        "parameters all the same; have forward use what it should, and leave out the rest"
+    )
+
+
+def leaves(output: Tensor) -> set[Tensor]:
+    """The tensors that a backward from here would bring gradients to."""
+    nodes = {output.grad_fn: None}
+    for node in (todo := [output.grad_fn]):
+        following = [each for each, _ in node.next_functions if each and each not in nodes]
+        nodes |= dict.fromkeys(following)
+        todo.extend(following)
+    return {node.variable for node in nodes if hasattr(node, "variable")}
+
+
+def few(names: Collection[str]) -> str:
+    """The first three, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join([*names][:3])}{more}"
 
 
 @torch.no_grad()
@@ -170,8 +230,7 @@ def tell_of_weights(network: nn.Module, name: str) -> None:
         (computed, "what weights are computed from: not trained by Muon"),
     ):
         if left:
-            more = f" and {len(left) - 3} more" if left[3:] else ""
-            tell_once(f"{name}: {', '.join(left[:3])}{more}: {text}")
+            tell_once(f"{name}: {few(left)}: {text}")
 
 
 def tell_of_seeds(run: Run) -> None:

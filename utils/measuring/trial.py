@@ -16,8 +16,9 @@ from utils.experiment import Run
 from utils.machine import product_type
 from utils.measuring.habits import (
     check_settings,
+    check_trained,
     kept_outside,
-    layers_in_lists,
+    modules_of,
     process_settings,
     tell_of_memory,
     tell_of_order,
@@ -49,7 +50,8 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         images = normalise(few.x_train, few)
         begun = state_of(network)
         with torch.no_grad():  # what a network keeps from its first call may be trained with later
-            outputs = [network.eval()(images) for _ in range(2)]
+            with modules_of(network, run.network):
+                outputs = [network.eval()(images) for _ in range(2)]
             check_state(network, run.network, begun)
             check_untouched(images, normalise(few.x_train, few), run.network)
             check_outputs(*outputs, run.network, few)
@@ -57,8 +59,10 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         check_layers(network, run.network)
         tell_of_order(network, run.network, images)
         tell_of_seeds(run)
-        make_steps(run, network, dataset)
+        with modules_of(network, run.network):
+            make_steps(run, network, dataset)
         check_state(network, run.network, begun)
+        check_trained(network, run.network, images)
         if weights:
             weights_of(network)
         sizes(run.network, run.overrides, few.x_test.shape[1:])
@@ -186,11 +190,6 @@ def check_layers(network: nn.Module, name: str) -> None:
         raise UserError(
             f"{name}: the name of its layer {strange[0]!r} would break tables and figures; leave "
             "out line breaks, | and $"
-        )
-    if hidden := layers_in_lists(network):
-        raise UserError(
-            f"{name}: {hidden[0]} holds layers in a plain list or dict, where torch does not see "
-            "and would not train them; make it an nn.ModuleList or nn.ModuleDict"
         )
     if not weight_layers(network):
         raise UserError(

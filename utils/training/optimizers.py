@@ -63,7 +63,7 @@ def ordinary_optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> to
         return torch.optim.AdamW(
             parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
-    return torch.optim.SGD(
+    sgd = torch.optim.SGD(
         parameters,
         recipe.learning_rate,
         momentum=recipe.momentum,
@@ -71,6 +71,19 @@ def ordinary_optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> to
         weight_decay=recipe.weight_decay,
         fused=True,
     )
+    sgd.register_step_pre_hook(begin_late)
+    return sgd
+
+
+def begin_late(sgd: torch.optim.SGD, *_: object) -> None:
+    """Gives a momentum of 0 to what has its first gradient in a later step than others.
+
+    torch's fused step takes momenta of all or of none. From 0 the first is the gradient itself,
+    as where a momentum is begun. Stochastic depth needs it.
+    """
+    for parameter in sgd.param_groups[0]["params"] if sgd.state else ():
+        if parameter.grad is not None and parameter not in sgd.state:
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 class HiddenMuon(torch.optim.Optimizer):
