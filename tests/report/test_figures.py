@@ -271,11 +271,13 @@ def test_rows_of_one_network_have_its_colour_and_lines_of_their_own(tmp_path: Pa
     assert first["color"] != other["color"]
 
 
-def test_many_rows_of_one_network_are_told_apart_without_lines_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lines", [True, False])
+def test_many_rows_of_one_network_are_told_apart(lines: bool, tmp_path: Path) -> None:
     rows = [Row(f"width {n}", "CNN3x3", {"widths": (n, n)}) for n in range(8)]
     evidence = read(make_experiment(rows), tmp_path)
-    found = looks(evidence.styles, evidence)
-    assert len({(each["marker"], each["fillstyle"]) for each in found.values()}) == len(rows)
+    found = looks(evidence.styles, evidence, lines).values()
+    assert len({tuple(each.values()) for each in found}) == len(rows)
+    assert {each["linestyle"] for each in found} == ({"-", "--", ":"} if lines else {"none"})
 
 
 @pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)

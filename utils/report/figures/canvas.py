@@ -77,10 +77,10 @@ def extremes(values: Mapping[str, float], what: str, unit: str = " %") -> str:
     return f"{what}: {first}" if high == low else f"{what}: highest {first}, lowest {last}"
 
 
-def looks(labels: Iterable[str], evidence: Evidence) -> dict[str, Look]:
+def looks(labels: Iterable[str], evidence: Evidence, lines: bool = True) -> dict[str, Look]:
     """Label -> colour and marker of its network; where it has several, lines tell them apart.
 
-    And where there are none, markers: its own hollow one, and then others.
+    Beyond three of them, or without ``lines``, other markers do.
     """
     shown: dict[str, Look] = {}
     seen: Counter[tuple[str, str]] = Counter()
@@ -88,11 +88,11 @@ def looks(labels: Iterable[str], evidence: Evidence) -> dict[str, Look]:
         network = evidence.styles[label]
         before = seen[network.colour, network.marker]
         seen[network.colour, network.marker] += 1
-        markers = [network.marker] * 2 + [each for each in "oDs^vPX" if each != network.marker]
+        markers = [network.marker, *(each for each in "oDs^vPX" if each != network.marker)]
         shown[label] = {
             "color": network.colour,
-            "marker": markers[before % len(markers)],
-            "linestyle": ("-", "--", ":")[before % 3],
+            "marker": markers[(before // 3 if lines else before) % len(markers)],
+            "linestyle": ("-", "--", ":")[before % 3] if lines else "none",
             "fillstyle": "none" if before else "full",
         }
     return shown

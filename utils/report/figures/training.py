@@ -99,9 +99,7 @@ def draw_confusion(evidence: Evidence, folder: Path) -> list[Picture]:
         ax.set(title=model, ylabel="true class", xlabel="predicted class, % of the true class")
     recall = {model: recognised(matrix) for model, matrix in matrices.items()}
     overall = axes.flat[len(matrices)]
-    shown = {
-        model: {**look, "linestyle": "none"} for model, look in looks(matrices, evidence).items()
-    }
+    shown = looks(matrices, evidence, lines=False)
     plot_recall(recall, shown, classes, overall)
     overall.set_title("recognised, by class")
     legend_below(figure, shown)
