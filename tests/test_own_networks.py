@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torchvision.ops import Conv2dNormActivation, SqueezeExcitation
@@ -20,7 +21,7 @@ from tests.training.runs import RECIPE, RUN
 from utils import one_run, runner
 from utils.data.dataset import Dataset
 from utils.experiment import Compute, LayerCase, Row
-from utils.measuring import speed
+from utils.measuring import prediction, speed
 from utils.measuring.trial import try_out
 from utils.plan import check_recipe
 from utils.records.files import read_arrays
@@ -163,6 +164,27 @@ def test_all_of_them_stand_in_the_table_and_in_the_figures(folder: Path) -> None
 def test_their_weights_come_back(folder: Path) -> None:
     flags = [*FLAGS[:1], "--evaluate", "--out-dir", str(folder)]
     assert runner.main([EXPERIMENT], "", flags) == 0
+
+
+def test_one_that_raises_at_a_picture_fails_alone(
+    folder: Path,
+    tmp_path: Path,
+    cifar10: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    picture = tmp_path / "a.png"
+    Image.fromarray(cifar10.x_test[0].permute(1, 2, 0).numpy()).save(picture)
+    monkeypatch.setattr(prediction, "load_quick_dataset", lambda name: cifar10)
+    network = twice()
+    network.forward = lambda x: x.squeeze(0).mean(0)
+    add_network(monkeypatch, lambda: network, "called twice")
+    flags = [*FLAGS[:1], "--predict", str(picture), "--out-dir", str(folder)]
+    assert runner.main([EXPERIMENT], "", flags) == 1
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1] == "error: cannot be asked: called twice"
+    assert told.out.count(" cannot be asked (") == 1
+    assert told.out.count(" %, ") == 2 * len(OWN)  # three classes of each of the others
 
 
 def test_gradient_norms_are_those_of_what_a_weight_is_made_of(found: dict[str, Record]) -> None:

@@ -1,5 +1,6 @@
 """Sizes: what a network has before it is trained: parameters, FLOPs, and what it computes."""
 
+import functools
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -30,16 +31,21 @@ def sizes(name: str, overrides: Mapping[str, Any], image_shape: Sequence[int]) -
     They are those of the untrained network, always the same one: what a network of one's own has
     learned may decide what it computes.
     """
+    threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
+        torch.set_num_threads(1)  # of many small steps: more threads would wait for each other
         torch.manual_seed(0)
         np.random.seed(0)  # a network of one's own may draw from these as well
         random.seed(0)
-        network = models.build(name, **overrides)
-        return {
-            "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
-            "forward_flops": forward_flops(network, image_shape),
-            "computes": computed(network, image_shape),
-        }
+        try:
+            network = models.build(name, **overrides)
+            return {
+                "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+                "forward_flops": forward_flops(network, image_shape),
+                "computes": computed(network, image_shape),
+            }
+        finally:
+            torch.set_num_threads(threads)
 
 
 def check_sizes(found: Sequence[Found]) -> None:
@@ -166,9 +172,14 @@ def filling(name: str, shape: Sequence[int], gain: float) -> Tensor:
 
 def scattered(shape: Sequence[int]) -> Tensor:
     """Numbers in [-1, 1] in no order that a network could see, float32 of this shape."""
-    count, index = math.prod(shape), torch.arange(PERIOD)
-    numbers = (index**2 % PERIOD).double().cos().float()
-    return numbers.repeat(count // PERIOD + 1)[:count].view(shape)
+    count = math.prod(shape)
+    return cosines().repeat(count // PERIOD + 1)[:count].view(shape)
+
+
+@functools.cache
+def cosines() -> Tensor:
+    """Those of the squares of 0, 1, 2, …, modulo ``PERIOD``, which is how many there are."""
+    return (torch.arange(PERIOD) ** 2 % PERIOD).double().cos().float()
 
 
 def rounded(number: float) -> float:
