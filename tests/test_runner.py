@@ -31,6 +31,7 @@ from utils.cli import parse
 from utils.data.dataset import Dataset
 from utils.experiment import Row, Run
 from utils.logs import logs
+from utils.measuring import speed
 from utils.measuring.sizes import sizes
 from utils.measuring.timing import Effort
 from utils.plan import check_recipe
@@ -117,7 +118,7 @@ def test_the_same_command_again_trains_nothing(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(one_run, "train", None)  # it would raise
-    monkeypatch.setattr(runner.speed, "measure_speed", None)
+    monkeypatch.setattr(speed, "measure_speed", None)
     assert runner.main(EXPERIMENTS, "", [*FLAGS, str(trained), "--weights"]) == 0
     text = "recorded without weights, --fresh trains anew: cifar10 CNN7x7 seed 0"
     assert text in capsys.readouterr().err
@@ -158,8 +159,8 @@ def test_tables_that_share_a_network_are_measured_together(
     copied = tmp_path / "copied"
     shutil.copytree(trained, copied)
     monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
-    monkeypatch.setattr(runner.speed, "QUICK", Effort(rounds=1))
-    monkeypatch.setattr(runner.speed, "THROUGHPUT_BATCH", 16)
+    monkeypatch.setattr(speed, "QUICK", Effort(rounds=1))
+    monkeypatch.setattr(speed, "THROUGHPUT_BATCH", 16)
     flags = ["--experiments", "depth", "--measure", "--threads", "2", "--out-dir", str(copied)]
     assert runner.main(EXPERIMENTS, "", ["--quick", "--epochs", "1", *flags]) == 0
     speeds = (copied / "results" / "quick" / "speed" / "cifar10").glob("*.json")

@@ -20,26 +20,26 @@ import torch
 
 import models
 from utils import REPOSITORY
-from utils.claim import PASSES, Answer
+from utils.claim import Answer
 from utils.cli import Options, parse
 from utils.data.dataset import SHIPPED_FINGERPRINTS, Dataset, Load, load_dataset, load_quick_dataset
 from utils.data.mapped import mapped
-from utils.errors import SomeFailed, UserError, exit_code, in_one_line
-from utils.experiment import Compute, Experiment, Row, Run, declared_runs
+from utils.errors import SomeFailed, UserError, exit_code
+from utils.experiment import Experiment, Row, Run
 from utils.logs import logs
 from utils.machine import keep_freed_memory, warn_if_crowded, warn_if_slower
-from utils.measuring import layers, speed
+from utils.measurements import measure_layers, measure_networks
 from utils.measuring.evaluation import WEIGHTS, check_weights, record_beside
-from utils.measuring.passes import in_passes, joined
+from utils.measuring.layers import check_layers
 from utils.measuring.prediction import predict, statistics_of
 from utils.measuring.sizes import check_sizes, sizes
-from utils.measuring.trial import failing, try_out
+from utils.measuring.trial import try_out
 from utils.one_run import keep_one, run_one, train_one, where
-from utils.plan import check_images, compute_of, forget, recipe_of, runs_to_train
+from utils.plan import check_images, compute_of, forget, runs_to_train
 from utils.records.checks import read_speed
 from utils.records.environment import machine_name
-from utils.records.files import read_record, sweep, write_arrays, write_record, write_text
-from utils.records.runs import Found, find_files, find_records, run_path, speed_path, strangers
+from utils.records.files import read_record, sweep, write_text
+from utils.records.runs import Found, find_files, find_records, run_path, strangers
 from utils.records.schema import Record
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv
@@ -355,96 +355,6 @@ def name_diverged(runs: Sequence[Run], results: Path) -> None:
         log.warning("diverged, and recorded so: %s", "; ".join(found))
 
 
-def measure_layers(experiment: Experiment, options: Options, device: torch.device) -> list[str]:
-    """Measures the layers or blocks that the experiment holds, untrained.
-
-    Returns those that cannot be: then none is, as a table has them all.
-    """
-    path = options.results / experiment.name / "cases.json"
-    if not experiment.cases or (path.exists() and not options.measure):
-        return []
-    tries = {case.name: partial(layers.call_once, case, device) for case in experiment.cases}
-    if failed := failing(tries):
-        return failed
-    passes = 1 if options.quick else PASSES
-    what = f"{len(experiment.cases)} {experiment.cases_are}s{in_words(passes)}"
-    log.info("%s: measuring %s", experiment.name, what)
-    effort = layers.QUICK if options.quick else layers.FULL
-    measure = partial(layers.study_layers, experiment, device, effort)
-    found = in_passes(measure, passes)
-    record, arrays = found[0]
-    if arrays:
-        write_arrays(path.with_suffix(".npz"), arrays)
-    of_each = zip(*(each.cases for each, _ in found), strict=True)
-    write_record(path, record.model_copy(update={"cases": tuple(map(joined, of_each))}))
-    return []
-
-
-def in_words(passes: int) -> str:
-    """In how many passes, for the line that announces a measurement."""
-    return f", {passes} times" * (passes > 1)
-
-
-def timed_runs(experiment: Experiment, options: Options, compute: Compute) -> dict[Path, Run]:
-    """A run of each network whose speed stands in the experiment's table, by the speed's file."""
-    if not (experiment.rows and experiment.timed):
-        return {}
-    recipe = recipe_of(experiment, options)
-    declared = declared_runs(experiment, recipe=recipe, compute=compute).values()
-    return {speed_path(options.results, run): run for run in declared}
-
-
-def networks_to_measure(options: Options, compute: Compute) -> dict[Path, Run]:
-    """The networks of the command's tables, by their speeds' files, where one is to be measured.
-
-    With them those of the study's tables that share one of them and were measured before: the
-    speeds of a table are of one machine.
-    """
-    runs: dict[Path, Run] = {}
-    for experiment in options.experiments:
-        runs |= timed_runs(experiment, options, compute)
-    if not (options.measure or options.fresh) and all(path.exists() for path in runs):
-        return {}
-    tables = [timed_runs(experiment, options, compute) for experiment in options.study]
-    for _ in tables:  # each may bring in another
-        for each in tables:
-            if runs.keys() & each.keys() and any(map(Path.exists, each.keys() - runs.keys())):
-                runs |= each
-    return runs
-
-
-def measure_networks(options: Options, compute: Compute, load: Load) -> list[str]:
-    """Measures all networks in the same passes, where that was not done yet for one of them.
-
-    Returns those that cannot be measured.
-    """
-    runs = networks_to_measure(options, compute)
-    called = {path: f"{run.dataset} {run.name}" for path, run in runs.items()}
-    calls = {
-        called[path]: partial(speed.call_once, run, load(run.dataset)) for path, run in runs.items()
-    }
-    failed = failing(calls)
-    runs = {path: run for path, run in runs.items() if called[path] not in failed}
-    asked = options.measure or options.fresh
-    if runs and (asked or not all(path.exists() for path in runs)):
-        passes = 1 if options.quick else PASSES
-        log.info("measuring the speed of %d networks%s", len(runs), in_words(passes))
-        named = {str(path): run for path, run in runs.items()}
-        effort = speed.QUICK if options.quick else speed.FULL
-        try:
-            with mapped(load, runs.values(), options.results) as loader:
-                measure = partial(speed.measure_speed, named, loader, effort)
-                found = in_passes(measure, passes)
-        except (UserError, SomeFailed, OSError):
-            raise
-        except Exception as error:  # what a network of one's own raises after its first step
-            log.error("no speed is measured: %s", in_one_line(error))
-            return [*failed, "the speed of networks"]
-        for path in named:
-            write_record(Path(path), joined([each[path] for each in found]))
-    return failed
-
-
 def name_strangers(study: Sequence[Experiment], results: Path) -> None:
     """A line for records that are in no table, since no run of the study is called so."""
     if found := strangers(study, results):
@@ -461,7 +371,7 @@ def render_study(answers: Sequence[Answer], options: Options) -> None:
     results, plots = options.results, options.plots
     every = [gather(experiment, results, models.MODELS) for experiment in options.study]
     for evidence in every:
-        layers.check_layers(evidence.experiment, evidence.cases, results)
+        check_layers(evidence.experiment, evidence.cases, results)
     name_strangers(options.study, results)
     asked = {experiment.name for experiment in options.experiments}
     blocks: dict[str, str] = {}

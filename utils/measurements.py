@@ -1,0 +1,116 @@
+"""What of a command's networks and layers has no time yet, and how it comes by one.
+
+All that stand in one table are measured in the same passes, on one machine: ``measuring.speed`` and
+``measuring.layers`` say how a single pass goes.
+"""
+
+import logging
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from utils.claim import PASSES
+from utils.cli import Options
+from utils.data.dataset import Load
+from utils.data.mapped import mapped
+from utils.errors import SomeFailed, UserError, in_one_line
+from utils.experiment import Compute, Experiment, Run, declared_runs
+from utils.measuring import layers, speed
+from utils.measuring.passes import in_passes, joined
+from utils.measuring.trial import failing
+from utils.plan import recipe_of
+from utils.records.files import write_arrays, write_record
+from utils.records.runs import speed_path
+
+log = logging.getLogger(__name__)
+
+
+def measure_layers(experiment: Experiment, options: Options, device: torch.device) -> list[str]:
+    """Measures the layers or blocks that the experiment holds, untrained.
+
+    Returns those that cannot be: then none is, as a table has them all.
+    """
+    path = options.results / experiment.name / "cases.json"
+    if not experiment.cases or (path.exists() and not options.measure):
+        return []
+    tries = {case.name: partial(layers.call_once, case, device) for case in experiment.cases}
+    if failed := failing(tries):
+        return failed
+    passes = 1 if options.quick else PASSES
+    what = f"{len(experiment.cases)} {experiment.cases_are}s{in_words(passes)}"
+    log.info("%s: measuring %s", experiment.name, what)
+    effort = layers.QUICK if options.quick else layers.FULL
+    measure = partial(layers.study_layers, experiment, device, effort)
+    found = in_passes(measure, passes)
+    record, arrays = found[0]
+    if arrays:
+        write_arrays(path.with_suffix(".npz"), arrays)
+    of_each = zip(*(each.cases for each, _ in found), strict=True)
+    write_record(path, record.model_copy(update={"cases": tuple(map(joined, of_each))}))
+    return []
+
+
+def in_words(passes: int) -> str:
+    """In how many passes, for the line that announces a measurement."""
+    return f", {passes} times" * (passes > 1)
+
+
+def timed_runs(experiment: Experiment, options: Options, compute: Compute) -> dict[Path, Run]:
+    """A run of each network whose speed stands in the experiment's table, by the speed's file."""
+    if not (experiment.rows and experiment.timed):
+        return {}
+    recipe = recipe_of(experiment, options)
+    declared = declared_runs(experiment, recipe=recipe, compute=compute).values()
+    return {speed_path(options.results, run): run for run in declared}
+
+
+def networks_to_measure(options: Options, compute: Compute) -> dict[Path, Run]:
+    """The networks of the command's tables, by their speeds' files, where one is to be measured.
+
+    With them those of the study's tables that share one of them and were measured before: the
+    speeds of a table are of one machine.
+    """
+    runs: dict[Path, Run] = {}
+    for experiment in options.experiments:
+        runs |= timed_runs(experiment, options, compute)
+    if not (options.measure or options.fresh) and all(path.exists() for path in runs):
+        return {}
+    tables = [timed_runs(experiment, options, compute) for experiment in options.study]
+    for _ in tables:  # each may bring in another
+        for each in tables:
+            if runs.keys() & each.keys() and any(map(Path.exists, each.keys() - runs.keys())):
+                runs |= each
+    return runs
+
+
+def measure_networks(options: Options, compute: Compute, load: Load) -> list[str]:
+    """Measures all networks in the same passes, where that was not done yet for one of them.
+
+    Returns those that cannot be measured.
+    """
+    runs = networks_to_measure(options, compute)
+    called = {path: f"{run.dataset} {run.name}" for path, run in runs.items()}
+    calls = {
+        called[path]: partial(speed.call_once, run, load(run.dataset)) for path, run in runs.items()
+    }
+    failed = failing(calls)
+    runs = {path: run for path, run in runs.items() if called[path] not in failed}
+    asked = options.measure or options.fresh
+    if runs and (asked or not all(path.exists() for path in runs)):
+        passes = 1 if options.quick else PASSES
+        log.info("measuring the speed of %d networks%s", len(runs), in_words(passes))
+        named = {str(path): run for path, run in runs.items()}
+        effort = speed.QUICK if options.quick else speed.FULL
+        try:
+            with mapped(load, runs.values(), options.results) as loader:
+                measure = partial(speed.measure_speed, named, loader, effort)
+                found = in_passes(measure, passes)
+        except (UserError, SomeFailed, OSError):
+            raise
+        except Exception as error:  # what a network of one's own raises after its first step
+            log.error("no speed is measured: %s", in_one_line(error))
+            return [*failed, "the speed of networks"]
+        for path in named:
+            write_record(Path(path), joined([each[path] for each in found]))
+    return failed
