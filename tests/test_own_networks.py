@@ -1,6 +1,7 @@
 """Networks of one's own, of whatever parts: they train, count and render as the others do."""
 
 import csv
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -234,20 +235,21 @@ def small_with(function: Callable[[Tensor], Tensor]) -> nn.Module:
 def test_a_forward_that_was_edited_after_training_is_noticed(
     known: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    experiment = make_experiment(["MyNet"], recipe=EXPERIMENT.recipe, figures=(), timed=False)
+    rows = [Row("Mine, plain", "MyNet"), Row("CNN7x7")]
+    experiment = make_experiment(rows, recipe=EXPERIMENT.recipe, figures=(), timed=False)
     flags = [*FLAGS, str(tmp_path)]
     add_network(monkeypatch, lambda: small_with(torch.relu))
-    assert runner.main([experiment], "", flags) == 0
+    assert runner.main([experiment], "", [*flags, "--seeds", "0", "1"]) == 0
     assert runner.main([experiment], "", flags) == 0
     add_network(monkeypatch, lambda: small_with(nn.functional.gelu))
-    for more in ([], ["--seeds", "0", "1"]):
+    for more in ([], ["--seeds", "0", "2"]):
         assert runner.main([experiment], "", [*flags, *more]) == 2
-        line = capsys.readouterr().err.splitlines()[-1]
-        assert line.endswith(
-            "MyNet-seed0.json: other logits for the same weights, by the network as it is now; "
-            "delete it and run the script again"
-        )
-    assert runner.main([experiment], "", [*flags, "--fresh"]) == 0
+        _, told = capsys.readouterr().err.splitlines()[-1].split("MyNet-seed0.json and 1 more: ")
+        what, advice = told.split("; ")
+        assert what == "other logits for the same weights, by the network as it is now"
+        assert advice == "--fresh --models 'Mine, plain' --seeds 0 1 trains anew"
+    advised = shlex.split(advice.removesuffix(" trains anew"))
+    assert runner.main([experiment], "", [*flags, *advised]) == 0
 
 
 def too_many(x: Tensor) -> Tensor:

@@ -341,8 +341,8 @@ def test_a_record_of_a_network_that_has_changed_since_is_refused(
     (path,) = write_runs(tmp_path / "results" / "quick", experiment, [record])
     assert runner.main([experiment], "", [*FLAGS, str(tmp_path), *flags]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"error: {path}: parameters 34539 (not 34538), by the network as it is now; delete it and "
-        "run the script again"
+        f"error: {path}: parameters 34539 (not 34538), by the network as it is now; "
+        "--fresh --models CNN5x5 --seeds 0 trains anew"
     )
 
 

@@ -3,7 +3,8 @@
 import functools
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,23 @@ def check_sizes(found: Sequence[Found]) -> None:
 
     Raises: UserError naming the first that is not.
     """
+    others = list(of_others(found))
+    if not others:
+        return
+    (first, text), *more = others
+    labels = shlex.join(dict.fromkeys(each.row.label for each, _ in others))
+    seeds = " ".join(map(str, sorted({each.record.seed for each, _ in others})))
+    raise UserError(
+        f"{first.path}{f' and {len(more)} more' if more else ''}: {text}, by the network as it is "
+        f"now; --fresh --models {labels} --seeds {seeds} trains anew"
+    )
+
+
+def of_others(found: Sequence[Found]) -> Iterator[tuple[Found, str]]:
+    """The records of other networks than ``models/`` has now, and in what they are.
+
+    Raises: UserError where one cannot be built any more.
+    """
     now: dict[tuple[str, ...], dict[str, Any]] = {}  # many records are of one network
     for each in found:
         record, overrides = each.record, each.row.overrides
@@ -70,10 +88,7 @@ def check_sizes(found: Sequence[Found]) -> None:
         counts = record.model_dump(include={"parameters", "forward_flops"}, exclude_none=True)
         of_record = differences(counts, now[key]), changes(record.computes, now[key]["computes"])
         if text := ", ".join(filter(None, of_record)):
-            raise UserError(
-                f"{each.path}: {text}, by the network as it is now; delete it and run the script "
-                "again"
-            )
+            yield each, text
 
 
 def forward_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
