@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import json
 import logging
 import os
 import shutil
@@ -33,7 +34,6 @@ from utils.experiment import Row, Run
 from utils.logs import logs
 from utils.measuring import speed
 from utils.measuring.sizes import sizes
-from utils.measuring.timing import Effort
 from utils.plan import check_recipe
 from utils.recipes import quick
 from utils.records.checks import right_of
@@ -159,12 +159,44 @@ def test_tables_that_share_a_network_are_measured_together(
     copied = tmp_path / "copied"
     shutil.copytree(trained, copied)
     monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
-    monkeypatch.setattr(speed, "QUICK", Effort(rounds=1))
-    monkeypatch.setattr(speed, "THROUGHPUT_BATCH", 16)
+    measure_once(monkeypatch)
     flags = ["--experiments", "depth", "--measure", "--threads", "2", "--out-dir", str(copied)]
     assert runner.main(EXPERIMENTS, "", ["--quick", "--epochs", "1", *flags]) == 0
     speeds = (copied / "results" / "quick" / "speed" / "cifar10").glob("*.json")
     assert [read_record(each, Speed).environment.threads for each in speeds] == [2, 2, 2]
+
+
+def edited(path: Path) -> None:
+    """As of a network that had one parameter more."""
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "parameters": content["parameters"] + 1}))
+
+
+def test_the_speed_of_a_network_that_has_changed_since_is_measured_anew(
+    trained: Path, cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(trained, copied)
+    path = copied / "results" / "quick" / "speed" / "cifar10" / "CNN7x7.json"
+    edited(path)
+    flags = [*FLAGS, str(copied)]
+    assert runner.main(EXPERIMENTS, "", [*flags, "--no-train"]) == 2
+    monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
+    measure_once(monkeypatch)
+    assert runner.main(EXPERIMENTS, "", flags) == 0
+    assert runner.main(EXPERIMENTS, "", [*flags, "--no-train"]) == 0
+
+
+def test_a_changed_network_is_trained_anew_whatever_else_it_is_called(
+    trained: Path, cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(trained, copied)
+    edited(copied / "results" / "quick" / "runs" / "cifar10" / "CNN7x7-seed0.json")
+    monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
+    measure_once(monkeypatch)
+    flags = [*FLAGS, str(copied), "--fresh", "--models", "CNN7x7"]
+    assert runner.main(EXPERIMENTS, "", flags) == 0
 
 
 def test_records_that_are_called_as_no_row_are_named(

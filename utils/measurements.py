@@ -5,6 +5,7 @@ All that stand in one table are measured in the same passes, on one machine: ``m
 """
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from utils.errors import SomeFailed, UserError, in_one_line
 from utils.experiment import Compute, Experiment, Run, declared_runs
 from utils.measuring import layers, speed
 from utils.measuring.passes import in_passes, joined
+from utils.measuring.sizes import other_than, shape_of, sizes
 from utils.measuring.trial import failing
-from utils.plan import recipe_of
+from utils.plan import compute_of, recipe_of
+from utils.records.checks import MEASURE, read_speed
 from utils.records.files import write_arrays, write_record
 from utils.records.runs import speed_path
 
@@ -65,6 +68,29 @@ def timed_runs(experiment: Experiment, options: Options, compute: Compute) -> di
     return {speed_path(options.results, run): run for run in declared}
 
 
+def check_speeds(options: Options) -> None:
+    """The speeds on record are of the networks that ``models/`` has now.
+
+    Raises: UserError naming the first that is not.
+    """
+    for experiment in options.experiments:
+        for path, run in timed_runs(experiment, options, compute_of(options)).items():
+            if text := change_since(path, run):
+                raise UserError(f"{path}: {text}, by the network as it is now; {MEASURE}")
+
+
+def change_since(path: Path, run: Run) -> str:
+    """In what a network differs from the one whose speed is on record; empty where it does not."""
+    if not path.exists():
+        return ""
+    return other_than(read_speed(path), sizes(run.network, run.overrides, shape_of(run.dataset)))
+
+
+def missing(runs: Mapping[Path, Run]) -> bool:
+    """Whether the speed of one of them is not on record, or of a network that was changed since."""
+    return any(not path.exists() or change_since(path, run) for path, run in runs.items())
+
+
 def networks_to_measure(options: Options, compute: Compute) -> dict[Path, Run]:
     """The networks of the command's tables, by their speeds' files, where one is to be measured.
 
@@ -74,7 +100,7 @@ def networks_to_measure(options: Options, compute: Compute) -> dict[Path, Run]:
     runs: dict[Path, Run] = {}
     for experiment in options.experiments:
         runs |= timed_runs(experiment, options, compute)
-    if not (options.measure or options.fresh) and all(path.exists() for path in runs):
+    if not (options.measure or options.fresh or missing(runs)):
         return {}
     tables = [timed_runs(experiment, options, compute) for experiment in options.study]
     for _ in tables:  # each may bring in another
@@ -96,8 +122,7 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> list[str
     }
     failed = failing(calls)
     runs = {path: run for path, run in runs.items() if called[path] not in failed}
-    asked = options.measure or options.fresh
-    if runs and (asked or not all(path.exists() for path in runs)):
+    if runs and (options.measure or options.fresh or missing(runs)):
         passes = 1 if options.quick else PASSES
         log.info("measuring the speed of %d networks%s", len(runs), in_words(passes))
         named = {str(path): run for path, run in runs.items()}

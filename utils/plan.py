@@ -32,6 +32,7 @@ from utils.records.runs import (
     find_records,
     identity,
     run_path,
+    speed_path,
 )
 from utils.records.schema import Declared, Record
 from utils.training.checkpoint import CHECKPOINT, DAMAGED, DamagedError, find_checkpoint
@@ -78,9 +79,15 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
     at_hand: dict[str, Record] = {}
     kept: list[Found] = []
     bare: list[str] = []
+    selected = {each.name: selected_runs(each, options, compute) for each in options.experiments}
+    replaced = {
+        run_path(options.results, run)
+        for runs in selected.values()
+        for run in runs.values()
+        if options.fresh
+    }
     for experiment in options.experiments:
-        runs = selected_runs(experiment, options, compute)
-        replaced = {run_path(options.results, run) for run in runs.values() if options.fresh}
+        runs = selected[experiment.name]
         found = find_records(experiment, options.results)
         staying = [each for each in found if each.path not in replaced]
         same = f"use the same flags, {anew(found)}, or another --out-dir"
@@ -192,8 +199,9 @@ def counting(at_hand: Mapping[str, Record]) -> str:
 
 
 def forget(runs: Sequence[Run], results: Path) -> None:
-    """Deletes the records, arrays, weights and checkpoints of these runs."""
+    """Deletes the records, arrays, weights, checkpoints and speeds of these runs."""
     for run in runs:
+        speed_path(results, run).unlink(missing_ok=True)
         path = run_path(results, run)
         for suffix in (*SUFFIXES, DAMAGED):
             path.with_suffix(suffix).unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from utils.errors import SomeFailed, UserError, exit_code
 from utils.experiment import Experiment, Row, Run
 from utils.logs import logs
 from utils.machine import keep_freed_memory, warn_if_crowded, warn_if_slower
-from utils.measurements import measure_layers, measure_networks
+from utils.measurements import check_speeds, measure_layers, measure_networks
 from utils.measuring.evaluation import WEIGHTS, check_weights, record_beside
 from utils.measuring.layers import check_layers
 from utils.measuring.prediction import predict, statistics_of
@@ -111,6 +111,7 @@ def run_script(options: Options, render: Callable[[Options], None]) -> None:
     else:
         every = [find_records(experiment, options.results) for experiment in options.experiments]
         check_sizes([found for each in every for found in each])
+        check_speeds(options)
     render(options)
     name_diverged(runs, options.results)
     if failed:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 import models
 from models.registry import MODELS
@@ -105,9 +106,12 @@ def test_neither_kernels_nor_draws_are_taken_for_another_network(
 ) -> None:
     before = computed(built(name, overrides), IMAGE)
     assert all(len(logits) == 10 for logits in before.logits)
-    torch.manual_seed(1)
     with torch.backends.mkldnn.flags(enabled=False):
-        assert changes(before, computed(models.build(name, **overrides), IMAGE)) == ""
+        assert changes(before, computed(built(name, overrides), IMAGE)) == ""
+    torch.manual_seed(1)  # as another version of torch may draw
+    redrawn = computed(models.build(name, **overrides), IMAGE)
+    assert changes(before, redrawn) == "initial weights of another size"
+    assert changes(before, redrawn.model_copy(update={"torch": "1.13"})) == ""
     assert changes(before, None) == changes(None, before) == ""
 
 
@@ -132,12 +136,29 @@ class Drops(nn.Module):
 
 
 def test_other_dropout_and_other_initial_weights_are_noticed() -> None:
-    torch.manual_seed(0)
-    before, after = computed(Drops(0.3), IMAGE), computed(Drops(0.5), IMAGE)
-    assert changes(before, after) == "dropout 0.1, 0.3 (not 0.1, 0.5)"
-    network = Drops(0.3)
-    nn.init.kaiming_normal_(network.head.weight)
-    assert changes(before, computed(network, IMAGE)) == "initial weights of another size"
+    found = []
+    for rate in (0.3, 0.5):
+        torch.manual_seed(0)
+        found.append(computed(Drops(rate), IMAGE))
+    before, after = found
+    assert changes(before, after) == "dropout2d 0.1, dropout 0.3 (not dropout2d 0.1, dropout 0.5)"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda network: nn.init.zeros_(network.classifier[-1].weight),
+        lambda network: nn.init.kaiming_normal_(network.stem[0].weight),
+        lambda network: nn.init.constant_(network.stem[1].bias, 0.1),
+    ],
+)
+def test_other_initial_weights_of_one_layer_are_noticed(
+    edit: Callable[[nn.Module], object],
+) -> None:
+    before, network = (built("CNNWithResidualReg", {}) for _ in range(2))
+    edit(network)
+    told = changes(computed(before, IMAGE), computed(network, IMAGE))
+    assert told == "initial weights of another size"
 
 
 class Calls(nn.Module):
@@ -151,12 +172,45 @@ class Calls(nn.Module):
         return self.function(self.head(x.flatten(1)))
 
 
+def holding(layer: nn.Module) -> nn.Module:
+    network = Calls(lambda x: x)
+    network.inner = layer
+    return network
+
+
+@pytest.mark.parametrize(
+    "before, after, told",
+    [
+        (
+            *(Calls(nn.Dropout(0.1)), Calls(nn.AlphaDropout(0.1))),
+            "dropout 0.1 (not alpha_dropout 0.1)",
+        ),
+        (
+            *(holding(nn.LSTM(4, 4, 2, dropout=rate)) for rate in (0.1, 0.0)),
+            "LSTM 0.1 (not no dropout)",
+        ),
+        (
+            *(holding(nn.MultiheadAttention(8, 2, dropout=rate)) for rate in (0.1, 0.3)),
+            "MultiheadAttention 0.1 (not MultiheadAttention 0.3)",
+        ),
+        (
+            *(holding(StochasticDepth(rate, "row")) for rate in (0.1, 0.3)),
+            "StochasticDepth 0.1 (not StochasticDepth 0.3)",
+        ),
+    ],
+)
+def test_dropout_of_another_kind_and_within_layers_is_noticed(
+    before: nn.Module, after: nn.Module, told: str
+) -> None:
+    assert changes(computed(before, IMAGE), computed(after, IMAGE)).startswith(told)
+
+
 def test_what_rounding_decides_is_left_out_and_what_raises_is_not_known() -> None:
     def raises(x: torch.Tensor) -> torch.Tensor:
         raise ValueError
 
     found = computed(Calls(lambda x: (1e6 * x).sin()), IMAGE)
-    assert found == Computes(logits=((), ()), dropout=(), initial_norm=found.initial_norm)
+    assert found == Computes(logits=((), ()), dropout=(), initial=found.initial, torch=found.torch)
     assert computed(Calls(lambda x: x / 0), IMAGE).logits == ((), ())
     assert computed(Calls(raises), IMAGE) is None
 

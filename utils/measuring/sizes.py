@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -18,12 +19,13 @@ import models
 from utils.data.sources import OFFICIAL
 from utils.errors import UserError, in_one_line
 from utils.records.runs import ROUNDING, Found, changes, differences
-from utils.records.schema import Computes
+from utils.records.schema import Computes, Record, Speed
 
 PERIOD = 8191  # a prime: after so many numbers those of a fixed formula come again
 # Of weights: with the first a signal lasts through shortcuts that add to it, and with the second
 # through many layers without any.
 GAINS = (1, 2)
+LEAST = 1e-6  # norm of initial weights: 0 has a logarithm too
 
 
 def sizes(name: str, overrides: Mapping[str, Any], image_shape: Sequence[int]) -> dict[str, Any]:
@@ -76,19 +78,28 @@ def of_others(found: Sequence[Found]) -> Iterator[tuple[Found, str]]:
         record, overrides = each.record, each.row.overrides
         key = (record.dataset, record.network, str(dict(overrides)))
         if key not in now:
-            height, width, *channels = OFFICIAL[record.dataset].image_shape
             try:
-                shape = (*(channels or [1]), height, width)
-                now[key] = sizes(record.network, overrides, shape)
+                now[key] = sizes(record.network, overrides, shape_of(record.dataset))
             except Exception as error:  # anything that one's own network may raise
                 raise UserError(
                     f"{each.path}: its network cannot be built any more ({in_one_line(error)}); "
                     "mend it in models/, or its row in experiments/"
                 ) from error
-        counts = record.model_dump(include={"parameters", "forward_flops"}, exclude_none=True)
-        of_record = differences(counts, now[key]), changes(record.computes, now[key]["computes"])
-        if text := ", ".join(filter(None, of_record)):
+        if text := other_than(record, now[key]):
             yield each, text
+
+
+def shape_of(dataset: str) -> tuple[int, ...]:
+    """``[channels, height, width]`` of its images."""
+    height, width, *channels = OFFICIAL[dataset].image_shape
+    return (*(channels or [1]), height, width)
+
+
+def other_than(record: Record | Speed, now: Mapping[str, Any]) -> str:
+    """In what a record's network differs from one with these ``sizes``; empty where it does not."""
+    counts = record.model_dump(include={"parameters", "forward_flops"}, exclude_none=True)
+    both = differences(counts, now), changes(record.computes, now["computes"])
+    return ", ".join(filter(None, both))
 
 
 def forward_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
@@ -115,11 +126,11 @@ def forward_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
 
 
 class Dropout(TorchFunctionMode):
-    """Notes the rates of dropout, a layer's and a function's, in the order of the calls."""
+    """Notes dropout with its rates, a layer's and a function's, in the order of the calls."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.rates: list[float] = []
+        self.found: list[str] = []
 
     def __torch_function__(
         self,
@@ -130,8 +141,8 @@ class Dropout(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401
         """Whatever is called; dropout is in eval mode too."""
         kwargs = kwargs or {}
-        if "dropout" in getattr(function, "__name__", "") and kwargs.get("p"):
-            self.rates.append(float(kwargs["p"]))
+        if "dropout" in (name := getattr(function, "__name__", "")) and kwargs.get("p"):
+            self.found.append(f"{name} {float(kwargs['p']):g}")
         return function(*args, **kwargs)
 
 
@@ -145,6 +156,7 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
     where there are none.
     """
     norms = [float(torch.linalg.vector_norm(each)) for each in network.parameters()]
+    initial = sum(math.log(max(norm, LEAST)) for norm in norms) / max(1, len(norms))
     image = scattered(image_shape)[None] * torch.linspace(0, 10, image_shape[-1])
     held = [
         each
@@ -167,8 +179,9 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
             logits.append(tuple(map(rounded, found.tolist())) if is_stable else ())
         return Computes(
             logits=tuple(logits),
-            dropout=tuple(dropout.rates),
-            initial_norm=rounded(math.hypot(*norms)),
+            dropout=(*dropout.found, *rates_inside(network)),
+            initial=rounded(initial),
+            torch=".".join(torch.__version__.split(".")[:2]),
         )
     except Exception:  # anything that one's own network may raise, and numbers that are none
         return None
@@ -176,6 +189,15 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
         for each, as_built in zip(held, before, strict=True):
             if not each.equal(as_built):
                 each.copy_(as_built)
+
+
+def rates_inside(network: nn.Module) -> Iterator[str]:
+    """Rates of what drops within layers that have no call for it, or drops whole branches."""
+    for module in network.modules():
+        for name in ("dropout", "drop_prob", "p"):
+            rate = vars(module).get(name)
+            if isinstance(rate, float) and rate and not isinstance(module, _DropoutNd):
+                yield f"{type(module).__name__} {rate:g}"
 
 
 def filling(name: str, shape: Sequence[int], gain: float) -> Tensor:

@@ -20,6 +20,7 @@ from utils.data.batches import augmented_views, normalise, training_batches
 from utils.data.dataset import TENSORS, Dataset
 from utils.experiment import Recipe, Run
 from utils.machine import environment, product_type
+from utils.measuring.sizes import shape_of, sizes
 from utils.measuring.timing import Action, Effort, in_turn, quartiles
 from utils.records.schema import BatchSizes, Quartiles, Speed
 from utils.training.loop import build_network, train_step
@@ -58,6 +59,7 @@ def measure_speed(
     return {
         key: Speed(
             network=f"{run.dataset}/{run.name}",
+            **sizes(run.network, run.overrides, shape_of(run.dataset)),
             precision=run.compute.precision,
             device=run.compute.kind,
             rounds=effort.rounds,

@@ -9,7 +9,6 @@ The name is the network's, with what was varied of it, see ``utils.experiment.Ro
 """
 
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +23,6 @@ from utils.records.files import read_record
 from utils.records.schema import Computes, Record
 
 ROUNDING = 1e-4  # of the largest logit: more than any machine's, less than another activation's
-REDRAWN = 0.02  # of the norm of initial weights: more than it varies from one draw to another
 
 SUFFIXES = (".json", ".npz", ".safetensors", ".checkpoint.pt")  # of a run's files
 RUN = re.compile("(.+)-seed(0|[1-9][0-9]*)")  # what they are called
@@ -204,19 +202,19 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
 
 
 def changes(found: Computes | None, now: Computes | None) -> str:
-    """As in "dropout 0.3 (not 0.5)", rounding aside; empty too where one of them is not known."""
+    """As in "dropout 0.3 (not dropout 0.5)", rounding aside; empty where one is not known."""
     if not (found and now):
         return ""
-    rates, rates_now = (", ".join(map(str, each.dropout)) or "none" for each in (found, now))
+    rates, rates_now = (", ".join(each.dropout) or "no dropout" for each in (found, now))
+    same_torch = found.torch == now.torch
     told = {
         "other logits for the same weights": any(
             abs(one - other) > ROUNDING * max(map(abs, these))
             for those, these in zip(found.logits, now.logits, strict=False)
             for one, other in zip(those, these, strict=False)
         ),
-        f"dropout {rates} (not {rates_now})": rates != rates_now,
-        "initial weights of another size": not math.isclose(
-            found.initial_norm, now.initial_norm, rel_tol=REDRAWN
-        ),
+        f"{rates} (not {rates_now})": rates != rates_now,
+        "initial weights of another size": same_torch
+        and abs(found.initial - now.initial) > ROUNDING,
     }
     return ", ".join(text for text, is_so in told.items() if is_so)

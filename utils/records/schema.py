@@ -166,8 +166,9 @@ class Computes(Fields):
     """What tells a network from others of as many parameters: see ``measuring.sizes.computed``."""
 
     logits: tuple[tuple[Finite, ...], ...]  # for two sizes of its weights
-    dropout: tuple[Fraction, ...]  # its rates, in the order in which they come
-    initial_norm: Rate  # L2, of all parameters together
+    dropout: tuple[Text, ...]  # in the order of the calls, as in "dropout 0.3"; then of layers
+    initial: Finite  # mean over its parameters of the logarithm of their L2 norm
+    torch: Text  # the version whose random numbers these are, as in "2.14"
 
 
 class Record(Declared):
@@ -313,6 +314,9 @@ class Speed(Fields):
 
     schema_: Literal[2] = Field(SCHEMA, alias="schema")
     network: Text | None = None  # whose it is, as its path has it: "cifar10/CNN7x7"
+    parameters: Positive | None = None  # that are trained
+    forward_flops: Count | None = None  # of one image
+    computes: Computes | None = None
     precision: Precision  # of the training step; inference is float32
     device: Device
     rounds: Positive  # of each pass
