@@ -374,7 +374,7 @@ def test_a_record_of_a_network_that_has_changed_since_is_refused(
     assert runner.main([experiment], "", [*FLAGS, str(tmp_path), *flags]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"error: {path}: parameters 34539 (not 34538), by the network as it is now; "
-        "--fresh --models CNN5x5 --seeds 0 trains anew"
+        "--fresh --models CNN5x5 --seeds 0 trains anew, and so does another --out-dir"
     )
 
 

@@ -113,6 +113,7 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
             why = f"a run of this command joins its table, {experiment.name}"
             remedy = f"{why}: use the same flags, or another --out-dir"
             check_together(staying, remedy, recipe_of(experiment, options))
+            kept += staying
     check_sizes(kept)
     if bare:
         more = f" and {len(bare) - 1} more" if bare[1:] else ""

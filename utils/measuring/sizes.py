@@ -64,7 +64,7 @@ def check_sizes(found: Sequence[Found]) -> None:
     seeds = " ".join(map(str, sorted({each.record.seed for each, _ in others})))
     raise UserError(
         f"{first.path}{f' and {len(more)} more' if more else ''}: {text}, by the network as it is "
-        f"now; --fresh --models {labels} --seeds {seeds} trains anew"
+        f"now; --fresh --models {labels} --seeds {seeds} trains anew, and so does another --out-dir"
     )
 
 
