@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchvision.transforms import v2
 
 from tests.fakes import error_of
@@ -238,10 +239,11 @@ class Caches(nn.Module):
         lambda: small(nn.Conv2d(3, 4, 1), Caches(), nn.Conv2d(4, 4, 1), channels=4),
         lambda: small(nn.Conv2d(3, 4, 1), Does(torch.log), nn.Conv2d(4, 4, 1), channels=4),
         normed,
+        lambda: nn.Sequential(Does(Tensor.requires_grad_), *small(channels=3)),
         lambda: Reads(nn.LSTM(96, 96, batch_first=True)),
         lambda: Reads(nn.TransformerEncoderLayer(96, 4, 32, batch_first=True)),
     ],
-    ids=["caches", "not finite", "batch-norm", "an LSTM", "attention"],
+    ids=["caches", "not finite", "batch-norm", "gradient of images", "an LSTM", "attention"],
 )
 def test_a_network_is_not_refused_for_what_training_can_take_or_tell(
     build: Build, attempt: Attempt
@@ -315,6 +317,12 @@ def held_besides() -> nn.Module:
     return layer
 
 
+def with_dummy() -> nn.Module:
+    """A reentrant checkpoint asks for a tensor that requires a gradient; nobody reads it."""
+    again = partial(checkpoint, lambda x, _: x.tanh(), use_reentrant=True)
+    return Uses(torch.ones(1, requires_grad=True), lambda m, x: again(x, m.held))
+
+
 class Skips(nn.Module):
     """Stochastic depth; in training alone, with every other step, or from some step on."""
 
@@ -346,9 +354,13 @@ class Skips(nn.Module):
         lambda: Uses(conv(), lambda m, x: nn.Sequential(m.held, nn.ReLU())(x)),
         held_besides,
         lambda: Uses(torch.compile(conv(), backend="eager"), lambda m, x: m.held(x)),
+        with_dummy,
         *(partial(Skips, kind) for kind in ("at random", "every other", "late")),
     ],
-    ids=["acts", "transforms", "put together", "besides", "compiled", "random", "other", "late"],
+    ids=[
+        *("acts", "transforms", "put together", "besides", "compiled", "dummy"),
+        *("random", "other", "late"),
+    ],
 )
 def test_what_is_trained_after_all_is_neither_refused_nor_told(
     build: Build, attempt: Attempt, caplog: pytest.LogCaptureFixture
