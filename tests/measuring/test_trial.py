@@ -1,11 +1,13 @@
 """The trial of an untrained network: what is refused before hours are spent, what is only told."""
 
 import itertools
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -385,6 +387,9 @@ class Anneals(nn.Module):
             return x
         if self.kind == "drawn":
             return x * torch.rand((), generator=self.generator)
+        if self.kind == "mixed":
+            self.size = np.random.beta(0.2, 0.2) * random.random()
+            return self.size * x + (1 - self.size) * x.flip(0)
         if self.kind == "shown":
             self.size, self.sparsity, self.seen = len(x), x.mean().item(), x.detach()
         elif self.kind == "done":
@@ -400,7 +405,7 @@ class Anneals(nn.Module):
     ("kind", "changed"),
     [
         *(("number", "1.steps"), ("drawn", "1.generator"), ("passing", "1.mean")),
-        *(("done", "1.steps"), ("kept", ""), ("shown", "")),
+        *(("done", "1.steps"), ("kept", ""), ("shown", ""), ("mixed", "")),
     ],
 )
 def test_what_no_checkpoint_keeps_is_told(

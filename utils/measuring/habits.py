@@ -1,8 +1,10 @@
 """Habits of a network of one's own, beside what it computes, that its runs would suffer from."""
 
+import random
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -139,6 +141,8 @@ def tell_of_memory(
         network.load_state_dict(state)
         put_back(network, held)
         torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
         ends.append((network.train()(images), kept_outside(network)))
     if ends and torch.equal(ends[0][0], ends[1][0]):
         changed = [
