@@ -159,6 +159,17 @@ REFUSED: dict[str, tuple[Build, str]] = {
         drifts,
         "puts out something else each time it is shown the same images in eval mode; ",
     ),
+    "draws what it holds": (
+        lambda: small(
+            Does(partial(torch.mul, torch.tensor(np.random.default_rng().random(8, np.float32)))),
+            channels=3,
+        ),
+        "is built otherwise each time from the same seeds (other logits for the same weights); ",
+    ),
+    "draws its weights": (
+        lambda: draws_for_itself(torch.Generator().seed()),
+        "is built otherwise each time from the same seeds (",
+    ),
     "sets": (
         lambda: torch.set_float32_matmul_precision("medium") or small(channels=3),
         "changes torch's float32 matmul precision, which is for all networks of the ",
@@ -417,10 +428,10 @@ def test_what_no_checkpoint_keeps_is_told(
     assert [line.startswith(start) for line in told] == [True] * bool(changed)
 
 
-def draws_for_itself() -> nn.Module:
+def draws_for_itself(seed: int = 42) -> nn.Module:
     network = small(channels=3)
     for weight in network.parameters():
-        nn.init.normal_(weight, generator=torch.Generator().manual_seed(42))
+        nn.init.normal_(weight, generator=torch.Generator().manual_seed(seed))
     return network
 
 
