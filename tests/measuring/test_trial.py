@@ -1,14 +1,17 @@
 """The trial of an untrained network: what is refused before hours are spent, what is only told."""
 
 import itertools
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchvision.transforms import v2
 
 from tests.fakes import error_of
@@ -156,6 +159,17 @@ REFUSED: dict[str, tuple[Build, str]] = {
         drifts,
         "puts out something else each time it is shown the same images in eval mode; ",
     ),
+    "draws what it holds": (
+        lambda: small(
+            Does(partial(torch.mul, torch.tensor(np.random.default_rng().random(8, np.float32)))),
+            channels=3,
+        ),
+        "is built otherwise each time from the same seeds (other logits for the same weights); ",
+    ),
+    "draws its weights": (
+        lambda: draws_for_itself(torch.Generator().seed()),
+        "is built otherwise each time from the same seeds (",
+    ),
     "sets": (
         lambda: torch.set_float32_matmul_precision("medium") or small(channels=3),
         "changes torch's float32 matmul precision, which is for all networks of the ",
@@ -238,10 +252,11 @@ class Caches(nn.Module):
         lambda: small(nn.Conv2d(3, 4, 1), Caches(), nn.Conv2d(4, 4, 1), channels=4),
         lambda: small(nn.Conv2d(3, 4, 1), Does(torch.log), nn.Conv2d(4, 4, 1), channels=4),
         normed,
+        lambda: nn.Sequential(Does(Tensor.requires_grad_), *small(channels=3)),
         lambda: Reads(nn.LSTM(96, 96, batch_first=True)),
         lambda: Reads(nn.TransformerEncoderLayer(96, 4, 32, batch_first=True)),
     ],
-    ids=["caches", "not finite", "batch-norm", "an LSTM", "attention"],
+    ids=["caches", "not finite", "batch-norm", "gradient of images", "an LSTM", "attention"],
 )
 def test_a_network_is_not_refused_for_what_training_can_take_or_tell(
     build: Build, attempt: Attempt
@@ -315,6 +330,12 @@ def held_besides() -> nn.Module:
     return layer
 
 
+def with_dummy() -> nn.Module:
+    """A reentrant checkpoint asks for a tensor that requires a gradient; nobody reads it."""
+    again = partial(checkpoint, lambda x, _: x.tanh(), use_reentrant=True)
+    return Uses(torch.ones(1, requires_grad=True), lambda m, x: again(x, m.held))
+
+
 class Skips(nn.Module):
     """Stochastic depth; in training alone, with every other step, or from some step on."""
 
@@ -346,9 +367,13 @@ class Skips(nn.Module):
         lambda: Uses(conv(), lambda m, x: nn.Sequential(m.held, nn.ReLU())(x)),
         held_besides,
         lambda: Uses(torch.compile(conv(), backend="eager"), lambda m, x: m.held(x)),
+        with_dummy,
         *(partial(Skips, kind) for kind in ("at random", "every other", "late")),
     ],
-    ids=["acts", "transforms", "put together", "besides", "compiled", "random", "other", "late"],
+    ids=[
+        *("acts", "transforms", "put together", "besides", "compiled", "dummy"),
+        *("random", "other", "late"),
+    ],
 )
 def test_what_is_trained_after_all_is_neither_refused_nor_told(
     build: Build, attempt: Attempt, caplog: pytest.LogCaptureFixture
@@ -373,6 +398,9 @@ class Anneals(nn.Module):
             return x
         if self.kind == "drawn":
             return x * torch.rand((), generator=self.generator)
+        if self.kind == "mixed":
+            self.size = np.random.beta(0.2, 0.2) * random.random()
+            return self.size * x + (1 - self.size) * x.flip(0)
         if self.kind == "shown":
             self.size, self.sparsity, self.seen = len(x), x.mean().item(), x.detach()
         elif self.kind == "done":
@@ -388,7 +416,7 @@ class Anneals(nn.Module):
     ("kind", "changed"),
     [
         *(("number", "1.steps"), ("drawn", "1.generator"), ("passing", "1.mean")),
-        *(("done", "1.steps"), ("kept", ""), ("shown", "")),
+        *(("done", "1.steps"), ("kept", ""), ("shown", ""), ("mixed", "")),
     ],
 )
 def test_what_no_checkpoint_keeps_is_told(
@@ -400,10 +428,10 @@ def test_what_no_checkpoint_keeps_is_told(
     assert [line.startswith(start) for line in told] == [True] * bool(changed)
 
 
-def draws_for_itself() -> nn.Module:
+def draws_for_itself(seed: int = 42) -> nn.Module:
     network = small(channels=3)
     for weight in network.parameters():
-        nn.init.normal_(weight, generator=torch.Generator().manual_seed(42))
+        nn.init.normal_(weight, generator=torch.Generator().manual_seed(seed))
     return network
 
 

@@ -1,8 +1,10 @@
 """Habits of a network of one's own, beside what it computes, that its runs would suffer from."""
 
+import random
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -74,10 +76,18 @@ def check_trained(network: nn.Module, name: str, images: Tensor) -> None:
     """What a gradient reaches is the network's; tells what of the network none reaches.
 
     A branch may run by chance, in one mode alone, or from some step on: hence several passes.
-    Raises: UserError for a tensor that requires a gradient and is no parameter of the network.
+    Raises: UserError for a tensor that gets a gradient and is no parameter of the network.
     """
-    held = leaves(network.train()(images)) & leaves(network(images))  # not those made in each
+
+    def shown() -> Tensor:
+        return network(images.detach().clone())  # as in training, none are shown twice
+
+    network.train()
+    held = leaves(shown()) & leaves(outputs := shown())  # not those made in each
+    outputs.sum().backward()
     for stray in held - set(network.parameters()):
+        if stray.grad is None:  # as that of the dummy that a checkpoint of a layer is given
+            continue
         raise UserError(
             f"{name}: a tensor {list(stray.shape)} requires a gradient and is no parameter of it, "
             "where no optimiser knows it; make it an nn.Parameter, as an attribute of an "
@@ -86,7 +96,7 @@ def check_trained(network: nn.Module, name: str, images: Tensor) -> None:
     left = {path: each for path, each in network.named_parameters() if each.requires_grad}
     for turn in range(PASSES):
         network.train(turn > 0).zero_grad()
-        outputs = network(images)
+        outputs = shown()
         if outputs.requires_grad:  # in eval mode it need not be
             outputs.sum().backward()
         left = {path: each for path, each in left.items() if each.grad is None}
@@ -131,6 +141,8 @@ def tell_of_memory(
         network.load_state_dict(state)
         put_back(network, held)
         torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
         ends.append((network.train()(images), kept_outside(network)))
     if ends and torch.equal(ends[0][0], ends[1][0]):
         changed = [

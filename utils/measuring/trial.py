@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -26,6 +26,7 @@ from utils.measuring.habits import (
 )
 from utils.measuring.probes import probe, tell_once
 from utils.measuring.sizes import sizes
+from utils.records.runs import changes
 from utils.records.schema import STRANGE
 from utils.training.checkpoint import shapes, weights_of
 from utils.training.loop import build_network, train_step, weight_layers
@@ -65,7 +66,7 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         check_trained(network, run.network, images)
         if weights:
             weights_of(network)
-        sizes(run.network, run.overrides, few.x_test.shape[1:])
+        check_built(run, few.x_test.shape[1:])
         check_settings(run.network, settings)
         probe(network, few, run.network)  # last: torch.fx may leave something of its own in it
     except UserError:
@@ -195,6 +196,21 @@ def check_layers(network: nn.Module, name: str) -> None:
         raise UserError(
             f"{name}: has no convolution and no linear layer, whose gradients a record holds; "
             "build it of nn.Conv2d, CustomConv or nn.Linear"
+        )
+
+
+def check_built(run: Run, image_shape: Sequence[int]) -> None:
+    """The same seeds give the same network: a record is of the one that ``models/`` has.
+
+    Raises: UserError where they give another.
+    """
+    built, again = (sizes(run.network, run.overrides, image_shape) for _ in range(2))
+    if built != again:
+        what = changes(built["computes"], again["computes"]) or "other weights or sizes"
+        raise UserError(
+            f"{run.network}: is built otherwise each time from the same seeds ({what}); in models/ "
+            "draw with torch.randn and the like, which follow a run's seed, or from a generator "
+            "with a seed of its own, as np.random.default_rng(0)"
         )
 
 
