@@ -224,7 +224,7 @@ def test_it_is_refused_before_anything_is_trained_or_forgotten(
     kept.write_bytes(b"kept")
     experiment = make_experiment(["CNN7x7", "MyNet"], recipe=EXPERIMENT.recipe)
     assert runner.main([experiment], "", [*FLAGS[:-1], "--fresh", "--out-dir", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: MyNet: cannot be trained")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: MyNet: trains no conv")
     assert kept.read_bytes() == b"kept"
 
 

@@ -187,6 +187,19 @@ def test_the_speed_of_a_network_that_has_changed_since_is_measured_anew(
     assert runner.main(EXPERIMENTS, "", [*flags, "--no-train"]) == 0
 
 
+def test_what_would_stand_beside_rows_of_a_changed_network_is_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(trained, copied)
+    runs = copied / "results" / "quick" / "runs" / "cifar10"
+    (runs / "CNN7x7-seed0.json").unlink()  # which is trained anew
+    edited(runs / "CNN7x7-label_smoothing=0.0-epochs=2-seed0.json")
+    flags = [*FLAGS, str(copied), "--experiments", "depth"]
+    assert runner.main(EXPERIMENTS, "", flags) == 2
+    assert "epochs=2-seed0.json: parameters " in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_changed_network_is_trained_anew_whatever_else_it_is_called(
     trained: Path, cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

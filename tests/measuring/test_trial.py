@@ -91,9 +91,15 @@ class Reads(nn.Module):
         return self.head((read[0] if isinstance(read, tuple) else read)[:, -1])
 
 
+def with_zero_head(network: Reads) -> nn.Module:
+    nn.init.zeros_(network.head.weight)
+    return network
+
+
 DEPENDS = "its answer for an image depends on the others of the batch, in eval mode; "
 
 REFUSED: dict[str, tuple[Build, str]] = {
+    "behind zeros": (lambda: with_zero_head(Reads(nn.LSTM(96, 96))), DEPENDS),
     "an LSTM over images": (lambda: Reads(nn.LSTM(96, 96)), DEPENDS),
     "attention over images": (lambda: Reads(nn.TransformerEncoderLayer(96, 4, 32)), DEPENDS),
     "a softmax over images": (
@@ -141,7 +147,7 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "no weight": (
         lambda: nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(10)),
-        "has no convolution and no linear layer, whose gradients a record holds; ",
+        "trains no convolution and no linear layer, whose gradients a record holds; ",
     ),
     "other channels": (
         lambda: small(nn.Conv2d(1, 4, 1), channels=4),
@@ -190,7 +196,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
         lambda: Calls(["net"], **{"net": small(channels=3), "a|b": nn.Linear(10, 10)}),
         "the name of its layer 'a|b' would break tables and figures; leave out ",
     ),
-    "frozen": (frozen, "cannot be trained on tiny (RuntimeError: element 0 of tensors does not "),
+    "frozen": (
+        frozen,
+        "trains no convolution and no linear layer, whose gradients a record holds; ",
+    ),
     "an argument is missing": (
         lambda depth: frozen(),
         "cannot be trained on tiny (TypeError: <lambda>() missing 1 required ",

@@ -1,5 +1,6 @@
 """Optimisers: the recipe's, and Muon on the filters themselves."""
 
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -275,6 +276,13 @@ def test_muon_goes_on_from_its_state_in_the_middle_of_an_update(tmp_path: Path) 
     resumed.load_state_dict(state)
     steps(second, resumed, gradients[2:])
     assert torch.equal(first, second)
+
+
+def test_a_frozen_copy_behind_a_network_is_not_its_classifier() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4, 10))
+    frozen = copy.deepcopy(network).requires_grad_(False)
+    (hidden,) = hidden_weights(nn.ModuleList([network, frozen]))
+    assert hidden is network[0].weight
 
 
 def test_muon_takes_a_custom_convolution_and_each_weight_once() -> None:

@@ -5,6 +5,7 @@ import math
 import random
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -158,25 +159,18 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
     norms = [float(torch.linalg.vector_norm(each)) for each in network.parameters()]
     initial = sum(math.log(max(norm, LEAST)) for norm in norms) / max(1, len(norms))
     image = scattered(image_shape)[None] * torch.linspace(0, 10, image_shape[-1])
-    held = [
-        each
-        for each in (image, *network.parameters(), *network.buffers())
-        if each.is_floating_point() and each.layout == torch.strided
-    ]
-    before = [each.clone() for each in held]
     logits = []
     try:
-        for gain in GAINS:
-            for name, parameter in network.named_parameters():
-                if parameter.requires_grad:
-                    parameter.copy_(filling(name, parameter.shape, gain))
-            with Dropout() as dropout:
-                (found,) = network.eval()(image)
-            for each in held:
-                each.addcmul_(each, scattered(each.shape).roll(1), value=1e-6)
-            (nudged,) = network(image)
-            is_stable = (found - nudged).abs().max() < ROUNDING / 5 * found.abs().max()
-            logits.append(tuple(map(rounded, found.tolist())) if is_stable else ())
+        with filled(network) as fill:
+            for gain in GAINS:
+                fill(gain)
+                with Dropout() as dropout:
+                    (found,) = network.eval()(image)
+                for each in (image, *tensors_of(network)):
+                    each.addcmul_(each, scattered(each.shape).roll(1), value=1e-6)
+                (again,) = network(image)
+                is_stable = (found - again).abs().max() < ROUNDING / 5 * found.abs().max()
+                logits.append(tuple(map(rounded, found.tolist())) if is_stable else ())
         return Computes(
             logits=tuple(logits),
             dropout=(*dropout.found, *rates_inside(network)),
@@ -185,10 +179,39 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
         )
     except Exception:  # anything that one's own network may raise, and numbers that are none
         return None
+
+
+@contextmanager
+@torch.no_grad()
+def filled(network: nn.Module) -> Iterator[Callable[[float], None]]:
+    """Gives what fills all that is trained by a formula, at this gain; it is put back afterwards.
+
+    Zeros that a network may begin with, in its head or behind its branches, would hide the rest.
+    """
+    held = tensors_of(network)
+    before = [each.clone() for each in held]
+
+    @torch.no_grad()
+    def fill(gain: float) -> None:
+        for name, parameter in network.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(filling(name, parameter.shape, gain))
+
+    try:
+        yield fill
     finally:  # a layer that was made once, as a default argument is, may be others' as well
         for each, as_built in zip(held, before, strict=True):
             if not each.equal(as_built):
                 each.copy_(as_built)
+
+
+def tensors_of(network: nn.Module) -> list[Tensor]:
+    """Its parameters and buffers, as far as they are dense floating-point numbers."""
+    return [
+        each
+        for each in (*network.parameters(), *network.buffers())
+        if each.is_floating_point() and each.layout == torch.strided
+    ]
 
 
 def rates_inside(network: nn.Module) -> Iterator[str]:

@@ -25,7 +25,7 @@ from utils.measuring.habits import (
     tell_of_seeds,
 )
 from utils.measuring.probes import probe, tell_once
-from utils.measuring.sizes import sizes
+from utils.measuring.sizes import filled, sizes
 from utils.records.runs import changes
 from utils.records.schema import STRANGE
 from utils.training.checkpoint import shapes, weights_of
@@ -50,13 +50,16 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         network = build_network(run)
         images = normalise(few.x_train, few)
         begun = state_of(network)
-        with torch.no_grad():  # what a network keeps from its first call may be trained with later
+        # what a network keeps from its first call may be trained with later: hence no_grad
+        with torch.no_grad(), filled(network) as fill:
             with modules_of(network, run.network):
-                outputs = [network.eval()(images) for _ in range(2)]
+                output = network.eval()(images)
             check_state(network, run.network, begun)
             check_untouched(images, normalise(few.x_train, few), run.network)
-            check_outputs(*outputs, run.network, few)
-            check_alone(network, images, outputs[0], run.network)
+            check_outputs(output, run.network, few)
+            for _ in range(2):
+                check_answers(network, images, run.network)
+                fill(1)  # a head or branches that begin with zeros hide what the others do
         check_layers(network, run.network)
         tell_of_order(network, run.network, images)
         tell_of_seeds(run)
@@ -114,8 +117,8 @@ def make_steps(run: Run, network: nn.Module, dataset: Dataset) -> None:
     tell_of_memory(network, run.network, normalise(dataset.x_train[:last], dataset), before)
 
 
-def check_outputs(first: object, again: object, name: str, dataset: Dataset) -> None:
-    """One number for each image and class, and the same ones for the same images.
+def check_outputs(first: object, name: str, dataset: Dataset) -> None:
+    """One number for each image and class.
 
     Raises: UserError where there is something else.
     """
@@ -132,15 +135,6 @@ def check_outputs(first: object, again: object, name: str, dataset: Dataset) -> 
             f"{name}: puts out probabilities; the loss takes logits: leave out its softmax or "
             "sigmoid"
         )
-    # on a GPU the second call may be another algorithm's; what is not finite is for training
-    # to find
-    largest = float(first.abs().max())
-    tolerated = 0.0 if first.device.type == "cpu" else 0.01 * largest
-    if math.isfinite(largest) and not torch.allclose(first, again, rtol=0, atol=tolerated):
-        raise UserError(
-            f"{name}: puts out something else each time it is shown the same images in eval mode; "
-            "mend what it draws or remembers in models/, as in F.dropout(x, p, self.training)"
-        )
 
 
 def check_untouched(images: Tensor, shown: Tensor, name: str) -> None:
@@ -155,12 +149,23 @@ def check_untouched(images: Tensor, shown: Tensor, name: str) -> None:
         )
 
 
-def check_alone(network: nn.Module, images: Tensor, together: Tensor, name: str) -> None:
-    """An image has the same answer by itself, as ``--predict`` and FLOPs have it, as among others.
+def check_answers(network: nn.Module, images: Tensor, name: str) -> None:
+    """The same ones for the same images, and for an image by itself as among others.
 
-    The last one, which a layer that goes through the batch in its order would see others before.
-    Raises: UserError where it has another, or none.
+    ``--predict`` and FLOPs have it by itself. It is the last one, which a layer that goes through
+    the batch in its order would see others before.
+    Raises: UserError where they are not, or there is none.
     """
+    first, again = (network(images) for _ in range(2))
+    # on a GPU the second call may be another algorithm's; what is not finite is for training
+    # to find
+    largest = float(first.abs().max())
+    tolerated = 0.0 if first.device.type == "cpu" else 0.01 * largest
+    if math.isfinite(largest) and not torch.allclose(first, again, rtol=0, atol=tolerated):
+        raise UserError(
+            f"{name}: puts out something else each time it is shown the same images in eval mode; "
+            "mend what it draws or remembers in models/, as in F.dropout(x, p, self.training)"
+        )
     try:
         alone = network(images[-1:])
     except Exception as error:  # as above
@@ -168,13 +173,12 @@ def check_alone(network: nn.Module, images: Tensor, together: Tensor, name: str)
             f"{name}: takes no image by itself ({in_one_line(error)}); a .squeeze() takes the "
             "batch away, .flatten(1) does not"
         ) from error
-    if alone.shape != together[-1:].shape:
+    if alone.shape != first[-1:].shape:
         raise UserError(
             f"{name}: puts out {list(alone.shape)} for 1 image, expected "
-            f"{list(together[-1:].shape)}; a .squeeze() takes the batch away, .flatten(1) does not"
+            f"{list(first[-1:].shape)}; a .squeeze() takes the batch away, .flatten(1) does not"
         )
-    largest = float(together.abs().max())
-    if (alone - together[-1:]).abs().max() > 0.01 * largest:  # less is rounding
+    if (alone - first[-1:]).abs().max() > 0.01 * largest:  # less is rounding
         raise UserError(
             f"{name}: its answer for an image depends on the others of the batch, in eval mode; "
             "attention and recurrent layers need batch_first=True, a softmax its dim=1, a "
@@ -194,7 +198,7 @@ def check_layers(network: nn.Module, name: str) -> None:
         )
     if not weight_layers(network):
         raise UserError(
-            f"{name}: has no convolution and no linear layer, whose gradients a record holds; "
+            f"{name}: trains no convolution and no linear layer, whose gradients a record holds; "
             "build it of nn.Conv2d, CustomConv or nn.Linear"
         )
 

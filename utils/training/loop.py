@@ -258,7 +258,7 @@ def layer_norms(norms: Tensor, layers: Mapping[str, list[int]]) -> dict[str, flo
 
 
 def weight_layers(network: nn.Module) -> dict[str, list[int]]:
-    """The convolutions and linear layers, in the order of their declaration, and their weights.
+    """The trained convolutions and linear layers, in the order of declaration, and their weights.
 
     Name -> which of the network's parameters the weight is: one, which may be tied to another
     layer's, or those that it is computed from (weight norm).
@@ -268,7 +268,7 @@ def weight_layers(network: nn.Module) -> dict[str, list[int]]:
         name: [
             numbers[parameter]
             for part, parameter in module.named_parameters()
-            if part.startswith(("weight", "parametrizations.weight"))
+            if part.startswith(("weight", "parametrizations.weight")) and parameter.requires_grad
         ]
         for name, module in network.named_modules()
         if isinstance(module, Convolution | nn.Linear)

@@ -53,7 +53,8 @@ def hidden_weights(network: nn.Module) -> list[nn.Parameter]:
     """
     layers = [each for each in network.modules() if isinstance(each, Convolution | nn.Linear)]
     weights = [dict(each.named_parameters(recurse=False)).get("weight") for each in layers]
-    *hidden, last = weights or [None]
+    # a frozen copy may stand behind the network: the last is that of those that are trained
+    *hidden, last = [each for each in weights if each is None or each.requires_grad] or [None]
     return [each for each in dict.fromkeys(hidden) if each is not None and each is not last]
 
 
