@@ -213,6 +213,9 @@ def test_what_rounding_decides_is_left_out_and_what_raises_is_not_known() -> Non
     assert found == Computes(logits=((), ()), dropout=(), initial=found.initial, torch=found.torch)
     assert computed(Calls(lambda x: x / 0), IMAGE).logits == ((), ())
     assert computed(Calls(raises), IMAGE) is None
+    network = Calls(lambda x: x)
+    network.register_buffer("expanded", torch.ones(1).expand(10))
+    assert computed(network, IMAGE)
 
 
 def test_a_network_that_draws_from_numpy_is_always_the_same_one(

@@ -255,6 +255,14 @@ class Caches(nn.Module):
         return x * self.kept
 
 
+def near_a_tenth() -> nn.Module:
+    """Its logits happen to be what probabilities could be."""
+    network = small(channels=3)
+    nn.init.constant_(network[-1].bias, 0.1)
+    nn.init.normal_(network[-1].weight, std=1e-4)
+    return network
+
+
 @pytest.mark.parametrize(
     "build",
     [
@@ -264,13 +272,18 @@ class Caches(nn.Module):
         lambda: nn.Sequential(Does(Tensor.requires_grad_), *small(channels=3)),
         lambda: Reads(nn.LSTM(96, 96, batch_first=True)),
         lambda: Reads(nn.TransformerEncoderLayer(96, 4, 32, batch_first=True)),
+        near_a_tenth,
     ],
-    ids=["caches", "not finite", "batch-norm", "gradient of images", "an LSTM", "attention"],
+    ids=[
+        *("caches", "not finite", "batch-norm", "gradient of images", "an LSTM", "attention"),
+        "near 0.1",
+    ],
 )
 def test_a_network_is_not_refused_for_what_training_can_take_or_tell(
-    build: Build, attempt: Attempt
+    build: Build, attempt: Attempt, caplog: pytest.LogCaptureFixture
 ) -> None:
     attempt(build, recipe=replace(RECIPE, batch_size=64))
+    assert not [line for line in caplog.messages if "probabilities" in line]
 
 
 class Uses(nn.Module):

@@ -206,11 +206,11 @@ def filled(network: nn.Module) -> Iterator[Callable[[float], None]]:
 
 
 def tensors_of(network: nn.Module) -> list[Tensor]:
-    """Its parameters and buffers, as far as they are dense floating-point numbers."""
+    """Its parameters and buffers, as far as they are floating-point numbers that can be put in."""
     return [
         each
         for each in (*network.parameters(), *network.buffers())
-        if each.is_floating_point() and each.layout == torch.strided
+        if each.is_floating_point() and each.layout == torch.strided and 0 not in each.stride()
     ]
 
 

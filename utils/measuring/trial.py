@@ -57,9 +57,11 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
             check_state(network, run.network, begun)
             check_untouched(images, normalise(few.x_train, few), run.network)
             check_outputs(output, run.network, few)
+            answers = []
             for _ in range(2):
-                check_answers(network, images, run.network)
+                answers.append(check_answers(network, images, run.network))
                 fill(1)  # a head or branches that begin with zeros hide what the others do
+        tell_of_probabilities(answers, run.network)
         check_layers(network, run.network)
         tell_of_order(network, run.network, images)
         tell_of_seeds(run)
@@ -129,12 +131,6 @@ def check_outputs(first: object, name: str, dataset: Dataset) -> None:
             f"{name}: puts out {found} for {expected[0]} images, expected {expected}: a number for "
             "each class; mend its forward in models/"
         )
-    sums_to_one = first.min() >= 0 and torch.allclose(first.sum(1), torch.ones_like(first[:, 0]))
-    if sums_to_one or (first.min() > 0 and first.max() < 1):
-        tell_once(
-            f"{name}: puts out probabilities; the loss takes logits: leave out its softmax or "
-            "sigmoid"
-        )
 
 
 def check_untouched(images: Tensor, shown: Tensor, name: str) -> None:
@@ -149,8 +145,8 @@ def check_untouched(images: Tensor, shown: Tensor, name: str) -> None:
         )
 
 
-def check_answers(network: nn.Module, images: Tensor, name: str) -> None:
-    """The same ones for the same images, and for an image by itself as among others.
+def check_answers(network: nn.Module, images: Tensor, name: str) -> Tensor:
+    """``[images, classes]``: the same for the same images, an image's alone as among others.
 
     ``--predict`` and FLOPs have it by itself. It is the last one, which a layer that goes through
     the batch in its order would see others before.
@@ -183,6 +179,16 @@ def check_answers(network: nn.Module, images: Tensor, name: str) -> None:
             f"{name}: its answer for an image depends on the others of the batch, in eval mode; "
             "attention and recurrent layers need batch_first=True, a softmax its dim=1, a "
             "batch-norm its running statistics"
+        )
+    return first
+
+
+def tell_of_probabilities(answers: Sequence[Tensor], name: str) -> None:
+    """Tells of a softmax or sigmoid at the end; of ``answers`` with other weights each."""
+    if all(each.min() >= 0 and each.max() <= 1 and each.max() > 0 for each in answers):
+        tell_once(
+            f"{name}: puts out probabilities; the loss takes logits: leave out its softmax or "
+            "sigmoid"
         )
 
 
