@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torchvision.transforms import v2
 from tests.fakes import error_of
 from tests.networks import Calls, Does, add_network, frozen, small
 from tests.training.runs import RECIPE, RUN
+from utils.data.batches import normalise
 from utils.data.dataset import Dataset
 from utils.measuring.probes import tell_once
 from utils.measuring.trial import try_out
@@ -358,6 +360,21 @@ def with_dummy() -> nn.Module:
     return Uses(torch.ones(1, requires_grad=True), lambda m, x: again(x, m.held))
 
 
+class TrainsAlone(torch.autograd.Function):
+    """Has a backward in training mode alone, as cuDNN's recurrent layers."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, is_training: bool) -> Tensor:  # noqa: ANN401
+        context.is_training = is_training
+        return x.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        if not context.is_training:
+            raise RuntimeError("cudnn RNN backward can only be called in training mode")
+        return gradient, None
+
+
 class Skips(nn.Module):
     """Stochastic depth; in training alone, with every other step, or from some step on."""
 
@@ -390,10 +407,11 @@ class Skips(nn.Module):
         held_besides,
         lambda: Uses(torch.compile(conv(), backend="eager"), lambda m, x: m.held(x)),
         with_dummy,
+        lambda: Uses(None, lambda m, x: TrainsAlone.apply(x, m.training)),
         *(partial(Skips, kind) for kind in ("at random", "every other", "late")),
     ],
     ids=[
-        *("acts", "transforms", "put together", "besides", "compiled", "dummy"),
+        *("acts", "transforms", "put together", "besides", "compiled", "dummy", "cuDNN"),
         *("random", "other", "late"),
     ],
 )
@@ -404,6 +422,21 @@ def test_what_is_trained_after_all_is_neither_refused_nor_told(
     attempt(lambda: small(conv(), build(), channels=3), recipe=sgd)
     ours = [each.message for each in caplog.records if each.name.startswith("utils")]
     assert not [line for line in ours if "receptive" not in line]
+
+
+def test_an_expert_that_one_image_chooses_is_trained(
+    attempt: Attempt, cifar10: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    means = normalise(cifar10.x_train, cifar10).mean((1, 2, 3))
+    assert means.argmax() > 3
+    bound = means.topk(2).values.mean()
+
+    def expert(layer: Uses, x: Tensor) -> Tensor:
+        chosen = x.mean((1, 2, 3), keepdim=True) > bound
+        return torch.where(chosen, layer.held(x), x) if chosen.any() else x
+
+    attempt(lambda: nn.Sequential(Uses(conv(), expert), *small(channels=3)))
+    assert not [line for line in caplog.messages if "no gradient" in line]
 
 
 class Anneals(nn.Module):

@@ -15,6 +15,8 @@ from utils.errors import UserError, in_one_line
 from utils.experiment import Run
 from utils.machine import product_type
 from utils.measuring.habits import (
+    PASSES,
+    SHOWN,
     check_settings,
     check_trained,
     kept_outside,
@@ -68,7 +70,8 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         with modules_of(network, run.network):
             make_steps(run, network, dataset)
         check_state(network, run.network, begun)
-        check_trained(network, run.network, images)
+        shown = normalise(dataset.x_train[: PASSES * SHOWN], dataset)
+        check_trained(network, run.network, shown)
         if weights:
             weights_of(network)
         check_built(run, few.x_test.shape[1:])
