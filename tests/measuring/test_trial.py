@@ -557,11 +557,18 @@ TOLD: dict[str, tuple[Build, str]] = {
 }
 
 
+def test_what_muon_trains_is_told_where_there_is_muon(
+    attempt: Attempt, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt(weight_normed)
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize(("build", "line"), TOLD.values(), ids=TOLD)
 def test_what_a_network_does_otherwise_than_is_said_of_it_is_told(
     build: Build, line: str, attempt: Attempt, caplog: pytest.LogCaptureFixture
 ) -> None:
-    attempt(build)
+    attempt(build, recipe=replace(RECIPE, muon_rate=0.02))
     told, *more = (each for each in caplog.messages if "no receptive fields" not in each)
     assert told.startswith(f"MyNet: {line}")
     assert ["no gradient" in each for each in more] == [True] * ("left_over is" in line)

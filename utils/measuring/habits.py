@@ -200,11 +200,7 @@ def same(first: object, second: object) -> bool:
 
 @torch.no_grad()
 def tell_of_order(network: nn.Module, name: str, images: Tensor) -> None:
-    """Tells where layers with weights run in another order than that of their declaration.
-
-    And which weights are none of such layers' or are not trained as these are.
-    """
-    tell_of_weights(network, name)
+    """Tells where layers with weights run in another order than that of their declaration."""
     called: dict[str, None] = {}  # in the order of the first calls
     attention = [each for each in network.modules() if isinstance(each, nn.MultiheadAttention)]
     inside = {part for each in attention for part in each.modules()}  # which it never calls
@@ -228,8 +224,8 @@ def tell_of_order(network: nn.Module, name: str, images: Tensor) -> None:
             )
 
 
-def tell_of_weights(network: nn.Module, name: str) -> None:
-    """Tells of matrices and filters that Muon does not train, the last layer's apart."""
+def tell_of_weights(network: nn.Module, name: str, has_muon: bool) -> None:
+    """Tells of matrices and filters that are trained or recorded unlike others; not of the last."""
     *hidden, last = weight_layers(network).values()
     trained, recorded = set(hidden_weights(network)), {part for parts in hidden for part in parts}
     own, computed = [], []
@@ -240,10 +236,10 @@ def tell_of_weights(network: nn.Module, name: str) -> None:
     for left, text in (
         (
             own,
-            "of no nn.Conv2d, CustomConv or nn.Linear: not trained by Muon, no gradients on "
-            "record; which layer is the first and which the last goes by the others",
+            f"of no nn.Conv2d, CustomConv or nn.Linear: {'not trained by Muon, ' * has_muon}no "
+            "gradients on record; which layer is the first and which the last goes by the others",
         ),
-        (computed, "what weights are computed from: not trained by Muon"),
+        (computed if has_muon else [], "what weights are computed from: not trained by Muon"),
     ):
         if left:
             tell_once(f"{name}: {few(left)}: {text}")

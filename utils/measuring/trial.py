@@ -25,6 +25,7 @@ from utils.measuring.habits import (
     tell_of_memory,
     tell_of_order,
     tell_of_seeds,
+    tell_of_weights,
 )
 from utils.measuring.probes import probe, tell_once
 from utils.measuring.sizes import filled, sizes
@@ -66,6 +67,7 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         tell_of_probabilities(answers, run.network)
         check_layers(network, run.network)
         tell_of_order(network, run.network, images)
+        tell_of_weights(network, run.network, run.recipe.muon_rate > 0)
         tell_of_seeds(run)
         with modules_of(network, run.network):
             make_steps(run, network, dataset)
