@@ -206,19 +206,25 @@ def predict_pictures(options: Options) -> None:
     SomeFailed at the end where a network cannot be asked.
     """
     networks: dict[str, list[Found]] = {}  # by the fingerprint of their images
+    failed: list[str] = []
     for experiment, row in rows_once(options):
         dataset = str(experiment.dataset)
         files = find_files(row, dataset, options.results, WEIGHTS)
         for path in [each for each in files if each.with_suffix(".json").exists()][:1]:
             found = record_beside(path, row, dataset)
+            try:
+                check_sizes([found])
+            except UserError as error:
+                log.error("%s", error)
+                failed.append(row.label)
+                continue
             networks.setdefault(found.record.data.fingerprint, []).append(found)
-    if not networks:
+    if not networks and not failed:
         raise UserError(
             f"--predict: no weights with their record below {options.results}; --weights keeps them"
         )
     data_dir = None if options.quick else options.data_dir
     statistics = {images: statistics_of(found[0], data_dir) for images, found in networks.items()}
-    failed: list[str] = []
     for picture in options.predict:
         for images, found in networks.items():
             failed += predict(picture, found, statistics[images], print)

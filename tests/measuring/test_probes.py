@@ -13,7 +13,7 @@ from tests.networks import Does, small
 from utils.data.batches import normalise
 from utils.data.dataset import Dataset
 from utils.measuring.probes import feature_layers, probe, tell_once
-from utils.measuring.trial import tell_of_order
+from utils.measuring.trial import tell_of_order, tell_of_weights
 from utils.training.loop import weight_layers
 
 
@@ -25,6 +25,7 @@ def test_every_network_can_be_probed(
     data = mnist if name in ("FCNet", "SimpleCNN", "CNNWithResidual") else cifar10
     network = models.build(name)
     tell_of_order(network, name, normalise(data.x_test[:1], data))
+    tell_of_weights(network, name, has_muon=True)
     facts, arrays = probe(network, data, "net")
     assert not caplog.messages
     assert facts["probe"].image_class == data.classes[int(data.y_test[0])]
