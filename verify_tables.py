@@ -13,7 +13,7 @@ from utils.errors import SomeFailed, exit_code, importing
 
 with importing() if __name__ == "__main__" else nullcontext():  # torch too, which takes seconds
     import models
-    from benchmarks import precision
+    from benchmarks import precision, recipes
     from experiments import STUDY
     from utils import REPOSITORY
     from utils.measuring.layers import check_layers
@@ -56,12 +56,17 @@ def verify() -> None:
     differing = [
         str(path.relative_to(REPOSITORY)) for path, text in texts.items() if not holds(path, text)
     ]
-    page = REPOSITORY / "docs" / "speed.md"
-    if precision.markdown(RESULTS) not in read_page(page):
-        differing.append(str(page.relative_to(REPOSITORY)))
+    pages = {
+        "speed.md": [precision.markdown(RESULTS)],
+        "recipes.md": recipes.blocks(RESULTS).values(),
+    }
+    for name, blocks in pages.items():
+        page = read_page(REPOSITORY / "docs" / name)
+        if any(block.strip() not in page for block in blocks):
+            differing.append(f"docs/{name}")
     if differing:
         raise SomeFailed(f"not what the records say: {', '.join(differing)}; run `make render`")
-    print(f"{len(texts) + 1} tables are what the records say")
+    print(f"{len(texts) + len(pages)} tables are what the records say")
 
 
 if __name__ == "__main__":
