@@ -76,6 +76,12 @@ def trained(runs: list[Run], cifar10: Dataset, tmp_path_factory: pytest.TempPath
     return folder
 
 
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Path:
+    """A folder like the trained one, to be changed."""
+    return Path(shutil.copytree(trained, tmp_path / "copied"))
+
+
 def test_a_run_that_stands_in_several_rows_is_trained_once(trained: Path, runs: list[Run]) -> None:
     assert Counter(run.name for run in runs) == {
         "CNN7x7": 1,
@@ -125,10 +131,8 @@ def test_the_same_command_again_trains_nothing(
 
 
 def test_a_further_seed_counts_in_every_table_that_it_stands_in(
-    trained: Path, cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: Path, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copied = tmp_path / "copied"
-    shutil.copytree(trained, copied)
     monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
     flags = [*FLAGS, str(copied), "--experiments", "depth", "--seeds", "1"]
     assert runner.main(EXPERIMENTS, "", flags) == 0
@@ -138,10 +142,8 @@ def test_a_further_seed_counts_in_every_table_that_it_stands_in(
 
 
 def test_a_run_that_would_join_another_table_is_refused_before_a_step(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copied = tmp_path / "copied"
-    shutil.copytree(trained, copied)
     results = copied / "results" / "quick"
     (results / "runs" / "cifar10" / "CNN7x7-seed0.json").unlink()
     flags = ["--quick", "--threads", "1", "--out-dir", str(copied), "--experiments", "depth"]
@@ -154,10 +156,8 @@ def test_a_run_that_would_join_another_table_is_refused_before_a_step(
 
 
 def test_tables_that_share_a_network_are_measured_together(
-    trained: Path, cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: Path, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copied = tmp_path / "copied"
-    shutil.copytree(trained, copied)
     monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
     measure_once(monkeypatch)
     flags = ["--experiments", "depth", "--measure", "--threads", "2", "--out-dir", str(copied)]
@@ -173,10 +173,8 @@ def edited(path: Path) -> None:
 
 
 def test_the_speed_of_a_network_that_has_changed_since_is_measured_anew(
-    trained: Path, cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: Path, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copied = tmp_path / "copied"
-    shutil.copytree(trained, copied)
     path = copied / "results" / "quick" / "speed" / "cifar10" / "CNN7x7.json"
     edited(path)
     flags = [*FLAGS, str(copied)]
@@ -188,10 +186,8 @@ def test_the_speed_of_a_network_that_has_changed_since_is_measured_anew(
 
 
 def test_what_would_stand_beside_rows_of_a_changed_network_is_refused(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copied = tmp_path / "copied"
-    shutil.copytree(trained, copied)
     runs = copied / "results" / "quick" / "runs" / "cifar10"
     (runs / "CNN7x7-seed0.json").unlink()  # which is trained anew
     edited(runs / "CNN7x7-label_smoothing=0.0-epochs=2-seed0.json")
@@ -201,10 +197,8 @@ def test_what_would_stand_beside_rows_of_a_changed_network_is_refused(
 
 
 def test_a_changed_network_is_trained_anew_whatever_else_it_is_called(
-    trained: Path, cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: Path, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copied = tmp_path / "copied"
-    shutil.copytree(trained, copied)
     edited(copied / "results" / "quick" / "runs" / "cifar10" / "CNN7x7-seed0.json")
     monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
     measure_once(monkeypatch)
@@ -213,10 +207,8 @@ def test_a_changed_network_is_trained_anew_whatever_else_it_is_called(
 
 
 def test_records_that_are_called_as_no_row_are_named(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copied = tmp_path / "copied"
-    shutil.copytree(trained, copied)
     runs = copied / "results" / "quick" / "runs"
     record = runs / "cifar10" / "CNN7x7-seed0.json"
     names = ("cifar10/CNN7x7-seed1 (1).json", "cifar10/CNN7x8-seed1.json", "CNN7x7-seed1.json")
@@ -603,12 +595,6 @@ def test_more_threads_than_processors_are_told(
 
 
 # --- a disk that is full, files where folders belong and the reverse -----------------------------
-
-
-@pytest.fixture
-def copied(trained: Path, tmp_path: Path) -> Path:
-    """A folder like the trained one, to be damaged."""
-    return Path(shutil.copytree(trained, tmp_path / "copied"))
 
 
 def rendering_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:

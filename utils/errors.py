@@ -5,7 +5,7 @@ import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -110,6 +110,13 @@ def make_streams_usable() -> None:
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
         if hasattr(getattr(sys, name), "reconfigure"):  # not in a notebook
             getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def few(names: Iterable[object], shown: int = 1) -> str:
+    """The first of these, and how many more there are."""
+    every = list(map(str, names))
+    more = f" and {len(every) - shown} more" if len(every) > shown else ""
+    return f"{', '.join(every[:shown])}{more}"
 
 
 def in_one_line(error: BaseException) -> str:

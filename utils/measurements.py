@@ -86,28 +86,26 @@ def change_since(path: Path, run: Run) -> str:
     return other_than(read_speed(path), sizes(run.network, run.overrides, shape_of(run.dataset)))
 
 
-def missing(runs: Mapping[Path, Run]) -> bool:
-    """Whether the speed of one of them is not on record, or of a network that was changed since."""
-    return any(not path.exists() or change_since(path, run) for path, run in runs.items())
+def missing(runs: Mapping[Path, Run]) -> set[Path]:
+    """The speeds that are not on record, or are of a network that was changed since."""
+    return {path for path, run in runs.items() if not path.exists() or change_since(path, run)}
 
 
-def networks_to_measure(options: Options, compute: Compute) -> dict[Path, Run]:
-    """The networks of the command's tables, by their speeds' files, where one is to be measured.
+def in_shared_tables(
+    runs: Mapping[Path, Run], options: Options, compute: Compute
+) -> dict[Path, Run]:
+    """These, and those of the study's tables that share one of them and were measured before.
 
-    With them those of the study's tables that share one of them and were measured before: the
-    speeds of a table are of one machine.
+    The speeds of a table are of one machine.
     """
-    runs: dict[Path, Run] = {}
-    for experiment in options.experiments:
-        runs |= timed_runs(experiment, options, compute)
-    if not (options.measure or options.fresh or missing(runs)):
-        return {}
+    together = dict(runs)
     tables = [timed_runs(experiment, options, compute) for experiment in options.study]
     for _ in tables:  # each may bring in another
         for each in tables:
-            if runs.keys() & each.keys() and any(map(Path.exists, each.keys() - runs.keys())):
-                runs |= each
-    return runs
+            others = each.keys() - together.keys()
+            if len(others) < len(each) and any(map(Path.exists, others)):
+                together |= each
+    return together
 
 
 def measure_networks(options: Options, compute: Compute, load: Load) -> list[str]:
@@ -115,14 +113,22 @@ def measure_networks(options: Options, compute: Compute, load: Load) -> list[str
 
     Returns those that cannot be measured.
     """
-    runs = networks_to_measure(options, compute)
+    runs: dict[Path, Run] = {}
+    for experiment in options.experiments:
+        runs |= timed_runs(experiment, options, compute)
+    is_asked, lacking = options.measure or options.fresh, missing(runs)
+    if not (is_asked or lacking):
+        return []
+    together = in_shared_tables(runs, options, compute)
+    lacking |= missing({path: together[path] for path in together.keys() - runs.keys()})
+    runs = together
     called = {path: f"{run.dataset} {run.name}" for path, run in runs.items()}
     calls = {
         called[path]: partial(speed.call_once, run, load(run.dataset)) for path, run in runs.items()
     }
     failed = failing(calls)
     runs = {path: run for path, run in runs.items() if called[path] not in failed}
-    if runs and (options.measure or options.fresh or missing(runs)):
+    if runs and (is_asked or lacking & runs.keys()):
         passes = 1 if options.quick else PASSES
         log.info("measuring the speed of %d networks%s", len(runs), in_words(passes))
         named = {str(path): run for path, run in runs.items()}

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from utils.cli import Options
 from utils.data.dataset import Dataset, held_out
-from utils.errors import UserError
+from utils.errors import UserError, few
 from utils.experiment import Compute, Experiment, Recipe, Run, declared_runs
 from utils.machine import automatic_device
 from utils.measuring.evaluation import WEIGHTS
@@ -104,23 +104,29 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
                 bare.append(run.title)
             if (record.precision, record.device) != (run.compute.precision, run.compute.kind):
                 at_hand[run.title] = record
-    asked = {experiment.name for experiment in options.experiments}
-    joined = standing_in(missing.values(), options.study) if options.train else ()
-    for experiment in joined:
+    check_sizes(kept + (joined_by(missing, options) if options.train else []))
+    if bare:
+        log.info("recorded without weights, --fresh trains anew: %s", few(bare))
+    if at_hand and (options.device or options.precision or options.seeds):
+        log.info(counting(at_hand))
+    return list(missing.values()) if options.train else []
+
+
+def joined_by(missing: Mapping[Path, Run], options: Options) -> list[Found]:
+    """The records beside which these runs will stand in tables that were not asked for.
+
+    Raises: UserError where they cannot.
+    """
+    asked, beside = {experiment.name for experiment in options.experiments}, []
+    for experiment in standing_in(missing.values(), options.study):
         if experiment.name not in asked:
             found = find_records(experiment, options.results)
             staying = [each for each in found if each.path not in missing]
             why = f"a run of this command joins its table, {experiment.name}"
             remedy = f"{why}: use the same flags, or another --out-dir"
             check_together(staying, remedy, recipe_of(experiment, options))
-            kept += staying
-    check_sizes(kept)
-    if bare:
-        more = f" and {len(bare) - 1} more" if bare[1:] else ""
-        log.info("recorded without weights, --fresh trains anew: %s%s", bare[0], more)
-    if at_hand and (options.device or options.precision or options.seeds):
-        log.info(counting(at_hand))
-    return list(missing.values()) if options.train else []
+            beside += staying
+    return beside
 
 
 def standing_in(runs: Iterable[Run], experiments: Sequence[Experiment]) -> list[Experiment]:

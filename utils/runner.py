@@ -24,7 +24,7 @@ from utils.claim import Answer
 from utils.cli import Options, parse
 from utils.data.dataset import SHIPPED_FINGERPRINTS, Dataset, Load, load_dataset, load_quick_dataset
 from utils.data.mapped import mapped
-from utils.errors import SomeFailed, UserError, exit_code
+from utils.errors import SomeFailed, UserError, exit_code, few
 from utils.experiment import Experiment, Row, Run
 from utils.logs import logs
 from utils.machine import keep_freed_memory, warn_if_crowded, warn_if_slower
@@ -365,8 +365,7 @@ def name_diverged(runs: Sequence[Run], results: Path) -> None:
 def name_strangers(study: Sequence[Experiment], results: Path) -> None:
     """A line for records that are in no table, since no run of the study is called so."""
     if found := strangers(study, results):
-        more = f" and {len(found) - 1} more" * (len(found) > 1)
-        log.warning("%s%s: called as no run of a declared row; left out", found[0], more)
+        log.warning("%s: called as no run of a declared row; left out", few(found))
 
 
 def render_study(answers: Sequence[Answer], options: Options) -> None:

@@ -1,7 +1,7 @@
 """Habits of a network of one's own, beside what it computes, that its runs would suffer from."""
 
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 import models
-from utils.errors import UserError
+from utils.errors import UserError, few
 from utils.experiment import Run
 from utils.measuring.probes import tell_once
 from utils.training.loop import weight_layers
@@ -106,7 +106,7 @@ def check_trained(network: nn.Module, name: str, images: Tensor) -> None:
         if not left:
             return
     tell_once(
-        f"{name}: {few(left)}: no gradient in {PASSES} passes: not trained, unless later or by "
+        f"{name}: {few(left, 3)}: no gradient in {PASSES} passes: not trained, unless later or by "
         f"others than {len(images)} images, and counted as parameters all the same; have forward "
         "use what it should, and leave out what it never will"
     )
@@ -120,12 +120,6 @@ def leaves(output: Tensor) -> set[Tensor]:
         nodes |= dict.fromkeys(following)
         todo.extend(following)
     return {node.variable for node in nodes if hasattr(node, "variable")}
-
-
-def few(names: Collection[str]) -> str:
-    """The first three, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{', '.join([*names][:3])}{more}"
 
 
 @torch.no_grad()
@@ -242,7 +236,7 @@ def tell_of_weights(network: nn.Module, name: str, has_muon: bool) -> None:
         (computed if has_muon else [], "what weights are computed from: not trained by Muon"),
     ):
         if left:
-            tell_once(f"{name}: {few(left)}: {text}")
+            tell_once(f"{name}: {few(left, 3)}: {text}")
 
 
 def tell_of_seeds(run: Run) -> None:

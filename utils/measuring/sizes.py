@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from utils.data.sources import OFFICIAL
-from utils.errors import UserError, in_one_line
+from utils.errors import UserError, few, in_one_line
 from utils.records.runs import ROUNDING, Found, changes, differences
 from utils.records.schema import Computes, Record, Speed
 
@@ -60,12 +60,12 @@ def check_sizes(found: Sequence[Found]) -> None:
     others = list(of_others(found))
     if not others:
         return
-    (first, text), *more = others
+    paths, (_, text) = few(each.path for each, _ in others), others[0]
     labels = shlex.join(dict.fromkeys(each.row.label for each, _ in others))
     seeds = " ".join(map(str, sorted({each.record.seed for each, _ in others})))
     raise UserError(
-        f"{first.path}{f' and {len(more)} more' if more else ''}: {text}, by the network as it is "
-        f"now; --fresh --models {labels} --seeds {seeds} trains anew, and so does another --out-dir"
+        f"{paths}: {text}, by the network as it is now; --fresh --models {labels} --seeds {seeds} "
+        "trains anew, and so does another --out-dir"
     )
 
 

@@ -53,18 +53,7 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         network = build_network(run)
         images = normalise(few.x_train, few)
         begun = state_of(network)
-        # what a network keeps from its first call may be trained with later: hence no_grad
-        with torch.no_grad(), filled(network) as fill:
-            with modules_of(network, run.network):
-                output = network.eval()(images)
-            check_state(network, run.network, begun)
-            check_untouched(images, normalise(few.x_train, few), run.network)
-            check_outputs(output, run.network, few)
-            answers = []
-            for _ in range(2):
-                answers.append(check_answers(network, images, run.network))
-                fill(1)  # a head or branches that begin with zeros hide what the others do
-        tell_of_probabilities(answers, run.network)
+        check_forward(network, run.network, few)
         check_layers(network, run.network)
         tell_of_order(network, run.network, images)
         tell_of_weights(network, run.network, run.recipe.muon_rate > 0)
@@ -91,6 +80,25 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
             how += ", or leave out --precision bfloat16"
         what = f"{run.network}: cannot be trained on {dataset.description}"
         raise UserError(f"{what} ({in_one_line(error)}); {how}") from error
+
+
+@torch.no_grad()  # what a network keeps from its first call may be trained with later
+def check_forward(network: nn.Module, name: str, few: Dataset) -> None:
+    """The network takes images and puts out logits, which depend on each image alone.
+
+    Raises: UserError where it does not.
+    """
+    images, begun, answers = normalise(few.x_train, few), state_of(network), []
+    with filled(network) as fill:
+        with modules_of(network, name):
+            output = network.eval()(images)
+        check_state(network, name, begun)
+        check_untouched(images, normalise(few.x_train, few), name)
+        check_outputs(output, name, few)
+        for _ in range(2):
+            answers.append(check_answers(network, images, name))
+            fill(1)  # a head or branches that begin with zeros hide what the others do
+    tell_of_probabilities(answers, name)
 
 
 def make_steps(run: Run, network: nn.Module, dataset: Dataset) -> None:
