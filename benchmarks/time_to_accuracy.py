@@ -32,12 +32,12 @@ from experiments import STUDY
 from utils.cli import Options, parse
 from utils.data.batches import augmented_views, steps_per_epoch
 from utils.data.dataset import Dataset, hold_out
-from utils.errors import SomeFailed, UserError, exit_code
+from utils.errors import SomeFailed, UserError, exit_code, in_one_line
 from utils.experiment import Experiment, Row, Run, declared_runs
 from utils.machine import environment
 from utils.measuring.timing import Effort, Staged, in_turn
 from utils.plan import compute_of, recipe_of
-from utils.records.files import read_json, write_json
+from utils.records.files import MISSHAPEN, read_json, write_json
 from utils.records.runs import differences, find_record, find_records
 from utils.records.schema import SCHEMA
 from utils.report.markdown import picture_markdown
@@ -200,8 +200,13 @@ def train_usual(run: Run, data: Dataset, target: float, most: int, options: Opti
     def goes_on(tried: Sequence[dict[str, Any]]) -> bool:
         return len(tried) < most and all(e["validation_accuracy"] <= target for e in tried)
 
-    if record and not goes_on(record["tried"]):
-        return
+    try:
+        if record and not goes_on(record["tried"]):
+            return
+    except MISSHAPEN as error:
+        raise UserError(
+            f"{path}: cannot be read ({in_one_line(error)}); delete it to have it made again"
+        ) from error
     seed_everything(run.seed)
     loop, tried = UsualLoop(run, data), []
     while goes_on(tried):

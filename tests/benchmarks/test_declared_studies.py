@@ -215,3 +215,7 @@ def test_a_schedule_is_trained_only_while_no_shorter_one_has_passed(
     assert time_to_accuracy.main(flags) == 0  # trains nothing again
     assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before
     assert asked == ["FCNet"]
+    path = folder / "usual" / "mnist" / "FCNet.json"
+    path.write_text(json.dumps(usual | {"tried": [None]}))
+    assert time_to_accuracy.main(flags) == 2
+    assert f"error: {path}: cannot be read" in capsys.readouterr().err
