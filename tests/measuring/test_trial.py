@@ -51,12 +51,13 @@ class Holds(nn.Module):
 class Grows(nn.Module):
     """Remembers all that it has seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, begun: bool = True) -> None:
         super().__init__()
-        self.register_buffer("seen", torch.zeros(0))
+        self.register_buffer("seen", torch.zeros(0) if begun else None)
 
     def forward(self, x: Tensor) -> Tensor:
-        self.seen = torch.cat([self.seen, x.mean()[None]])
+        before = () if self.seen is None else (self.seen,)
+        self.seen = torch.cat([*before, x.mean()[None]])
         return x
 
 
@@ -188,7 +189,11 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "grows": (
         lambda: nn.Sequential(Grows(), *small(channels=3)),
-        "a buffer changes its shape while it is trained, and would not fit into the ",
+        "0.seen changes its shape or type while it is trained, and would not fit into ",
+    ),
+    "begins late": (
+        lambda: nn.Sequential(Grows(False), *small(channels=3)),
+        "0.seen is made in its forward, and would not fit into the network again; make ",
     ),
     "lazy": (
         lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)),

@@ -257,11 +257,14 @@ def check_state(network: nn.Module, name: str, begun: State) -> None:
                 f"{name}: {each} is made in its forward, where no optimiser knows it; make it in "
                 "__init__, in models/"
             )
-    if shapes(network.state_dict()) != kept:
-        raise UserError(
-            f"{name}: a buffer changes its shape while it is trained, and would not fit into the "
-            "network again; mend it in models/"
-        )
+    now = shapes(network.state_dict())
+    for each in now | kept:
+        if now.get(each) != kept.get(each):
+            what = "changes its shape or type while it is trained"
+            raise UserError(
+                f"{name}: {each} {what if each in kept else 'is made in its forward'}, and would "
+                "not fit into the network again; make it whole in __init__, in models/"
+            )
 
 
 def failing(tries: Mapping[str, Callable[[], object]]) -> list[str]:
