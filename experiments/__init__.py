@@ -31,7 +31,9 @@ TASK_2: tuple[Experiment, ...] = (
     kernel_size.KERNEL_SIZE_MATCHED,
     kernel_size.KERNEL_SIZE_EQUAL_FLOPS,
     depth.DEPTH,
+    depth.DEPTH_MATCHED,
     depth.DEPTH_LADDER,
+    depth.INITIAL_WEIGHTS,
     depth.SHORTCUT,
 )
 TASK_3: tuple[Experiment, ...] = (

@@ -115,6 +115,58 @@ DEPTH = Experiment(
     claims=CLAIMS,
 )
 
+LAYERS = ("layers",)
+
+DEPTH_MATCHED = Experiment(
+    name="depth_matched",
+    subject="Depth at equal parameters",
+    question="What do more convolutions bring when each network has 60,362 parameters ± 1 %?",
+    dataset="cifar10",
+    rows=(
+        Row("ShallowCNN-60k", "CNN3x3"),
+        Row("MediumCNN-60k", "MediumCNN", {"widths": (11, 22, 46, 46)}),
+        Row("DeepCNN-60k", "DeepCNN", {"widths": (11, 22, 43)}),
+    ),
+    recipe=CIFAR10_RECIPE,
+    seeds=CONTROL_SEEDS,
+    timed=False,
+    varied=("depth", "channels, so that the parameters stay"),
+    held=("number of parameters", *HELD),
+    not_tuned=("learning rate per network", "FLOPs"),
+    figures=("accuracies",),
+    columns=("receptive_field",),
+    claims=(
+        Claim(
+            "2.2-equal-parameters",
+            "The networks have the same number of parameters within 1 %.",
+            "У сетей одинаковое количество параметров с точностью до 1 %.",
+            "ours",
+            "exact",
+            pairs=(("ShallowCNN-60k", "MediumCNN-60k"), ("ShallowCNN-60k", "DeepCNN-60k")),
+            metric="parameters",
+            than=1,
+            margin=0.01,
+        ),
+        Claim(
+            "2.2-equal-depth",
+            "At equal parameters four convolutions are more accurate than two.",
+            "При равном числе параметров четыре свёртки точнее двух.",
+            "ours",
+            pairs=(("MediumCNN-60k", "ShallowCNN-60k"),),
+            about=LAYERS,
+        ),
+        Claim(
+            "2.2-equal-deeper",
+            "At equal parameters six convolutions are more accurate than four.",
+            "При равном числе параметров шесть свёрток точнее четырёх.",
+            "ours",
+            pairs=(("DeepCNN-60k", "MediumCNN-60k"),),
+            about=LAYERS,
+        ),
+    ),
+    control=True,
+)
+
 PLAIN = {"add_shortcut": False}
 BARE = {"add_shortcut": False, "norm": False}
 
@@ -229,6 +281,70 @@ DEPTH_LADDER = Experiment(
     columns=("gradient_ratio",),
     axis="number of layers",
     claims=LADDER_CLAIMS,
+    control=True,
+)
+
+HE_WEIGHTS = {"he_weights": True}
+
+INITIAL_WEIGHTS = Experiment(
+    name="initial_weights",
+    subject="Initial weights without batch-norm and shortcuts",
+    question="Do gradients vanish for the depth, or for the initial weights?",
+    dataset="cifar10",
+    rows=tuple(
+        row
+        for layers in (20, 44)
+        for row in (
+            Row(f"{layers} layers, default weights", "LadderNet", {"layers": layers, **BARE}),
+            Row(
+                f"{layers} layers, He weights",
+                "LadderNet",
+                {"layers": layers, **BARE, **HE_WEIGHTS},
+                seeds=CONTROL_SEEDS,
+            ),
+        )
+    ),
+    recipe=CIFAR10_RECIPE,
+    seeds=MORE_SEEDS,
+    timed=False,
+    varied=("initial weights of the convolutions", "depth"),
+    held=("width of each stage", *HELD),
+    not_tuned=("learning rate per network",),
+    figures=("gradient_depth",),
+    columns=("gradient_ratio",),
+    claims=(
+        Claim(
+            "2.2-he-vanishing",
+            "With He's initial weights gradients vanish too in a network of 44 layers without "
+            "batch-norm and shortcuts: the first layer's is less than a hundredth of the last "
+            "one's before training.",
+            "С начальными весами Хе градиент в сети из 44 слоёв без batch-norm и shortcut тоже "
+            "затухает: до обучения у первого слоя он меньше сотой доли того, что у последнего.",
+            "ours",
+            "constant",
+            pairs=(("44 layers, He weights", ""),),
+            metric="log10_initial_gradient_ratio",
+            than=-2,
+        ),
+        Claim(
+            "2.2-he-no-start",
+            "With He's initial weights it does not start to learn either: it stays below 11 %.",
+            "С начальными весами Хе она тоже не начинает учиться: остаётся ниже 11 %.",
+            "ours",
+            "constant",
+            pairs=(("44 layers, He weights", ""),),
+            than=11,
+        ),
+        Claim(
+            "2.2-he-20",
+            "Without batch-norm and shortcuts He's initial weights make a network of 20 layers "
+            "more accurate.",
+            "Без batch-norm и shortcut начальные веса Хе делают сеть из 20 слоёв точнее.",
+            "ours",
+            pairs=(("20 layers, He weights", "20 layers, default weights"),),
+            about=("he_weights",),
+        ),
+    ),
     control=True,
 )
 

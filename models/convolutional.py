@@ -166,19 +166,26 @@ class CNN1x1_3x3(nn.Module):
 class MediumCNN(nn.Module):
     """Four convolutions in two stages: VGG's plan at a small size.
 
-    Input ``[batch, in_channels, 32, 32]``, output logits ``[batch, num_classes]``.
+    Input ``[batch, in_channels, 32, 32]``, output logits ``[batch, num_classes]``;
+    ``widths`` are the channels behind the four convolutions.
     Source: Simonyan and Zisserman, Very Deep Convolutional Networks (2014), arXiv:1409.1556.
     """
 
-    def __init__(self, in_channels: int = 3, num_classes: int = 10) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, int, int, int] = (32, 64, 128, 128),
+        in_channels: int = 3,
+        num_classes: int = 10,
+    ) -> None:
         super().__init__()
+        first, second, third, fourth = widths
         self.features = nn.Sequential(
-            conv_relu(in_channels, 32),
-            conv_pool_relu(32, 64),  # [batch, 64, 16, 16]
-            conv_relu(64, 128),
-            conv_pool_relu(128, 128),  # [batch, 128, 8, 8]
+            conv_relu(in_channels, first),
+            conv_pool_relu(first, second),  # [batch, second, 16, 16]
+            conv_relu(second, third),
+            conv_pool_relu(third, fourth),  # [batch, fourth, 8, 8]
         )
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(128 * 8 * 8, num_classes))
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(fourth * 8 * 8, num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, in_channels, 32, 32]`` -> logits ``[batch, num_classes]``."""
@@ -188,20 +195,27 @@ class MediumCNN(nn.Module):
 class DeepCNN(nn.Module):
     """Six convolutions in three stages; the last stage is not pooled.
 
-    Input ``[batch, in_channels, 32, 32]``, output logits ``[batch, num_classes]``.
+    Input ``[batch, in_channels, 32, 32]``, output logits ``[batch, num_classes]``;
+    ``widths`` are the channels of the three stages, two convolutions each.
     """
 
-    def __init__(self, in_channels: int = 3, num_classes: int = 10) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, int, int] = (32, 64, 128),
+        in_channels: int = 3,
+        num_classes: int = 10,
+    ) -> None:
         super().__init__()
+        first, second, third = widths
         self.features = nn.Sequential(
-            conv_relu(in_channels, 32),
-            conv_pool_relu(32, 32),  # [batch, 32, 16, 16]
-            conv_relu(32, 64),
-            conv_pool_relu(64, 64),  # [batch, 64, 8, 8]
-            conv_relu(64, 128),
-            conv_relu(128, 128),  # [batch, 128, 8, 8]
+            conv_relu(in_channels, first),
+            conv_pool_relu(first, first),  # [batch, first, 16, 16]
+            conv_relu(first, second),
+            conv_pool_relu(second, second),  # [batch, second, 8, 8]
+            conv_relu(second, third),
+            conv_relu(third, third),  # [batch, third, 8, 8]
         )
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(128 * 8 * 8, num_classes))
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(third * 8 * 8, num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, in_channels, 32, 32]`` -> logits ``[batch, num_classes]``."""

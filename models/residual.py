@@ -138,7 +138,7 @@ class WideResidualBlock(BasicResidualBlock):
     width / stride]``, where ``out_channels`` is ``2 * in_channels`` unless it is given.
     Source: Zagoruyko and Komodakis, Wide Residual Networks (2016), arXiv:1605.07146.
     Differs from the paper: batch-norm and ReLU stand behind the convolutions, as in the other
-    blocks, so that the three differ in width and depth alone.
+    blocks, so that they stand in the same places in all three.
     """
 
     def __init__(
@@ -239,6 +239,17 @@ class ResNetLikeCNN(nn.Module):
         return self.classifier(self.pool(self.blocks(self.stem(x))))
 
 
+def draw_he_weights(module: nn.Module) -> None:
+    """Draws a convolution's weights anew, from a normal distribution of variance 2 / fan-in.
+
+    Behind ReLU a signal then has the same mean square in every layer. Biases become zero.
+    """
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 class LadderNet(nn.Module):
     """A network of ``layers`` layers, 6 n + 2, that differs from others of its kind in depth alone.
 
@@ -248,8 +259,11 @@ class LadderNet(nn.Module):
 
     Source: He et al. (2015), arXiv:1512.03385, section 4.2. Differs from the paper: the first
     convolution has stride 2, which makes all that follows four times cheaper; projections are 1×1
-    convolutions (option B).
-    ``add_shortcut=False`` is the paper's plain network, ``norm=False`` that without batch-norm.
+    convolutions (option B); initial weights are torch's defaults.
+    ``add_shortcut=False`` is the paper's plain network, ``norm=False`` that without batch-norm;
+    ``he_weights`` draws those of convolutions as the paper does, with biases of zero (He et al.
+    (2015), Delving Deep into Rectifiers, arXiv:1502.01852, equation 10): torch's are smaller by a
+    factor of √6, and a signal shrinks by it in each layer.
     Raises: ValueError where ``layers`` is not 6 n + 2.
     """
 
@@ -258,6 +272,7 @@ class LadderNet(nn.Module):
         layers: int = 20,
         add_shortcut: bool = True,
         norm: bool = True,
+        he_weights: bool = False,
         num_classes: int = 10,
     ) -> None:
         super().__init__()
@@ -277,6 +292,8 @@ class LadderNet(nn.Module):
         self.blocks = nn.Sequential(*stages)  # [batch, 64, 4, 4]
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+        if he_weights:
+            self.apply(draw_he_weights)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, 3, 32, 32]`` -> logits ``[batch, num_classes]``."""
