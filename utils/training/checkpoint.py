@@ -176,9 +176,12 @@ def check_shapes(kept: Mapping[str, Any], state: TrainingState) -> None:
                     raise ValueError(f"{name} of weight {number}")
 
 
-def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
-    """Name -> type and shape."""
-    return {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Name -> type and shape, as in "float32 [32, 3, 3, 3]"."""
+    return {
+        name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+        for name, tensor in tensors.items()
+    }
 
 
 def write_state(path: Path, content: Mapping[str, Any]) -> None:
