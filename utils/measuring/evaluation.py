@@ -16,13 +16,12 @@ from utils.data.dataset import Dataset, dataset_of
 from utils.errors import UserError
 from utils.experiment import Compute, Experiment, Row, Run
 from utils.records.files import read_record
-from utils.records.runs import Found, check_name, find_files
+from utils.records.runs import WEIGHTS, Found, check_name, find_files
 from utils.records.schema import Record
 from utils.training.checkpoint import seed_everything, shapes
 from utils.training.loop import build_network, evaluate
 
 TOLERATED, OF = 3, 10_000  # images: float32 everywhere, but another processor rounds differently
-WEIGHTS = ".safetensors"
 
 
 @dataclass(frozen=True)

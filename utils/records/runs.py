@@ -24,7 +24,9 @@ from utils.records.schema import Computes, Record
 
 ROUNDING = 1e-4  # of the largest logit: more than any machine's, less than another activation's
 
-SUFFIXES = (".json", ".npz", ".safetensors", ".checkpoint.pt")  # of a run's files
+# of a run's files
+WEIGHTS, CHECKPOINT, DAMAGED = ".safetensors", ".checkpoint.pt", ".checkpoint.damaged"
+SUFFIXES = (".json", ".npz", WEIGHTS, CHECKPOINT, DAMAGED)
 RUN = re.compile("(.+)-seed(0|[1-9][0-9]*)")  # what they are called
 
 

@@ -27,13 +27,12 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 from utils.records.files import read_record, write_atomically
-from utils.records.runs import changes, differences
+from utils.records.runs import CHECKPOINT, changes, differences
 from utils.records.schema import Computes, Environment, Epoch, Record
 from utils.training.optimizers import HiddenMuon, as_matrix
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT, DAMAGED = ".checkpoint.pt", ".checkpoint.damaged"  # suffixes beside a run's record
 DIGEST_BYTES = 32
 
 # what is raised for contents that are not whole, or not ours
