@@ -65,12 +65,7 @@ def of_length(epochs: int) -> tuple[Experiment, ...]:
         replace(
             experiment,
             rows=tuple(
-                replace(
-                    row,
-                    network=row.network or row.label,
-                    recipe={"epochs": epochs},
-                    part="train minus validation",
-                )
+                replace(row, recipe={"epochs": epochs}, part="train minus validation")
                 for row in experiment.rows
             ),
             seeds=experiment.seeds[:1],

@@ -281,7 +281,7 @@ def test_many_rows_of_one_network_are_told_apart(lines: bool, tmp_path: Path) ->
 
 @pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)
 def test_networks_of_one_figure_differ_in_colour_and_marker(experiment: Experiment) -> None:
-    styles = {NETWORKS[row.network or row.label] for row in experiment.rows}
+    styles = {NETWORKS[row.network] for row in experiment.rows}
     assert len(styles) == len({each.colour for each in styles})
     assert len(styles) == len({each.marker for each in styles})
 

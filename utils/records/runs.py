@@ -122,7 +122,7 @@ def check_name(found: Found, dataset: str) -> None:
     """
     row, record = found.row, found.record
     expected = {
-        "network": row.network or row.label,
+        "network": row.network,
         "overrides": as_json(row.overrides),
         "dataset": dataset,
         "part": row.part,

@@ -101,7 +101,7 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
             for row in (experiment.rows if experiment.timed else ())
             if (path := speeds / f"{row.run_name}.json").exists()
         },
-        styles={row.label: networks[row.network or row.label] for row in experiment.rows},
+        styles={row.label: networks[row.network] for row in experiment.rows},
         cases=read_record(path, Cases) if (path := folder / "cases.json").exists() else None,
         case_arrays=read_arrays(path) if (path := folder / "cases.npz").exists() else None,
     )
