@@ -248,10 +248,7 @@ def parse(
     folder: str = "",
     study: Sequence[Experiment] = (),
 ) -> Options:
-    """Command line -> checked options.
-
-    Raises: UserError for the first bad value.
-    """
+    """Command line -> checked options. Raises: UserError for the first bad value."""
     arguments = build_parser(experiments, description).parse_args(argv)
     check_exclusive(arguments)
     scheduler = check_scheduler(arguments)

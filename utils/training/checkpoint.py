@@ -170,8 +170,7 @@ def check_shapes(kept: Mapping[str, Any], state: TrainingState) -> None:
         for number, weight in enumerate(as_they_step):
             for name, value in content["state"].get(number, {}).items():
                 is_count = name == "step" and (isinstance(value, int) or value.dim() == 0)
-                fits = is_count or (value.is_floating_point() and value.shape == weight.shape)
-                if not fits:
+                if not (is_count or (value.is_floating_point() and value.shape == weight.shape)):
                     raise ValueError(f"{name} of weight {number}")
 
 

@@ -144,8 +144,7 @@ def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
             series.setdefault(row.at[0], {})[row.at[1]] = row.label
     if not series:
         return []
-    heading = title(evidence, "gradients by layer")
-    figure, axes = new_figure(2, len(series), 6, heading, share_y="row")
+    figure, axes = new_figure(2, len(series), 6, title(evidence, "gradients by layer"), "row")
     lines: dict[str, Look] = {}  # number of layers -> its line in the legend
     for column, (name, rows) in zip(axes.T, series.items(), strict=True):
         for (layers, label), style in zip(rows.items(), cycle(("-", "--", ":")), strict=False):
@@ -171,9 +170,9 @@ def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
     seeds = {evidence.runs[label][0].seed for rows in series.values() for label in rows.values()}
     caption = (
         f"Norm of the gradient at each layer's weight, {evidence.dataset}, seed "
-        f"{seed_ranges(seeds)}: in the "
-        "first step (above) and in the last epoch, mean over its steps (below). Each line is one "
-        "network and ends at its last layer; norms of zero are not there, nor are shortcuts."
+        f"{seed_ranges(seeds)}: in the first step (above) and in the last epoch, mean over its "
+        "steps (below). Each line is one network and ends at its last layer; norms of zero are not "
+        "there, nor are shortcuts."
     )
     finding = "In the first step the first layer's gradient norm over the last layer's is "
     finding += "; ".join(
