@@ -44,7 +44,6 @@ def in_both(experiment: Experiment, labels: Sequence[str]) -> Experiment:
             replace(
                 row,
                 label=f"{row.label}, {precision}",
-                network=row.network or row.label,
                 precision=precision,
                 seeds=SEEDS[:1] if row.label in DEAR else SEEDS,
             )

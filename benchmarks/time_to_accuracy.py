@@ -20,7 +20,14 @@ import torch
 
 from benchmarks.setting import BUSY, others_running
 from benchmarks.step_actions import our_loop, whole_cycles
-from benchmarks.time_to_accuracy_report import figure, file_of, read_lines, summary, table
+from benchmarks.time_to_accuracy_report import (
+    figure,
+    file_of,
+    read_lines,
+    summary,
+    table,
+    target_of,
+)
 from benchmarks.usual_loop import (
     LEARNING_RATE,
     PREFETCHED,
@@ -41,7 +48,6 @@ from utils.records.files import MISSHAPEN, read_json, write_json
 from utils.records.runs import differences, find_record, find_records
 from utils.records.schema import SCHEMA
 from utils.report.markdown import picture_markdown
-from utils.report.rows import reported_results
 from utils.runner import DatasetLoader, lock, logs, run_script
 from utils.training.checkpoint import seed_everything
 from utils.training.loop import evaluate
@@ -51,7 +57,6 @@ log = logging.getLogger(__name__)
 MOST_EPOCHS = 10
 EFFORT, BATCHES = Effort(rounds=5), 24  # of a timed segment
 QUICK_EFFORT, QUICK_BATCHES = Effort(rounds=2), 4
-QUICK_TARGET = 0.2  # twice what guessing gets: two epochs on few images pass it, or nearly so
 
 
 def of_length(epochs: int) -> tuple[Experiment, ...]:
@@ -60,12 +65,7 @@ def of_length(epochs: int) -> tuple[Experiment, ...]:
         replace(
             experiment,
             rows=tuple(
-                replace(
-                    row,
-                    network=row.network or row.label,
-                    recipe={"epochs": epochs},
-                    part="train minus validation",
-                )
+                replace(row, recipe={"epochs": epochs}, part="train minus validation")
                 for row in experiment.rows
             ),
             seeds=experiment.seeds[:1],
@@ -83,12 +83,6 @@ def every_schedule() -> tuple[Experiment, ...]:
         replace(same[0], rows=tuple(row for each in same for row in each.rows))
         for same in zip(*lengths, strict=True)
     )
-
-
-def target_of(experiment: Experiment, label: str, quick: bool = False) -> float:
-    """The report's test accuracy of a row."""
-    line = reported_results(experiment.reported_table)[label]
-    return QUICK_TARGET if quick else float(line["test_accuracy"])
 
 
 def selected(options: Options, epochs: int) -> list[tuple[Experiment, Row, Run]]:
@@ -123,12 +117,10 @@ def run_command(options: Options) -> None:
         load = DatasetLoader(options, torch.device(compute_of(options).device))
         for experiment, row, run in selected(options, most):
             dataset = hold_out(load(run.dataset))
-            train_usual(
-                run, dataset, target_of(experiment, row.label, options.quick), most, options
-            )
+            target = target_of(experiment, row.label, options.quick)
+            train_usual(run, dataset, target, most, options)
             time_epochs(run, dataset, options)
-    target = QUICK_TARGET if options.quick else None
-    lines = read_lines(every_schedule(), options.results, target)
+    lines = read_lines(every_schedule(), options.results, options.quick)
     print(table(lines) if lines else "no network is trained to its end yet")
     if failed:
         raise SomeFailed("; ".join(failed))

@@ -320,7 +320,7 @@ def write_runs(
     """
     paths = []
     for number, row in enumerate(experiment.rows):
-        of_row = [each for each in records if each.network == (row.network or row.label)]
+        of_row = [each for each in records if each.network == row.network]
         for record in of_row:
             run = row.run(record.dataset, record.recipe, record.seed, Compute())
             paths.append(run_path(results, run))

@@ -21,8 +21,8 @@ Kind = Literal[
     "front",  # no claim that data can decide: which networks no other beats in all respects
 ]
 Source = Literal["report", "ours"]
-Metric = Literal[
-    # one for each seed, in per cent and points
+OfSeeds = Literal[  # a number for each seed of a network
+    # in per cent and points
     "test_accuracy",
     "train_accuracy",
     "generalization_gap",
@@ -30,12 +30,10 @@ Metric = Literal[
     # the first layer's gradient norm over the last's, the smallest of all epochs, and untrained
     "gradient_ratio",
     "log10_initial_gradient_ratio",
-    # of the network, layer or block, whatever the seed
-    "parameters",
-    "forward_flops",
-    "receptive_field",
-    "mean_absolute_gradient_input",
 ]
+OfNetworks = Literal["parameters", "forward_flops", "receptive_field"]  # whatever the seed
+OfCases = Literal["parameters", "mean_absolute_gradient_input"]  # of a layer or block
+Metric = Literal[OfSeeds, OfNetworks, OfCases]
 
 POINTS = {"cifar10": 0.5, "mnist": 0.1}  # dataset -> difference of accuracies that matters
 TIMES = 0.1  # and of times, of b's

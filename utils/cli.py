@@ -248,10 +248,7 @@ def parse(
     folder: str = "",
     study: Sequence[Experiment] = (),
 ) -> Options:
-    """Command line -> checked options.
-
-    Raises: UserError for the first bad value.
-    """
+    """Command line -> checked options. Raises: UserError for the first bad value."""
     arguments = build_parser(experiments, description).parse_args(argv)
     check_exclusive(arguments)
     scheduler = check_scheduler(arguments)
@@ -415,14 +412,16 @@ def check_epochs(options: Options) -> None:
         )
 
 
-def check_writable(folder: Path, remedy: str = "give another --out-dir") -> None:
+def check_writable(folder: Path) -> None:
     """Creates the folder, and a file in it that vanishes again.
 
-    Raises: UserError with the ``remedy``, where that cannot be done.
+    Raises: UserError where that cannot be done.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}); {remedy}") from error
+        raise UserError(
+            f"cannot write to {folder} ({error.strerror}); give another --out-dir"
+        ) from error

@@ -89,7 +89,7 @@ class Row:
     """A line of a table: its label, and in what its run differs from the experiment's others."""
 
     label: str
-    network: str = ""  # a name of models.MODELS; empty: the label is one
+    network: str = ""  # a name of models.MODELS; by default the label
     overrides: Mapping[str, object] = field(default_factory=dict)  # for models.build
     recipe: Mapping[str, Any] = field(default_factory=dict)  # the fields of the recipe that differ
     part: Part = "train"  # of the train split that is trained on
@@ -100,6 +100,7 @@ class Row:
     at: tuple[str, float] | None = None  # its series, and its place on the experiment's axis
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "network", self.network or self.label)  # it is frozen
         check_name("row", self.label)
         check_name("the record", self.run_name)
         if self.images is not None and self.images < 1:
@@ -116,7 +117,7 @@ class Row:
         As in "CNN3x3" or "CNN3x3-epochs=2-train_minus_validation".
         """
         varied = {**self.overrides, **self.recipe}
-        parts = [self.network or self.label, *(f"{k}={_plain(v)}" for k, v in varied.items())]
+        parts = [self.network, *(f"{k}={_plain(v)}" for k, v in varied.items())]
         parts += [] if self.part == "train" else [self.part.replace(" ", "_")]
         parts += [f"images={self.images}"] if self.images else []
         parts += ["permuted"] if self.permuted else []
@@ -125,7 +126,7 @@ class Row:
     def run(self, dataset: str, recipe: Recipe, seed: int, compute: Compute) -> Run:
         """Its run with this seed; ``recipe`` and ``compute`` are those that all rows share."""
         return Run(
-            network=self.network or self.label,
+            network=self.network,
             dataset=dataset,
             recipe=replace(recipe, **self.recipe),
             seed=seed,

@@ -16,9 +16,9 @@ from utils.measuring.probes import probe
 from utils.measuring.shift import shifted_test_accuracy
 from utils.measuring.sizes import sizes
 from utils.records.files import write_arrays, write_bytes, write_record
-from utils.records.runs import run_path
+from utils.records.runs import CHECKPOINT, WEIGHTS, run_path
 from utils.records.schema import Diverged, Record
-from utils.training.checkpoint import CHECKPOINT, weights_of
+from utils.training.checkpoint import weights_of
 from utils.training.loop import train
 from utils.training.progress import Event, Tell
 
@@ -66,7 +66,7 @@ def keep_one(run: Run, kept: Kept, results: Path, tell: Tell) -> None:
     # before the record, which says "finished"; what is not written now is of an earlier training
     for suffix, write, content in (
         (".npz", write_arrays, kept.arrays),
-        (".safetensors", write_bytes, kept.weights),
+        (WEIGHTS, write_bytes, kept.weights),
     ):
         if content is None:
             path.with_suffix(suffix).unlink(missing_ok=True)

@@ -18,13 +18,14 @@ from utils.data.dataset import Dataset, held_out
 from utils.errors import UserError, few
 from utils.experiment import Compute, Experiment, Recipe, Run, declared_runs
 from utils.machine import automatic_device
-from utils.measuring.evaluation import WEIGHTS
 from utils.measuring.sizes import check_sizes
 from utils.recipes import quick
 from utils.records.environment import machine
 from utils.records.files import first_fault
 from utils.records.runs import (
+    CHECKPOINT,
     SUFFIXES,
+    WEIGHTS,
     Found,
     anew,
     check_together,
@@ -35,7 +36,7 @@ from utils.records.runs import (
     speed_path,
 )
 from utils.records.schema import Declared, Record
-from utils.training.checkpoint import CHECKPOINT, DAMAGED, DamagedError, find_checkpoint
+from utils.training.checkpoint import DamagedError, find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -210,5 +211,5 @@ def forget(runs: Sequence[Run], results: Path) -> None:
     for run in runs:
         speed_path(results, run).unlink(missing_ok=True)
         path = run_path(results, run)
-        for suffix in (*SUFFIXES, DAMAGED):
+        for suffix in SUFFIXES:
             path.with_suffix(suffix).unlink(missing_ok=True)

@@ -29,7 +29,7 @@ from utils.experiment import Experiment, Row, Run
 from utils.logs import logs
 from utils.machine import keep_freed_memory, warn_if_crowded, warn_if_slower
 from utils.measurements import check_speeds, measure_layers, measure_networks
-from utils.measuring.evaluation import WEIGHTS, check_weights, record_beside
+from utils.measuring.evaluation import check_weights, record_beside
 from utils.measuring.layers import check_layers
 from utils.measuring.prediction import predict, statistics_of
 from utils.measuring.sizes import check_sizes, sizes
@@ -39,7 +39,7 @@ from utils.plan import check_images, compute_of, forget, runs_to_train
 from utils.records.checks import read_speed
 from utils.records.environment import machine_name
 from utils.records.files import read_record, sweep, write_text
-from utils.records.runs import Found, find_files, find_records, run_path, strangers
+from utils.records.runs import WEIGHTS, Found, find_files, find_records, run_path, strangers
 from utils.records.schema import Record
 from utils.records.study import gather
 from utils.report.claim_text import claims_csv

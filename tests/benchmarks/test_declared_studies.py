@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import precision, recipes, time_to_accuracy
-from benchmarks.time_to_accuracy_report import read_lines, side_of
+from benchmarks.time_to_accuracy_report import QUICK_TARGET, read_lines, side_of
 from experiments import STUDY
 from tests.fake_records import make_seeds
 from tests.fakes import error_of
@@ -204,7 +204,7 @@ def test_a_schedule_is_trained_only_while_no_shorter_one_has_passed(
     schedules = sorted(path.name for path in folder.rglob("runs/mnist/*.json"))
     assert schedules == ["FCNet-epochs=1-train_minus_validation-seed0.json"]  # digits: at once
     usual = json.loads((folder / "usual" / "mnist" / "FCNet.json").read_text())
-    assert usual["tried"][-1]["validation_accuracy"] > time_to_accuracy.QUICK_TARGET
+    assert usual["tried"][-1]["validation_accuracy"] > QUICK_TARGET
     assert "| FCNet, MNIST sample |" in capsys.readouterr().out
     assert [path.name for path in folder.rglob("seconds/mnist/*.json")] == ["FCNet.json"]
     before = {path: path.read_bytes() for path in folder.rglob("*.json")}

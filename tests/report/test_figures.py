@@ -25,13 +25,12 @@ from tests.fake_records import (
     write_cases,
     write_runs,
 )
-from tests.fakes import error_of
 from utils import REPOSITORY
 from utils.experiment import Experiment, Row
 from utils.records.files import read_arrays
 from utils.records.schema import Record
 from utils.records.study import Evidence, gather
-from utils.report.figures import FIGURES, canvas, draw
+from utils.report.figures import FIGURES, canvas
 from utils.report.figures.canvas import extremes, label_line_ends, looks, moved_apart, new_figure
 from utils.report.figures.images import plot_confusion, square_start
 from utils.report.figures.plotting import plot_models_by_epoch
@@ -118,7 +117,7 @@ def test_every_figure_is_drawn_and_says_what_of(
 ) -> None:
     of_networks = name not in OF_LAYERS
     evidence = evidence_for(name, tmp_path, synthetic=of_networks)
-    (picture,) = draw(name, evidence, tmp_path / "plots")
+    (picture,) = FIGURES[name](evidence, tmp_path / "plots")
     (figure,) = drawn
     assert name == picture.file.stem
     assert figure.get_suptitle()
@@ -143,7 +142,7 @@ def test_every_figure_is_drawn_and_says_what_of(
 def test_several_seeds_have_a_band(
     seeds: int, bands: int, tmp_path: Path, drawn: list[Figure]
 ) -> None:
-    (picture,) = draw("overfitting", evidence_for("x", tmp_path, seeds), tmp_path / "plots")
+    (picture,) = FIGURES["overfitting"](evidence_for("x", tmp_path, seeds), tmp_path / "plots")
     assert len(drawn[0].axes[0].collections) == bands
     assert ("± one sample standard deviation" in picture.caption) == (seeds > 1)
 
@@ -163,7 +162,7 @@ def test_the_gap_in_the_figure_is_that_of_the_table(tmp_path: Path, drawn: list[
     record = make_record()
     final = record.final.model_copy(update={"train_accuracy": record.final.test_accuracy + 0.123})
     evidence = evidence_of(record.model_copy(update={"final": final}), tmp_path)
-    (picture,) = draw("overfitting", evidence, tmp_path / "plots")
+    (picture,) = FIGURES["overfitting"](evidence, tmp_path / "plots")
     (row,) = training_rows(evidence)
     assert f"CNN3x3  {100 * row['generalization_gap']:.1f}" in texts(drawn[0])
     assert "the first 10,000 train images" in picture.caption
@@ -173,7 +172,7 @@ def test_the_gap_in_the_figure_is_that_of_the_table(tmp_path: Path, drawn: list[
 def test_without_records_no_figure_is_drawn(name: str, tmp_path: Path) -> None:
     empty = read(make_experiment(), tmp_path)
     assert empty.empty
-    assert draw(name, empty, tmp_path) == []
+    assert FIGURES[name](empty, tmp_path) == []
     assert not list(tmp_path.iterdir())
 
 
@@ -182,7 +181,7 @@ def test_a_network_without_convolution_has_no_filters(tmp_path: Path) -> None:
     write_runs(tmp_path, experiment, [make_record("FCNet", fields={})])
     evidence = read(experiment, tmp_path)
     for name in ("filters", "activations", "feature_maps", "receptive_field"):
-        assert draw(name, evidence, tmp_path / "plots") == []
+        assert FIGURES[name](evidence, tmp_path / "plots") == []
 
 
 def test_a_single_epoch_of_a_single_model_is_drawn(tmp_path: Path) -> None:
@@ -191,7 +190,7 @@ def test_a_single_epoch_of_a_single_model_is_drawn(tmp_path: Path) -> None:
     write_runs(tmp_path, experiment, [record], make_arrays({"features.0.0": (1, 8)}))
     evidence = read(experiment, tmp_path)
     for name in set(FIGURES) - set(OF_LAYERS):
-        assert draw(name, evidence, tmp_path / "plots")
+        assert FIGURES[name](evidence, tmp_path / "plots")
 
 
 def test_a_run_that_diverged_is_drawn_all_the_same(tmp_path: Path, drawn: list[Figure]) -> None:
@@ -210,7 +209,7 @@ def test_a_run_that_diverged_is_drawn_all_the_same(tmp_path: Path, drawn: list[F
     write_runs(tmp_path, experiment, [diverged, make_record("CNN5x5")])
     evidence = read(experiment, tmp_path)
     for name in ("curves", "stability", "gradient_flow", "gradient_norms"):
-        assert draw(name, evidence, tmp_path / "plots")
+        assert FIGURES[name](evidence, tmp_path / "plots")
     assert any("not a positive number" in text for figure in drawn for text in texts(figure))
 
 
@@ -222,7 +221,7 @@ def test_a_network_without_gradients_is_drawn_without_a_warning(tmp_path: Path) 
     experiment = make_experiment([Row("CNN3x3", at=("one", 8))])
     write_runs(tmp_path, experiment, [dead])
     for name in ("stability", "gradient_flow", "gradient_norms", "gradient_depth"):
-        assert draw(name, read(experiment, tmp_path), tmp_path / "plots")
+        assert FIGURES[name](read(experiment, tmp_path), tmp_path / "plots")
 
 
 @pytest.mark.parametrize(("name", "panel"), [("gradient_flow", 0), ("gradient_depth", 0)])
@@ -234,7 +233,7 @@ def test_a_shortcut_is_not_on_the_main_path(
     record = with_epochs(make_record(), gradient_norm=epochs, gradient_norm_first=epochs)
     experiment = make_experiment([Row("CNN3x3", at=("one", 8))])
     write_runs(tmp_path, experiment, [record])
-    draw(name, read(experiment, tmp_path), tmp_path / "plots")
+    FIGURES[name](read(experiment, tmp_path), tmp_path / "plots")
     lines = [line.get_xydata().tolist() for line in drawn[0].axes[panel].lines]
     assert lines[0] == [[1, 1], [2, 2], [3, 3]]
     assert lines[1:] == ([[[2, 0.1]], lines[0], [[2, 0.1]]] if name == "gradient_flow" else [])
@@ -248,7 +247,7 @@ def test_what_rounds_to_nothing_is_left_empty() -> None:
 
 
 def test_layers_are_timed_against_their_analogues(tmp_path: Path, drawn: list[Figure]) -> None:
-    draw("layer_timings", evidence_for("layer_timings", tmp_path), tmp_path / "plots")
+    FIGURES["layer_timings"](evidence_for("layer_timings", tmp_path), tmp_path / "plots")
     (ax,) = drawn[0].axes
     rows = [label.get_text() for label in ax.get_yticklabels()]
     assert rows == ["Swish\nto SiLU", "Swish\nto ReLU", "L2Pooling\nto MaxPool2d"]
@@ -282,7 +281,7 @@ def test_many_rows_of_one_network_are_told_apart(lines: bool, tmp_path: Path) ->
 
 @pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)
 def test_networks_of_one_figure_differ_in_colour_and_marker(experiment: Experiment) -> None:
-    styles = {NETWORKS[row.network or row.label] for row in experiment.rows}
+    styles = {NETWORKS[row.network] for row in experiment.rows}
     assert len(styles) == len({each.colour for each in styles})
     assert len(styles) == len({each.marker for each in styles})
 
@@ -293,19 +292,16 @@ def test_no_two_figures_have_one_title() -> None:
     assert len(set(titles)) == len(titles)
 
 
-def test_an_unknown_figure_is_an_error(tmp_path: Path) -> None:
-    message = error_of(lambda: draw("curvs", read(make_experiment(), tmp_path), tmp_path))
-    assert message.startswith("experiment kernel_size: unknown figure 'curvs'; known: curves, conf")
-
-
 def test_equal_figures_are_equal_files(tmp_path: Path) -> None:
     evidence = evidence_for("shift", tmp_path)
-    first, second = (draw("shift", evidence, tmp_path / folder)[0].file for folder in ("a", "b"))
+    first, second = (FIGURES["shift"](evidence, tmp_path / folder)[0].file for folder in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_links_are_relative_to_the_repository(tmp_path: Path) -> None:
-    (picture,) = draw("shift", evidence_for("shift", tmp_path), tmp_path / "p" / "residual_blocks")
+    (picture,) = FIGURES["shift"](
+        evidence_for("shift", tmp_path), tmp_path / "p" / "residual_blocks"
+    )
     link = f"![{picture.finding}](plots/residual_blocks/shift.png)\n\n*{picture.caption}*"
     assert picture_markdown(picture, tmp_path / "p") == link
 
@@ -401,5 +397,5 @@ def test_the_most_frequent_confusion_is_named() -> None:
 
 
 def test_a_move_names_the_seeds_that_were_moved(tmp_path: Path) -> None:
-    (picture,) = draw("shift", evidence_for("shift", tmp_path), tmp_path / "plots")
+    (picture,) = FIGURES["shift"](evidence_for("shift", tmp_path), tmp_path / "plots")
     assert f"Seeds whose test images were moved: {MODELS[0]} 0" in picture.caption

@@ -10,19 +10,18 @@ from pathlib import Path
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from utils.data.dataset import Dataset, dataset_of
 from utils.errors import UserError
 from utils.experiment import Compute, Experiment, Row, Run
 from utils.records.files import read_record
-from utils.records.runs import Found, check_name, find_files
+from utils.records.runs import WEIGHTS, Found, check_name, find_files
 from utils.records.schema import Record
-from utils.training.checkpoint import seed_everything
+from utils.training.checkpoint import seed_everything, shapes
 from utils.training.loop import build_network, evaluate
 
 TOLERATED, OF = 3, 10_000  # images: float32 everywhere, but another processor rounds differently
-WEIGHTS = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -142,11 +141,3 @@ def load_weights(path: Path, network: nn.Module) -> None:
                 f"{wanted.get(name, 'expected')}); restore it, or train it again"
             )
     network.load_state_dict(tensors)
-
-
-def shapes(tensors: dict[str, Tensor]) -> dict[str, str]:
-    """Name -> type and shape, as in "float32 [32, 3, 3, 3]"."""
-    return {
-        name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-        for name, tensor in tensors.items()
-    }

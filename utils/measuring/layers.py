@@ -20,6 +20,7 @@ from utils.errors import UserError, in_one_line
 from utils.experiment import Experiment, LayerCase
 from utils.machine import environment
 from utils.measuring.timing import Action, Effort, in_turn, quartiles
+from utils.records.checks import MEASURE
 from utils.records.runs import differences
 from utils.records.schema import Case, Cases, Gradient
 
@@ -94,8 +95,8 @@ def check_layers(experiment: Experiment, cases: Cases | None, results: Path) -> 
         text = differences(found.model_dump(include=set(now)), now)
         if text := text or other_gradient(found.gradient, *means):
             raise UserError(
-                f"{path}: {case.name}: {text}, by the {experiment.cases_are} as it is now; run the "
-                "script again with --measure"
+                f"{path}: {case.name}: {text}, by the {experiment.cases_are} as it is now; "
+                f"{MEASURE}"
             )
 
 

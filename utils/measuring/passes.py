@@ -7,6 +7,7 @@ about times rests on passes, and a claim is decided by their spread.
 
 import logging
 import multiprocessing
+import operator
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -48,7 +49,7 @@ def in_passes(measure: Callable[[], Result], passes: int) -> list[Result]:
     pool = ProcessPoolExecutor(1, context, _prepare, prepared, max_tasks_per_child=1)
     try:
         with signals.spawning():
-            results = pool.map(_call, [measure] * passes)
+            results = pool.map(operator.call, [measure] * passes)
         found = []
         for result in results:
             found.append(result)
@@ -69,10 +70,6 @@ def _prepare(threads: int) -> None:
     signals.in_child()
     torch.set_num_threads(threads)
     keep_freed_memory()
-
-
-def _call(measure: Callable[[], Result]) -> Result:
-    return measure()
 
 
 def joined(passes: Sequence[Timed]) -> Timed:

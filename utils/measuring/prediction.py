@@ -24,8 +24,8 @@ from utils.data.dataset import (
 )
 from utils.errors import UserError, in_one_line
 from utils.experiment import Compute
-from utils.measuring.evaluation import WEIGHTS, trained_network
-from utils.records.runs import Found
+from utils.measuring.evaluation import trained_network
+from utils.records.runs import WEIGHTS, Found
 
 SHOWN = 3  # classes of each network
 DIGIT, BOX = 28, 20  # pixels of an image of MNIST, and of the box that its digit is fitted into

@@ -83,6 +83,7 @@ ENDING_FUNCTIONS = {
 # What gives a map another shape, and what it is then carried on by: a window that is moved over it
 # again, as behind a channel shuffle by hand, sees what is not known here.
 RESHAPING_FUNCTIONS = {"reshape", "view"}
+RESHAPED = "view or reshape: not known what a unit behind it sees; nn.ChannelShuffle is"
 CARRYING_FUNCTIONS = {
     *RESHAPING_FUNCTIONS, "chunk", "contiguous", "getitem", "permute", "split", "transpose"
 }
@@ -140,15 +141,13 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
     """Name -> layer, in the order of the forward pass.
 
     Listed are convolutions, poolings and the joins of residual blocks. A layer has the name of its
-    module, a join that of its block; what is called again has a number behind it, with which it is
-    no other's name. Every path is followed, and fields end on it at ``ENDING``. ``axis`` 0 is
-    height, 1 width.
+    module, a join that of its block; what is called again has a number behind it. Every path is
+    followed, and fields end on it at ``ENDING``. ``axis`` 0 is height, 1 width.
     Raises: UnknownOperationError where it meets any other operation before.
     """
     modules = dict(network.named_modules())
     fields: dict[fx.Node, Field | None] = {}  # None: they have ended on the way to this node
-    constants: set[fx.Node] = set()
-    reshaped: set[fx.Node] = set()
+    constants, reshaped = set[fx.Node](), set[fx.Node]()
     names: dict[Hashable, str] = {}
     layers: dict[str, Layer] = {}
     for node in trace(network).nodes:
@@ -163,30 +162,25 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
         fields[node] = None
         module = modules[node.target] if node.op == "call_module" else None
         is_behind = not reshaped.isdisjoint(node.all_input_nodes)
-        carries = function_of(node) in CARRYING_FUNCTIONS or _is_pointwise(node, module)
-        if (is_behind and carries) or (function_of(node) in RESHAPING_FUNCTIONS and any(sources)):
+        is_pointwise, function = _is_pointwise(node, module), function_of(node)
+        carries = is_pointwise or function in CARRYING_FUNCTIONS
+        if (is_behind and carries) or (function in RESHAPING_FUNCTIONS and any(sources)):
             reshaped.add(node)
         if isinstance(module, WINDOWED):
             if is_behind:
-                raise UnknownOperationError(
-                    "view or reshape: not known what a unit behind it sees; nn.ChannelShuffle is"
-                )
+                raise UnknownOperationError(RESHAPED)
             fields[node] = field and field.through(**_window(module, axis))
             layers[_name(node, names, modules)] = Layer(fields[node], node)
         elif field is None or node.op == "output":
             continue
-        elif _is_pointwise(node, module):
+        elif is_pointwise:
             fields[node] = field
             if len(sources) > 1:
                 name = _name(node, names, modules)
                 layers.pop(name, None)  # of two joins in a block the later one is its end
                 layers[name] = _block(node, field)
-        elif not isinstance(module, ENDING) and function_of(node) not in ENDING_FUNCTIONS:
-            raise UnknownOperationError(
-                f"{type(module).__name__ if module else function_of(node)}: not known what a unit "
-                "behind it sees; use a layer such as nn.MaxPool2d, or name it in "
-                "utils/measuring/receptive_field.py"
-            )
+        else:
+            _check_ends(node, module)
     return layers
 
 
@@ -234,6 +228,16 @@ def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
     if function_of(node) == "cat":  # of channels, and not of one map behind the other's edge
         return node.kwargs.get("dim", node.args[1] if node.args[1:] else 0) in (1, -3)
     return isinstance(module, POINTWISE) or function_of(node) in POINTWISE_FUNCTIONS
+
+
+def _check_ends(node: fx.Node, module: nn.Module | None) -> None:
+    """The field is known to end here. Raises: UnknownOperationError where it is not."""
+    if not isinstance(module, ENDING) and function_of(node) not in ENDING_FUNCTIONS:
+        raise UnknownOperationError(
+            f"{type(module).__name__ if module else function_of(node)}: not known what a unit "
+            "behind it sees; use a layer such as nn.MaxPool2d, or name it in "
+            "utils/measuring/receptive_field.py"
+        )
 
 
 def _window(module: nn.Module, axis: int) -> dict[str, int]:

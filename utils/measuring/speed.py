@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -70,7 +69,7 @@ def measure_speed(
             ),
             environment=environment(torch.device(run.compute.device)),
             began=(began,),
-            latency_seconds=(quartiles(np.asarray(seconds["latency", key])),),
+            latency_seconds=(quartiles(seconds["latency", key]),),
             throughput_images_per_second=images_per_second("throughput", key),
             training_images_per_second=images_per_second("training", key),
         )

@@ -9,7 +9,7 @@ mean nothing. What two actions took in the same round can be divided.
 
 import contextlib
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -50,18 +50,10 @@ def in_turn(actions: Mapping[Key, Action | Staged], effort: Effort) -> dict[Key,
     seconds: dict[Key, list[float]] = {key: [] for key in actions}
     for _ in range(1 + effort.rounds):
         for key, action in actions.items():
-            with _staged(action) as timed:
+            is_staged = isinstance(action, Staged)
+            with action.stage() if is_staged else contextlib.nullcontext(action) as timed:
                 seconds[key].append(_seconds(timed, effort.seconds))
     return {key: np.array(values[1:]) for key, values in seconds.items()}
-
-
-@contextlib.contextmanager
-def _staged(action: Action | Staged) -> Iterator[Action]:
-    if isinstance(action, Staged):
-        with action.stage() as timed:
-            yield timed
-    else:
-        yield action
 
 
 def _seconds(action: Action, least: float) -> float:
@@ -100,4 +92,4 @@ def quartiles(values: np.ndarray) -> Quartiles:
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Quartiles:
     """Of the ratios of the same round; both are ``[rounds]``."""
-    return quartiles(np.asarray(numerator) / np.asarray(denominator))
+    return quartiles(numerator / denominator)

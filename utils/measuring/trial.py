@@ -237,7 +237,7 @@ def check_built(run: Run, image_shape: Sequence[int]) -> None:
         )
 
 
-State = tuple[dict[str, nn.Parameter], dict[str, tuple[torch.dtype, torch.Size]]]
+State = tuple[dict[str, nn.Parameter], dict[str, str]]
 
 
 def state_of(network: nn.Module) -> State:

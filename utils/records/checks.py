@@ -12,13 +12,12 @@ import numpy as np
 from utils.errors import UserError
 from utils.experiment import Experiment
 from utils.records.environment import machine_name
-from utils.records.files import read_arrays, read_record
+from utils.records.files import AGAIN, BOTH_AGAIN, read_arrays, read_record
 from utils.records.runs import Found, differences
 from utils.records.schema import Cases, Record, Speed
 
 Arrays = Mapping[str, np.ndarray]
 
-AGAIN = "delete it and the .json of the same name and run the script again"
 MEASURE = "run the script again with --measure"
 # of arrays that become figures; feature maps have as many as activations
 DIMENSIONS = {"filters": 4, "activations": 3, "receptive_field": 2}
@@ -41,7 +40,7 @@ def check_complete(found: Found) -> None:
         }
     for name, value in needed.items():
         if value is None:
-            raise UserError(f"{found.path}: {name}: missing; delete it and run the script again")
+            raise UserError(f"{found.path}: {name}: missing; {AGAIN}")
 
 
 def check_seeds(found: Sequence[Found]) -> None:
@@ -53,10 +52,7 @@ def check_seeds(found: Sequence[Found]) -> None:
     for each in found:
         facts = facts_of_network(each.record)
         if text := differences(facts, seen):
-            raise UserError(
-                f"{each.path}: {text}, by the other seeds of {each.row.label}; delete it and run "
-                "the script again"
-            )
+            raise UserError(f"{each.path}: {text}, by the other seeds of {each.row.label}; {AGAIN}")
         seen = facts | seen
 
 
@@ -84,15 +80,17 @@ def check_arrays(found: Found) -> None:
     is_usable = predicted.dtype == np.uint8 and predicted.ndim == 1
     counts = np.bincount(predicted, minlength=len(columns)) if is_usable else np.empty(0)
     if counts.tolist() != columns.tolist():
-        raise UserError(f"{path}: test_predictions: not those of final.confusion_matrix; {AGAIN}")
+        raise UserError(
+            f"{path}: test_predictions: not those of final.confusion_matrix; {BOTH_AGAIN}"
+        )
     right = unpacked(arrays, path, record.data.test_images)
     if right.sum() != round(record.final.test_accuracy * record.data.test_images):
         raise UserError(
-            f"{path}: test_correct: {right.sum()} right, not final.test_accuracy; {AGAIN}"
+            f"{path}: test_correct: {right.sum()} right, not final.test_accuracy; {BOTH_AGAIN}"
         )
     of_class = np.bincount(predicted[right], minlength=len(columns))
     if of_class.tolist() != np.diagonal(record.final.confusion_matrix).tolist():
-        raise UserError(f"{path}: test_correct: not of these test_predictions; {AGAIN}")
+        raise UserError(f"{path}: test_correct: not of these test_predictions; {BOTH_AGAIN}")
 
 
 def right_of(path: Path, images: int) -> np.ndarray:
@@ -108,7 +106,7 @@ def unpacked(arrays: Arrays, path: Path, images: int) -> np.ndarray:
     """What ``right_of`` gives, of the arrays read from ``path``."""
     found = arrays.get("test_correct")
     if found is None or found.dtype != np.uint8 or found.shape != (-(-images // 8),):
-        raise UserError(f"{path}: test_correct: not of {images} images; {AGAIN}")
+        raise UserError(f"{path}: test_correct: not of {images} images; {BOTH_AGAIN}")
     return np.unpackbits(found, count=images).astype(bool)
 
 
@@ -122,13 +120,10 @@ def check_pictures(found: Found, arrays: Arrays) -> None:
         maps = name.startswith("feature_maps/")
         wanted = DIMENSIONS["activations" if maps else name] if maps or name in DIMENSIONS else None
         if wanted and (array.ndim != wanted or not array.size or array.dtype.kind != "f"):
-            raise UserError(f"{path}: {name}: not {wanted} dimensions of numbers; {AGAIN}")
+            raise UserError(f"{path}: {name}: not {wanted} dimensions of numbers; {BOTH_AGAIN}")
         field = "receptive_field" if name == "receptive_field" else "probe"
         if wanted and name != "filters" and not getattr(record, field):
-            raise UserError(
-                f"{found.path}: {field}: missing, though there are arrays; delete it and run the "
-                "script again"
-            )
+            raise UserError(f"{found.path}: {field}: missing, though there are arrays; {AGAIN}")
 
 
 def check_cases(

@@ -17,6 +17,7 @@ from utils.errors import UserError
 from utils.records.schema import SCHEMA, Kind
 
 AGAIN = "delete it and run the script again"
+BOTH_AGAIN = "delete it and the .json of the same name and run the script again"  # of arrays
 # what becomes of plain values, whose fields nobody has checked, where one is not as it should be
 MISSHAPEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
@@ -152,7 +153,4 @@ def read_arrays(path: Path, names: Container[str] | None = None) -> dict[str, np
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays if names is None or name in names}
     except Exception as error:  # flipped bits make NumPy and zipfile raise nearly everything
-        raise UserError(
-            f"{path}: not a readable array file ({error}); delete it and the .json of the same "
-            "name and run the script again"
-        ) from error
+        raise UserError(f"{path}: not a readable array file ({error}); {BOTH_AGAIN}") from error

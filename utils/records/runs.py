@@ -24,7 +24,9 @@ from utils.records.schema import Computes, Record
 
 ROUNDING = 1e-4  # of the largest logit: more than any machine's, less than another activation's
 
-SUFFIXES = (".json", ".npz", ".safetensors", ".checkpoint.pt")  # of a run's files
+# of a run's files
+WEIGHTS, CHECKPOINT, DAMAGED = ".safetensors", ".checkpoint.pt", ".checkpoint.damaged"
+SUFFIXES = (".json", ".npz", WEIGHTS, CHECKPOINT, DAMAGED)
 RUN = re.compile("(.+)-seed(0|[1-9][0-9]*)")  # what they are called
 
 
@@ -120,7 +122,7 @@ def check_name(found: Found, dataset: str) -> None:
     """
     row, record = found.row, found.record
     expected = {
-        "network": row.network or row.label,
+        "network": row.network,
         "overrides": as_json(row.overrides),
         "dataset": dataset,
         "part": row.part,

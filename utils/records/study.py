@@ -60,24 +60,9 @@ class Evidence:
     @property
     def dataset(self) -> str:
         """What titles and captions call the data; a stand-in is always called one."""
-        return data_name(self.records[0])
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seeds of which at least one row has a record."""
-        return sorted({record.seed for record in self.records})
-
-
-def accuracies(evidence: Evidence, label: str) -> tuple[float, ...]:
-    """Test accuracies after the last epoch, by seed."""
-    return tuple(record.final.test_accuracy for record in evidence.runs[label])
-
-
-def data_name(record: Record) -> str:
-    """The description of a record's dataset; a stand-in is always called one."""
-    is_named = "synthetic stand-in" in record.data.description
-    prefix = "synthetic stand-in: " if record.data.synthetic and not is_named else ""
-    return prefix + record.data.description
+        data = self.records[0].data
+        is_unnamed = data.synthetic and "synthetic stand-in" not in data.description
+        return f"{'synthetic stand-in: ' if is_unnamed else ''}{data.description}"
 
 
 def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]) -> Evidence:
@@ -116,7 +101,7 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
             for row in (experiment.rows if experiment.timed else ())
             if (path := speeds / f"{row.run_name}.json").exists()
         },
-        styles={row.label: networks[row.network or row.label] for row in experiment.rows},
+        styles={row.label: networks[row.network] for row in experiment.rows},
         cases=read_record(path, Cases) if (path := folder / "cases.json").exists() else None,
         case_arrays=read_arrays(path) if (path := folder / "cases.npz").exists() else None,
     )

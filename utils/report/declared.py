@@ -5,14 +5,14 @@ import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from matplotlib.colors import is_color_like
 from matplotlib.markers import MarkerStyle
 from pydantic import TypeAdapter, ValidationError
 
-from utils.claim import Claim
+from utils.claim import Claim, OfCases, OfNetworks, OfSeeds
 from utils.errors import UserError, in_one_line
 from utils.experiment import Compute, Experiment, LayerCase, Row, Styled
 from utils.records.files import first_fault
@@ -24,14 +24,6 @@ from utils.report.rows import EXTRA_COLUMNS, reported_results
 from utils.report.short import ASKED
 
 DECLARED = {kind: TypeAdapter(kind) for kind in (Claim, Row)}
-
-# metrics: a number for each seed of a network; one of it whatever its seed; one of a layer or block
-OF_SEEDS = (
-    *("test_accuracy", "train_accuracy", "generalization_gap", "shift_loss"),
-    *("gradient_ratio", "log10_initial_gradient_ratio"),
-)
-OF_NETWORKS = ("parameters", "forward_flops", "receptive_field")
-OF_CASES = ("parameters", "mean_absolute_gradient_input")
 
 # of a recipe: what trains the classifier and the biases, and Muon's own of the same
 OF_MUON = {
@@ -65,15 +57,15 @@ def check_declared(experiments: Sequence[Experiment], networks: Mapping[str, Sty
                     f"{label} and {other} are two runs, and both have the files of {row.run_name}; "
                     "call a network otherwise, or say in the row what differs"
                 )
-            network = networks[row.network or row.label]
+            network = networks[row.network]
             if not (is_color_like(network.colour) and network.marker in MarkerStyle.markers):
                 raise UserError(
-                    f"{row.network or row.label}: matplotlib has no colour {network.colour!r} or "
+                    f"{row.network}: matplotlib has no colour {network.colour!r} or "
                     f"no marker {network.marker!r}; mend it in models/registry.py"
                 )
             if isinstance(network.traits, str):
                 raise UserError(
-                    f"{row.network or row.label}: traits are a tuple, as in "
+                    f"{row.network}: traits are a tuple, as in "
                     f"({network.traits!r},); mend it in models/registry.py"
                 )
 
@@ -94,7 +86,7 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
         if re.search(f"[{STRANGE}]", text):
             yield f"{text!r} has a line break, | or $"
     named = {
-        "network": ([row.network or row.label for row in experiment.rows], networks),
+        "network": ([row.network for row in experiment.rows], networks),
         "dataset": ([experiment.dataset or "mnist"], ("mnist", "cifar10")),
         "figure": (experiment.figures, FIGURES),
         "column": (experiment.columns, EXTRA_COLUMNS),
@@ -192,7 +184,7 @@ def faults_of_claim(claim: Claim, rows: set[str], cases: set[str]) -> Iterator[s
         return
     if names & cases and claim.kind != "exact":
         yield f"kind {claim.kind!r}: of cases there are exact and time"
-    known = OF_CASES if names & cases else OF_NETWORKS if claim.kind == "exact" else OF_SEEDS
+    known = get_args(OfCases if names & cases else OfNetworks if claim.kind == "exact" else OfSeeds)
     if claim.metric not in known:
         yield f"kind {claim.kind!r} cannot be of {claim.metric}, but of {', '.join(known)}"
     if claim.kind == "equal" and claim.margin is None and UNITS.get(claim.metric) != "points":

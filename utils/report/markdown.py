@@ -14,7 +14,7 @@ import jinja2
 from utils.records.environment import machine_name
 from utils.records.schema import Cases
 from utils.records.study import Evidence
-from utils.report.figures.training import Picture
+from utils.report.figures.canvas import Picture
 from utils.report.provenance import moved_seeds, trained_on
 from utils.report.rows import Row
 

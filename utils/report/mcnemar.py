@@ -60,10 +60,10 @@ def accuracy_pairs(evidence: Evidence) -> list[tuple[str, str]]:
     """The pairs of labels with records whose test accuracies are compared, each once."""
     pairs: dict[frozenset[str], tuple[str, str]] = {}
     for claim in evidence.experiment.claims:
-        if claim.metric == "test_accuracy" and claim.kind in ("greater", "equal", "best"):
-            for pair in claim.pairs:
-                if set(pair) <= set(evidence.runs):
-                    pairs.setdefault(frozenset(pair), pair)
+        is_of_two = claim.metric == "test_accuracy" and claim.kind in ("greater", "equal", "best")
+        for pair in claim.pairs if is_of_two else ():
+            if set(pair) <= set(evidence.runs):
+                pairs.setdefault(frozenset(pair), pair)
     return list(pairs.values())
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from utils.records.study import Evidence, accuracies
+from utils.records.study import Evidence
 from utils.report.markdown import Column, digits, markdown_table
 from utils.report.mcnemar import mcnemar_rows, render_mcnemar
+from utils.report.measures import values_of
 from utils.report.provenance import mixed_precisions, provenance
 from utils.report.rows import Row
 from utils.report.statistics import ALPHA, detectable, levene, pooled_deviation
@@ -55,7 +56,7 @@ def provenance_text(found: Sequence[Evidence]) -> str:
 
 def spread_row(evidence: Evidence) -> Row | None:
     """How much an experiment's test accuracies vary over seeds; None where each has one seed."""
-    groups = [[100 * each for each in accuracies(evidence, label)] for label in evidence.runs]
+    groups = [values_of(label, "test_accuracy", evidence) for label in evidence.runs]
     deviation, freedom = pooled_deviation(groups)
     if not freedom:
         return None

@@ -11,7 +11,7 @@ from utils.records.files import write_text
 from utils.records.study import Evidence
 from utils.report.claim_text import claims_markdown
 from utils.report.claims import find
-from utils.report.figures import draw
+from utils.report.figures import FIGURES
 from utils.report.markdown import cases_markdown, picture_markdown, training_markdown
 from utils.report.rows import Row, case_rows, to_csv, training_rows
 from utils.report.short import short_tables
@@ -31,7 +31,7 @@ def render_experiment(evidence: Evidence, results: Path, plots: Path) -> dict[st
     pictures = [
         picture_markdown(each, plots)
         for name in experiment.figures
-        for each in draw(name, evidence, plots / experiment.name)
+        for each in FIGURES[name](evidence, plots / experiment.name)
     ]
     question = f"*{experiment.question}*"
     return short_tables(evidence) | {

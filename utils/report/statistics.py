@@ -62,16 +62,11 @@ def mean(values: Values) -> Estimate:
     return Estimate(float(np.mean(values)), deviation / math.sqrt(n), n - 1 or math.nan)
 
 
-def welch(a: Values, b: Values) -> Estimate:
-    """Mean of a less mean of b, unpaired, with unequal variances (Welch 1947)."""
-    return contrast([(1, a), (-1, b)])
-
-
 def contrast(terms: Sequence[tuple[int, Values]], groups: Sequence[Values] = ()) -> Estimate:
     """A sum of means, each so many times; no sample comes twice, so that they are independent.
 
-    Each has its own deviation (Satterthwaite's degrees of freedom), or all of them the one that is
-    pooled over ``groups``: for few seeds.
+    Each has its own deviation (Welch 1947, of two means; Satterthwaite's degrees of freedom), or
+    all of them the one that is pooled over ``groups``: for few seeds.
     """
     means = [(times, mean(values)) for times, values in terms]
     value = sum(times * each.value for times, each in means)

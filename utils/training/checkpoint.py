@@ -27,13 +27,12 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 from utils.records.files import read_record, write_atomically
-from utils.records.runs import changes, differences
+from utils.records.runs import CHECKPOINT, changes, differences
 from utils.records.schema import Computes, Environment, Epoch, Record
 from utils.training.optimizers import HiddenMuon, as_matrix
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT, DAMAGED = ".checkpoint.pt", ".checkpoint.damaged"  # suffixes beside a run's record
 DIGEST_BYTES = 32
 
 # what is raised for contents that are not whole, or not ours
@@ -171,14 +170,16 @@ def check_shapes(kept: Mapping[str, Any], state: TrainingState) -> None:
         for number, weight in enumerate(as_they_step):
             for name, value in content["state"].get(number, {}).items():
                 is_count = name == "step" and (isinstance(value, int) or value.dim() == 0)
-                fits = is_count or (value.is_floating_point() and value.shape == weight.shape)
-                if not fits:
+                if not (is_count or (value.is_floating_point() and value.shape == weight.shape)):
                     raise ValueError(f"{name} of weight {number}")
 
 
-def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
-    """Name -> type and shape."""
-    return {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Name -> type and shape, as in "float32 [32, 3, 3, 3]"."""
+    return {
+        name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+        for name, tensor in tensors.items()
+    }
 
 
 def write_state(path: Path, content: Mapping[str, Any]) -> None:

@@ -31,8 +31,7 @@ from utils.data.dataset import Dataset
 from utils.data.mapped import save_mapped
 from utils.errors import UserError, in_one_line
 from utils.experiment import Run
-from utils.records.runs import run_path
-from utils.training.checkpoint import CHECKPOINT
+from utils.records.runs import CHECKPOINT, run_path
 from utils.training.jobs import (
     POLL_SECONDS,
     Failures,

@@ -79,11 +79,12 @@ def introduce(device: str, dask_worker: Worker) -> dict[str, Any]:
 def lacking(wanted: Mapping[str, str], data_dir: Path | None) -> list[str]:
     """The datasets that are not here, of these names and fingerprints."""
     for name, fingerprint in wanted.items():
-        if data_dir and fingerprint not in images_here:
-            with contextlib.suppress(UserError, OSError):
-                dataset = find_dataset(name, REPOSITORY / data_dir)
-                if dataset and dataset.fingerprint == fingerprint:
-                    images_here[fingerprint] = dataset
+        if fingerprint in images_here or not data_dir:
+            continue
+        with contextlib.suppress(UserError, OSError):
+            dataset = find_dataset(name, REPOSITORY / data_dir)
+            if dataset and dataset.fingerprint == fingerprint:
+                images_here[fingerprint] = dataset
     return [name for name, fingerprint in wanted.items() if fingerprint not in images_here]
 
 

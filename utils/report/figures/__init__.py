@@ -1,17 +1,16 @@
 """Figures by name: what an experiment's ``figures`` may list; each module has one kind of them.
 
+Each function takes the evidence of an experiment and the folder of its plots, writes PNG files
+and returns them with their captions; without the records or arrays that it needs it returns none.
 Imports records and matplotlib, no torch.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.errors import UserError
 from utils.records.study import Evidence
 from utils.report.figures import controls, inside, layers, training
 from utils.report.figures.canvas import Picture
-
-__all__ = ["FIGURES", "Picture", "draw"]
 
 FIGURES: dict[str, Callable[[Evidence, Path], list[Picture]]] = {
     "curves": training.draw_curves,
@@ -32,16 +31,3 @@ FIGURES: dict[str, Callable[[Evidence, Path], list[Picture]]] = {
     "shift": controls.draw_shift,
     "gradient_depth": inside.draw_gradient_depth,
 }
-
-
-def draw(name: str, evidence: Evidence, folder: Path) -> list[Picture]:
-    """Draws one of ``FIGURES`` into ``folder``.
-
-    Raises: UserError for an unknown name, with the known ones.
-    """
-    if name not in FIGURES:
-        raise UserError(
-            f"experiment {evidence.experiment.name}: unknown figure {name!r}; "
-            f"known: {', '.join(FIGURES)}"
-        )
-    return FIGURES[name](evidence, folder)

@@ -1,8 +1,4 @@
-"""Figures of the control experiments: accuracies row by row, along an axis, and on moved images.
-
-Each function takes the evidence of an experiment and the folder of its plots, writes PNG files
-and returns them with their captions; without the records that it needs it returns none.
-"""
+"""Figures of the control experiments: accuracies row by row, along an axis, and on moved images."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from utils.experiment import Row
-from utils.records.schema import Record
 from utils.records.study import Evidence
 from utils.report.figures.canvas import (
     BLACK,
@@ -25,15 +20,11 @@ from utils.report.figures.canvas import (
     save,
     title,
 )
+from utils.report.measures import values_of
 from utils.report.provenance import moved_seeds
 from utils.report.statistics import mean
 
 INTERVALS = "means over seeds with their 95 % intervals (Student's t)"
-
-
-def percent(records: Iterable[Record], split: str) -> list[float]:
-    """The accuracies on a split after the last epoch, by seed."""
-    return [100 * getattr(record.final, f"{split}_accuracy") for record in records]
 
 
 def draw_accuracies(evidence: Evidence, folder: Path) -> list[Picture]:
@@ -44,10 +35,11 @@ def draw_accuracies(evidence: Evidence, folder: Path) -> list[Picture]:
     heading = title(evidence, "accuracy")
     figure, axes = new_figure(1, 1, 0.36 * len(labels) + 1.3, heading)
     ax = axes[0, 0]
-    for place, (label, records) in enumerate(evidence.runs.items()):
+    for place, label in enumerate(labels):
         (look,) = looks([label], evidence).values()
         alone = {**look, "linestyle": "none", "markersize": 7}
-        test, train = percent(records, "test"), np.mean(percent(records, "train"))
+        test = values_of(label, "test_accuracy", evidence)
+        train = np.mean(values_of(label, "train_accuracy", evidence))
         found = mean(test)
         half = found.half if test[1:] else None
         ax.errorbar(found.value, place, xerr=half, capsize=3, **alone)
@@ -63,7 +55,7 @@ def draw_accuracies(evidence: Evidence, folder: Path) -> list[Picture]:
         f"Accuracy after the last epoch, {evidence.dataset}: {INTERVALS}; small: each seed; "
         "hollow: train accuracy."
     )
-    means = {label: np.mean(percent(each, "test")) for label, each in evidence.runs.items()}
+    means = {label: np.mean(values_of(label, "test_accuracy", evidence)) for label in labels}
     finding = extremes(means, "Test accuracy")
     return [Picture(save(figure, folder / "accuracies.png"), caption, finding)]
 
@@ -82,7 +74,7 @@ def draw_along(evidence: Evidence, folder: Path) -> list[Picture]:
         ends = []
         for (name, mine), look in zip(series.items(), styles, strict=True):
             places = [row.at[1] for row in mine]
-            values = [percent(evidence.runs[row.label], split) for row in mine]
+            values = [values_of(row.label, f"{split}_accuracy", evidence) for row in mine]
             heights = plot_means(places, values, ax, look)
             ends.append((name, places[-1], heights[-1], look["color"]))
         _places_axis(ax, [row.at[1] for row in rows], evidence.experiment.axis)
@@ -95,7 +87,7 @@ def draw_along(evidence: Evidence, folder: Path) -> list[Picture]:
     )
     last = max(row.at[1] for row in rows)
     means = {
-        row.at[0]: np.mean(percent(evidence.runs[row.label], "test"))
+        row.at[0]: np.mean(values_of(row.label, "test_accuracy", evidence))
         for row in rows
         if row.at[1] == last
     }

@@ -84,10 +84,10 @@ def plot_grid(maps: np.ndarray, ax: Axes, columns: int) -> None:
     ax.set_axis_off()
 
 
-def tiled(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
+def tiled(images: np.ndarray, columns: int) -> np.ndarray:
     """``[n, height, width, channels]``, each scaled to [0, 1] -> one image, NaN between them."""
     n, height, width, channels = images.shape
-    rows = -(-n // columns)
+    rows, gap = -(-n // columns), 2
     low, high = (f(images, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
     scaled = (images - low) / np.maximum(high - low, 1e-5)
     grid = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), np.nan)

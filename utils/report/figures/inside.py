@@ -1,20 +1,15 @@
-"""Figures of what goes on inside a network: gradients, receptive fields, filters, feature maps.
-
-Each function takes the evidence of an experiment and the folder of its plots, writes PNG files
-and returns them with their captions; without the arrays that it needs it returns none.
-"""
+"""Figures of what goes on inside a network: gradients, receptive fields, filters, feature maps."""
 
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from utils.records.schema import Record
 from utils.records.study import (
     FACTOR,
     Arrays,
@@ -37,6 +32,7 @@ from utils.report.figures.canvas import (
 )
 from utils.report.figures.images import plot_grid, plot_receptive_field
 from utils.report.figures.plotting import epoch_axis, log_y_axis
+from utils.report.measures import values_of
 from utils.report.provenance import seed_ranges
 from utils.report.rows import largest_receptive_field
 from utils.report.wording import listed
@@ -148,8 +144,7 @@ def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
             series.setdefault(row.at[0], {})[row.at[1]] = row.label
     if not series:
         return []
-    heading = title(evidence, "gradients by layer")
-    figure, axes = new_figure(2, len(series), 6, heading, share_y="row")
+    figure, axes = new_figure(2, len(series), 6, title(evidence, "gradients by layer"), "row")
     lines: dict[str, Look] = {}  # number of layers -> its line in the legend
     for column, (name, rows) in zip(axes.T, series.items(), strict=True):
         for (layers, label), style in zip(rows.items(), cycle(("-", "--", ":")), strict=False):
@@ -175,22 +170,22 @@ def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
     seeds = {evidence.runs[label][0].seed for rows in series.values() for label in rows.values()}
     caption = (
         f"Norm of the gradient at each layer's weight, {evidence.dataset}, seed "
-        f"{seed_ranges(seeds)}: in the "
-        "first step (above) and in the last epoch, mean over its steps (below). Each line is one "
-        "network and ends at its last layer; norms of zero are not there, nor are shortcuts."
+        f"{seed_ranges(seeds)}: in the first step (above) and in the last epoch, mean over its "
+        "steps (below). Each line is one network and ends at its last layer; norms of zero are not "
+        "there, nor are shortcuts."
     )
     finding = "In the first step the first layer's gradient norm over the last layer's is "
     finding += "; ".join(
-        f"{first_step_ratio(evidence.runs[rows[max(rows)]])} in {max(rows):g} layers, {name}"
+        f"{first_step_ratio(rows[max(rows)], evidence)} in {max(rows):g} layers, {name}"
         for name, rows in series.items()
     )
     return [Picture(save(figure, folder / "gradient_depth.png"), caption, finding)]
 
 
-def first_step_ratio(records: Sequence[Record]) -> str:
+def first_step_ratio(label: str, evidence: Evidence) -> str:
     """The first layer's gradient norm over the last's in the first step, as in "10^-17.1"."""
-    norms = list(records[0].epochs[0].gradient_norm_first.values())
-    return f"10^{math.log10(norms[0] / norms[-1]):.1f}" if norms[0] and norms[-1] else "undefined"
+    power = values_of(label, "log10_initial_gradient_ratio", evidence)[0]
+    return "undefined" if math.isnan(power) else f"10^{power:.1f}"
 
 
 def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:

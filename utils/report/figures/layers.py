@@ -1,8 +1,4 @@
-"""Figures of single layers: activation functions, pooling, what hand-written gradients cost.
-
-Each function takes the evidence of an experiment and the folder of its plots, writes PNG files
-and returns them with their captions; without the records that it needs it returns none.
-"""
+"""Figures of single layers: activation functions, pooling, what hand-written gradients cost."""
 
 import math
 from pathlib import Path

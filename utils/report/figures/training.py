@@ -1,8 +1,4 @@
-"""Figures of how training went: curves, confusion, gap, stability.
-
-Each function takes the evidence of an experiment and the folder of its plots, writes PNG files
-and returns them with their captions; without the records that it needs it returns none.
-"""
+"""Figures of how training went: curves, confusion, gap, stability."""
 
 from collections.abc import Sequence
 from pathlib import Path
