@@ -7,6 +7,7 @@ import models
 from models import BasicResidualBlock
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from tests.networks import Calls
+from utils.measuring.probes import feature_layers
 from utils.measuring.receptive_field import (
     Field,
     UnknownOperationError,
@@ -377,7 +378,7 @@ def test_names_cannot_collide_with_those_of_joins() -> None:
     assert len(found) == 10
 
 
-def test_of_two_joins_in_a_block_the_later_one_counts() -> None:
+def test_a_join_is_a_block_where_nothing_but_activations_stands_behind_it() -> None:
     class Dense(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -385,16 +386,29 @@ def test_of_two_joins_in_a_block_the_later_one_counts() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             x = torch.cat([x, self.first(x)], 1)
-            return torch.cat([x, self.second(x)], 1)
+            return torch.relu(torch.cat([x, self.second(x), x], 1) + 1)
 
-    fields = receptive_fields(nn.Sequential(Dense(), nn.AvgPool2d(2)))
-    assert {name: field.size for name, field in fields.items()} == {
-        "0.first": 3,
-        "0.second": 5,
-        "0": 5,
-        "1": 6,
-    }
-    assert list(fields) == ["0.first", "0.second", "0", "1"]
+    network = nn.Sequential(Dense(), nn.AvgPool2d(2))
+    expected = {"0.first": 3, "0.cat": 3, "0.second": 5, "0": 5, "1": 6}
+    assert list(sizes(network).items()) == list(expected.items())
+    blocks = {name: layer.block for name, layer in walk(network).items()}
+    assert blocks == dict.fromkeys(expected, "") | {"0": "0"}
+    assert walk(network)["0"].output.name == "relu"
+
+
+def test_a_network_that_is_part_of_another_is_no_block() -> None:
+    class Trunk(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = conv(3), conv(5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x + self.first(x)
+            return torch.flatten(self.second(x + 1).mean((2, 3)), 1)
+
+    network = nn.Sequential(Trunk(), nn.Linear(2, 10))
+    assert sizes(network) == {"0.first": 3, "0.add": 3, "0.second": 7}
+    assert list(feature_layers(network)) == ["0.first", "0.second"]
 
 
 def test_parts_of_torchvision_are_seen_through_but_for_a_gate() -> None:

@@ -94,7 +94,9 @@ def _feature_maps(network: nn.Module, dataset: Dataset) -> dict[str, np.ndarray]
     image = normalise(dataset.x_test[PROBE_IMAGE : PROBE_IMAGE + 1], dataset)
     found = outputs(network, [layer.read_at for layer in layers.values()], image)
     maps = {
-        name: layer.late(each[0]) for (name, layer), each in zip(layers.items(), found, strict=True)
+        name: layer.late(each[0])
+        for (name, layer), each in zip(layers.items(), found, strict=True)
+        if each.dim() == 4
     }
     first = next(iter(layers))
     shown = {"activations": maps[first]}

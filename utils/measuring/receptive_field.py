@@ -12,7 +12,7 @@ Luo et al., Understanding the Effective Receptive Field (2016), arXiv:1701.04128
 
 import functools
 import itertools
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -170,15 +170,18 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
             if is_behind:
                 raise UnknownOperationError(RESHAPED)
             fields[node] = field and field.through(**_window(module, axis))
-            layers[_name(node, names, modules)] = Layer(fields[node], node)
+            call, path = [*calls(node).items()][-1]
+            layers[_name(call, path, names, modules)] = Layer(fields[node], node)
         elif field is None or node.op == "output":
             continue
         elif is_pointwise:
             fields[node] = field
             if len(sources) > 1:
-                name = _name(node, names, modules)
+                block, end = _block(node, modules)
+                path = calls(node).get(block, ".".join([*calls(node).values(), node.name][-2:]))
+                name = _name(block or node, path, names, modules)
                 layers.pop(name, None)  # of two joins in a block the later one is its end
-                layers[name] = _block(node, field)
+                layers[name] = Layer(field, end, block)
         else:
             _check_ends(node, module)
     return layers
@@ -196,10 +199,8 @@ def field_sizes(network: nn.Module) -> dict[str, int | None]:
     }
 
 
-def _name(node: fx.Node, names: dict[Hashable, str], modules: Collection[str]) -> str:
-    """What a layer is called; ``names`` are those given so far, by the call of a module."""
-    within = list(calls(node).items())
-    call, path = within[-1] if within else (node, node.name)
+def _name(call: Hashable, path: str, names: dict[Hashable, str], modules: Collection[str]) -> str:
+    """What a layer is called, by its call; ``names`` are those given so far."""
     if call not in names:
         taken = {*modules, *names.values()}
         numbered = (f"{path}_{number}" for number in itertools.count(1))
@@ -208,11 +209,18 @@ def _name(node: fx.Node, names: dict[Hashable, str], modules: Collection[str]) -
     return names[call]
 
 
-def _block(join: fx.Node, field: Field) -> Layer:
-    """The call in which a join stands; by itself, where that is the whole network."""
+def _block(join: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[str, fx.Node]:
+    """The call of a module that ends in this join, and the last operation in it.
+
+    An activation may follow. "" and the join itself where something else does.
+    """
     call = next(reversed(calls(join)), "")
     inside = [node for node in join.graph.nodes if call in calls(node)] if call else [join]
-    return Layer(field, inside[-1], call)
+    for node in inside[inside.index(join) + 1 :]:
+        module = modules[node.target] if node.op == "call_module" else None
+        if node.op != "get_attr" and not _is_pointwise(node, module):
+            return "", join
+    return call, inside[-1]
 
 
 def function_of(node: fx.Node) -> str:
