@@ -295,12 +295,18 @@ INITIAL_WEIGHTS = Experiment(
         row
         for layers in (20, 44)
         for row in (
-            Row(f"{layers} layers, default weights", "LadderNet", {"layers": layers, **BARE}),
+            Row(
+                f"{layers} layers, default weights",
+                "LadderNet",
+                {"layers": layers, **BARE},
+                at=("default weights", layers),
+            ),
             Row(
                 f"{layers} layers, He weights",
                 "LadderNet",
                 {"layers": layers, **BARE, **HE_WEIGHTS},
                 seeds=CONTROL_SEEDS,
+                at=("He weights", layers),
             ),
         )
     ),

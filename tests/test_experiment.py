@@ -109,6 +109,8 @@ def test_other_names_are_refused_where_they_are_declared(name: str, wrong: str) 
 def test_what_a_row_varies_must_make_a_name_too() -> None:
     text = error_of(lambda: Row("A", "CNN7x7", overrides={"path": "a/b"}))
     assert text.startswith("the record 'CNN7x7-path=a/b': its name has '/'; allowed are")
+    text = error_of(lambda: Row("A", "CNN7x7", overrides={"path": "a" * 120}))
+    assert text.endswith("; vary fewer fields in a row, or give an experiment a recipe of its own")
 
 
 def test_a_row_has_images_and_fields_of_the_recipe() -> None:

@@ -102,7 +102,8 @@ class Row:
     def __post_init__(self) -> None:
         object.__setattr__(self, "network", self.network or self.label)  # it is frozen
         check_name("row", self.label)
-        check_name("the record", self.run_name)
+        fewer = "; vary fewer fields in a row, or give an experiment a recipe of its own"
+        check_name("the record", self.run_name, fewer)
         if self.images is not None and self.images < 1:
             raise UserError(f"row {self.label}: images={self.images}: must be 1 or more")
         if unknown := self.recipe.keys() - {each.name for each in fields(Recipe)}:
@@ -139,7 +140,7 @@ class Row:
         )
 
 
-def check_name(kind: str, name: str) -> None:
+def check_name(kind: str, name: str, if_long: str = "") -> None:
     """A name with which files can be called and tables filled.
 
     Raises: UserError saying what is allowed.
@@ -151,7 +152,7 @@ def check_name(kind: str, name: str) -> None:
         raise UserError(
             f"{kind} {name!r}: its name {wrong}; allowed are letters and digits of any script, "
             f"spaces and {' '.join(PUNCTUATION[1:])}, "
-            f"{MOST_LETTERS} of them ({MOST_BYTES} bytes) at most"
+            f"{MOST_LETTERS} of them ({MOST_BYTES} bytes) at most{if_long * is_long}"
         )
 
 

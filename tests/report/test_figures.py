@@ -184,6 +184,34 @@ def test_a_network_without_convolution_has_no_filters(tmp_path: Path) -> None:
         assert FIGURES[name](evidence, tmp_path / "plots") == []
 
 
+@pytest.mark.parametrize("name", ["gradient_flow", "gradient_norms"])
+def test_rows_of_one_network_have_panels_that_are_read_alike(
+    name: str, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    faster = {"learning_rate": 0.5}
+    rows = [Row("CNN3x3"), Row("faster", "CNN3x3", recipe=faster)]
+    for row in rows:
+        record = make_record(recipe=replace(RECIPE, **row.recipe))
+        write_runs(tmp_path, make_experiment([row]), [record])
+    FIGURES[name](read(make_experiment(rows), tmp_path), tmp_path / "plots")
+    first, second = (
+        [(line.get_linestyle(), line.get_fillstyle()) for line in ax.lines] for ax in drawn[0].axes
+    )
+    assert {("--", "none"), ("-", "full")} <= set(first)
+    assert first == second
+
+
+def test_a_convolution_that_is_not_trained_is_no_block(tmp_path: Path, drawn: list[Figure]) -> None:
+    fields = {"frozen": 3, "blocks.0.conv1": 5, "blocks.0": 7, "blocks.1": 9}
+    experiment = make_experiment(["CNN3x3"])
+    maps = dict.fromkeys(["frozen", "blocks.0", "blocks.0_1"], (4, 8))
+    record = make_record(fields=fields, epochs=make_record().epochs)
+    write_runs(tmp_path, experiment, [record], make_arrays(maps))
+    FIGURES["feature_maps"](read(experiment, tmp_path), tmp_path / "plots")
+    titles = [ax.get_title().splitlines()[0] for ax in drawn[0].axes]
+    assert titles == ["convolution 1", "block 1", "block 2"]
+
+
 def test_a_single_epoch_of_a_single_model_is_drawn(tmp_path: Path) -> None:
     experiment = make_experiment([Row("CNN3x3", at=("one", 1))], axis="size")
     record = make_record(recipe=replace(RECIPE, epochs=1))

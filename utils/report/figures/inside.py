@@ -60,7 +60,8 @@ def draw_gradient_flow(evidence: Evidence, folder: Path) -> list[Picture]:
     figure, panels = new_panels(
         list(evidence.runs), 3.8, title(evidence, "gradients by layer"), columns=3, share_y=True
     )
-    for ax, (model, look) in zip(panels, looks(evidence.runs, evidence).items(), strict=True):
+    for ax, model in zip(panels, evidence.runs, strict=True):
+        (look,) = looks([model], evidence).values()  # here lines and fill tell epochs apart
         norms = norms_by_layer(evidence.runs[model])
         beside = beside_main_path(norms)
         places = np.cumsum(~beside)  # a shortcut's is that of the layer whose output it joins
@@ -106,7 +107,8 @@ def draw_gradient_norms(evidence: Evidence, folder: Path) -> list[Picture]:
     figure, panels = new_panels(
         list(evidence.runs), 2.9, title(evidence, "gradients by epoch"), columns=2, share_y=True
     )
-    for ax, (model, look) in zip(panels, looks(evidence.runs, evidence).items(), strict=True):
+    for ax, model in zip(panels, evidence.runs, strict=True):
+        (look,) = looks([model], evidence).values()  # here lines and fill tell layers apart
         records = evidence.runs[model]
         norms = norms_by_layer(records)
         path = list(np.array(list(norms.values()))[~beside_main_path(norms)])
@@ -275,10 +277,13 @@ def draw_feature_maps(evidence: Evidence, folder: Path) -> list[Picture]:
     figure, axes = new_figure(len(found), columns, 1.85 * len(found) + 0.5, heading)
     for row, (model, maps) in zip(axes, found.items(), strict=True):
         numbers: Counter[str] = Counter()
-        weighted = evidence.inside[model].epochs[0].gradient_norm
+        inside = evidence.inside[model]
+        weighted, seen = inside.epochs[0].gradient_norm, inside.receptive_field or {}
         for ax, (layer, each) in zip(row, maps.items(), strict=False):
-            is_layer = re.sub(r"_\d+$", "", layer.removeprefix("feature_maps/")) in weighted
-            kind = "convolution" if is_layer else "block"
+            name = layer.removeprefix("feature_maps/")
+            once = re.sub(r"_\d+$", "", name)  # of what is called again
+            has_parts = any(other.startswith((f"{name}.", f"{once}.")) for other in seen)
+            kind = "block" if has_parts and once not in weighted else "convolution"
             numbers[kind] += 1
             plot_grid(each[:CHANNELS], ax, columns=math.isqrt(CHANNELS))
             size = "×".join(map(str, each.shape[1:]))
