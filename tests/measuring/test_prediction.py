@@ -53,6 +53,17 @@ def test_a_digit_is_light_on_dark_and_in_the_middle(ink: str, paper: str, tmp_pa
     assert ("inverted, " in done) == (ink == "black")
 
 
+@pytest.mark.parametrize("width", [2, 5, 12])
+def test_a_thin_stroke_is_as_bright_as_a_thick_one(width: int) -> None:
+    """Else networks take whatever is drawn with a thin pen for a 1."""
+    image = Image.new("L", (600, 600), 255)
+    strokes = [(150, 80), (450, 80), (270, 520)]  # a seven
+    ImageDraw.Draw(image).line(strokes, fill=0, width=width)
+    pixels = as_digit(image)[0][0, 0].numpy()
+    assert pixels.max() == 255
+    assert np.median(pixels[pixels > 0]) > 128
+
+
 @pytest.mark.parametrize(("side", "down"), [(60, 0), (0, 60), (-40, 30)])
 def test_light_from_one_side_is_no_ink(side: int, down: int) -> None:
     even = Image.new("L", (200, 300), 200)
