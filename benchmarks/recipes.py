@@ -27,7 +27,6 @@ from utils.report.statistics import pooled_deviation
 from utils.report.wording import listed
 from utils.runner import main
 
-PAGE = REPOSITORY / "docs" / "recipes.md"
 CHOSEN, ORDINARY = "as chosen", "the ordinary recipe"
 # what is changed of the recipe, one part at a time; without Muon the rate of the rest is halved,
 # since at 0.1 one of two seeds of CNN7x7 learned nothing

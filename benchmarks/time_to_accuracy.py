@@ -131,8 +131,11 @@ def train_schedules(options: Options, epochs: int) -> None:
     left: dict[str, list[Row]] = {}
     for experiment, row, run in selected(options, epochs):
         target = target_of(experiment, row.label, options.quick)
-        shorter = [replace_epochs(run, row, each) for each in range(1, epochs)]
-        records = [find_record(each, options.results) for each in shorter]
+        shorter = [replace(row, recipe={"epochs": each}) for each in range(1, epochs)]
+        shorter_runs = [
+            each.run(run.dataset, run.recipe, run.seed, run.compute) for each in shorter
+        ]
+        records = [find_record(each, options.results) for each in shorter_runs]
         if not any(record and record.final.validation_accuracy > target for record in records):
             left.setdefault(experiment.name, []).append(row)
     experiments = tuple(
@@ -142,12 +145,6 @@ def train_schedules(options: Options, epochs: int) -> None:
     )
     asked = replace(options, experiments=experiments, study=experiments, labels=None, measure=False)
     run_script(asked, render=lambda _: None)
-
-
-def replace_epochs(run: Run, row: Row, epochs: int) -> Run:
-    """The run with another length."""
-    row = replace(row, recipe={"epochs": epochs})
-    return row.run(run.dataset, run.recipe, run.seed, run.compute)
 
 
 def facts(run: Run, dataset: Dataset) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Tiny fakes of the datasets, in every layout that the sources read; how tests compare them."""
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import pickle
@@ -16,6 +17,7 @@ from utils.data.dataset import Dataset, make_dataset
 from utils.data.sources import CIFAR10, KEYS, MNIST, Arrays, Official
 from utils.errors import UserError
 from utils.measuring.timing import Effort
+from utils.records.files import read_record
 
 TINY_MNIST = replace(MNIST, train_images=20, test_images=10)
 TINY_CIFAR10 = replace(CIFAR10, train_images=20, test_images=10)
@@ -103,6 +105,14 @@ def leave_pixels_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made, and empty files: what is on them is looked at in report/test_figures.py."""
     target = "matplotlib.figure.Figure.savefig"
     monkeypatch.setattr(target, lambda figure, path, **_: path.touch())
+
+
+READ = functools.cache(read_record)
+
+
+def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The committed records, a thousand files that no test changes, are read once in a process."""
+    monkeypatch.setattr("utils.records.runs.read_record", READ)
 
 
 def measure_once(monkeypatch: pytest.MonkeyPatch, images: int = 16) -> None:

@@ -362,12 +362,6 @@ def name_diverged(runs: Sequence[Run], results: Path) -> None:
         log.warning("diverged, and recorded so: %s", "; ".join(found))
 
 
-def name_strangers(study: Sequence[Experiment], results: Path) -> None:
-    """A line for records that are in no table, since no run of the study is called so."""
-    if found := strangers(study, results):
-        log.warning("%s: called as no run of a declared row; left out", few(found))
-
-
 def render_study(answers: Sequence[Answer], options: Options) -> None:
     """Tables and figures of the command's experiments, and the README where it is the study.
 
@@ -378,7 +372,8 @@ def render_study(answers: Sequence[Answer], options: Options) -> None:
     every = [gather(experiment, results, models.MODELS) for experiment in options.study]
     for evidence in every:
         check_layers(evidence.experiment, evidence.cases, results)
-    name_strangers(options.study, results)
+    if left_out := strangers(options.study, results):
+        log.warning("%s: called as no run of a declared row; left out", few(left_out))
     asked = {experiment.name for experiment in options.experiments}
     blocks: dict[str, str] = {}
     for evidence in every:

@@ -13,14 +13,18 @@ from benchmarks import precision, recipes, time_to_accuracy
 from benchmarks.time_to_accuracy_report import QUICK_TARGET, read_lines, side_of
 from experiments import STUDY
 from tests.fake_records import make_seeds
-from tests.fakes import error_of
+from tests.fakes import error_of, read_once
 from utils import REPOSITORY
 from utils.experiment import declared_runs
 from utils.records.runs import find_record, find_records, identity, run_path
-from utils.report.pages import replace_blocks
 
 RESULTS = REPOSITORY / "results"
 EVERY = (*precision.EXPERIMENTS, *recipes.EXPERIMENTS, *time_to_accuracy.every_schedule())
+
+
+@pytest.fixture(autouse=True)
+def _read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_once(monkeypatch)
 
 
 def test_runs_that_differ_have_files_that_differ() -> None:
@@ -187,12 +191,6 @@ def test_the_deviation_is_that_of_the_candidates_two_seeds() -> None:
     a, b = networks["FCNet"]
     expected = 100 * abs(a - b) / np.sqrt(2)
     assert f"{expected:.2f} on FCNet" in recipes.deviations_markdown(experiment, folder)
-
-
-def test_the_recipes_page_is_what_the_records_say() -> None:
-    text = recipes.PAGE.read_text(encoding="utf-8")
-    rendered = replace_blocks(text, recipes.blocks(RESULTS), str(recipes.PAGE))
-    assert rendered == text, "run `make render`"
 
 
 def test_a_schedule_is_trained_only_while_no_shorter_one_has_passed(

@@ -3,7 +3,7 @@
 import csv
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import models
 import verify_tables
 from experiments import STUDY
 from experiments.answers import ANSWERS
-from tests.fakes import leave_pixels_out
+from tests.fakes import leave_pixels_out, read_once
 from utils import REPOSITORY
 from utils.data.dataset import SHIPPED_FINGERPRINTS
 from utils.errors import SomeFailed
@@ -31,6 +31,13 @@ PAGES = {
     path: path.read_text(encoding="utf-8")
     for path in (*REPOSITORY.glob("README*.md"), *(REPOSITORY / "docs").glob("*.md"))
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _read_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        read_once(monkeypatch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +69,10 @@ def found() -> dict[str, list[Found]]:
 
 
 @pytest.fixture(scope="module")
-def texts(every: list[Evidence], found: dict[str, list[Found]]) -> dict[Path, str]:
+def texts(every: list[Evidence]) -> dict[Path, str]:
     read = iter(every)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(verify_tables, "gather", lambda *_: next(read))
-        monkeypatch.setattr(verify_tables, "find_records", lambda each, _: found[each.name])
         return verify_tables.recomputed()
 
 

@@ -93,9 +93,9 @@ def find_records(experiment: Experiment, results: Path) -> list[Found]:
 
 def find_files(row: Row, dataset: str, results: Path, suffix: str) -> list[Path]:
     """The files of a row's runs with this suffix, by seed."""
-    paths = (results / "runs" / dataset).glob(f"*{suffix}")
-    named = [(path, RUN.fullmatch(path.stem)) for path in paths]
-    found = [path for path, name in named if name and name[1] == row.run_name]
+    own = row.run_name  # has no wildcards, see ``utils.experiment.check_name``
+    paths = (results / "runs" / dataset).glob(f"{own}-seed*{suffix}")
+    found = [path for path in paths if (name := RUN.fullmatch(path.stem)) and name[1] == own]
     return sorted(found, key=seed_of)
 
 

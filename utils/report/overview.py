@@ -67,7 +67,8 @@ def render_overview(
         if finding.comparisons
     }
     rows = overview_rows(every)
-    blocks = {"overview.table": overview_markdown(rows) if rows else ""}
+    table = f"{markdown_table(rows, COLUMNS)}\n\n{caption('overview')}" if rows else ""
+    blocks = {"overview.table": table}
     for language, suffix in SUFFIXES.items():
         blocks[f"overview.figure{suffix}"] = draw_answers(answers, compared, plots, language)
         blocks[f"overview.answers{suffix}"] = answers_markdown(answers, compared, language)
@@ -196,28 +197,12 @@ def overview_rows(every: Sequence[Evidence]) -> list[Row]:
                 continue
             row = rows[declared.label]
             key = str(experiment.dataset), declared.run_name
-            known = found.setdefault(
-                key,
-                row
-                | {
-                    "labels": [],
-                    "in": [],
-                    "reported": [],
-                    "dataset": evidence.dataset,
-                    "role": experiment.dataset,
-                },
-            )
+            more = {"labels": [], "in": [], "reported": [], "dataset": evidence.dataset}
+            known = found.setdefault(key, row | more)
             known["labels"].append(declared.label)
             known["in"].append(experiment.name)
             known["reported"] += filter(None, [row["reported_test_accuracy"]])
     for row in found.values():
-        row["name"], row["experiments"] = (
-            " = ".join(dict.fromkeys(row["labels"])),
-            ", ".join(row["in"]),
-        )
+        row["name"] = " = ".join(dict.fromkeys(row["labels"]))
+        row["experiments"] = ", ".join(row["in"])
     return list(found.values())
-
-
-def overview_markdown(rows: Sequence[Row]) -> str:
-    """Every trained network, in the order of the experiments."""
-    return f"{markdown_table(rows, COLUMNS)}\n\n{caption('overview')}"

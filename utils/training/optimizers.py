@@ -102,11 +102,10 @@ class HiddenMuon(torch.optim.Optimizer):
         weights: Sequence[nn.Parameter],
         recipe: Recipe,
         dtype: torch.dtype,
-        steps: int = MUON_STEPS,
         every: int = MUON_EVERY,
     ) -> None:
         super().__init__(weights, {"lr": recipe.muon_rate, "weight_decay": recipe.muon_decay})
-        self.dtype, self.steps, self.every = dtype, steps, every
+        self.dtype, self.every = dtype, every
 
     @property
     def cycle(self) -> int:
@@ -138,16 +137,12 @@ class HiddenMuon(torch.optim.Optimizer):
     def _direction(self, update: Tensor, state: dict[str, Any]) -> Tensor:
         """The orthogonal ``[rows, columns]`` to step along; of a large matrix the latest."""
         if not is_large(update):
-            return self.orthogonal(update)
+            return orthogonal(update, MUON_STEPS)
         step = state.get("step", 0)
         if step % self.every == 0:
-            state["direction"] = self.orthogonal(update)
+            state["direction"] = orthogonal(update, MUON_STEPS)
         state["step"] = step + 1
         return state["direction"]
-
-    def orthogonal(self, update: Tensor) -> Tensor:
-        """The update with all of its directions as large as each other."""
-        return orthogonal(update, self.steps)
 
 
 def is_large(weight: Tensor) -> bool:

@@ -96,9 +96,3 @@ def tiled(images: np.ndarray, columns: int) -> np.ndarray:
         top, left = gap + row * (height + gap), gap + column * (width + gap)
         grid[top : top + height, left : left + width] = image
     return grid
-
-
-def plot_image(image: np.ndarray, ax: Axes) -> None:
-    """A grey image ``[height, width]`` on its own scale."""
-    ax.imshow(image, cmap="gray", interpolation="nearest")
-    ax.set_axis_off()

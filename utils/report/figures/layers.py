@@ -5,7 +5,6 @@ from pathlib import Path
 
 from utils.records.study import Evidence
 from utils.report.figures.canvas import Picture, extremes, new_figure, new_panels, save, title
-from utils.report.figures.images import plot_image
 from utils.report.figures.plotting import plot_functions, plot_ratios
 from utils.report.statistics import log_ratio
 
@@ -41,7 +40,8 @@ def draw_pooling(evidence: Evidence, folder: Path) -> list[Picture]:
     heading = title(evidence, "pooling of a digit")
     figure, panels = new_panels(list(images), 2.6, heading, columns=len(images))
     for ax, (name, image) in zip(panels, images.items(), strict=True):
-        plot_image(image, ax)
+        ax.imshow(image, cmap="gray", interpolation="nearest")  # on its own scale
+        ax.set_axis_off()
         size = "×".join(map(str, image.shape))
         ax.set_title(f"{name}\n{size}, at most {image.max():.3g}", fontsize=10)
     names = [name for name in images if name != "input"]
