@@ -253,6 +253,43 @@ def test_a_forward_that_was_edited_after_training_is_noticed(
     assert runner.main([experiment], "", [*flags, *advised]) == 0
 
 
+def with_layers(convolution: str, head: str) -> nn.Module:
+    named = {convolution: nn.Conv2d(3, 4, 4, 4), head: nn.Linear(256, 10)}
+    return Calls([convolution, "flat", head], flat=nn.Flatten(), **named)
+
+
+def test_layers_that_were_renamed_are_noticed_before_another_seed_is_trained(
+    known: None,
+    cifar10: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [Row("Mine, plain", "MyNet"), Row("CNN7x7")]
+    experiment = make_experiment(rows, recipe=EXPERIMENT.recipe, figures=(), timed=False)
+    flags = [*FLAGS, str(tmp_path)]
+    add_network(monkeypatch, lambda: with_layers("a", "b"))
+    assert runner.main([experiment], "", [*flags, "--seeds", "0", "1"]) == 0
+    add_network(monkeypatch, lambda: with_layers("a", "head"))
+    assert runner.main([experiment], "", flags) == 0  # it computes the same
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (9, 9)).save(picture)
+    monkeypatch.setattr(prediction, "load_quick_dataset", lambda name: cifar10)
+    capsys.readouterr()
+    asking = ["--quick", "--out-dir", str(tmp_path), "--predict", str(picture)]
+    assert runner.main([experiment], "", asking) == 1
+    out = capsys.readouterr().out
+    assert "Mine, plain          cannot be asked (" in out and "head.weight is missing" in out
+    assert any(line.startswith("  CNN7x7") and line.count(" %") == 3 for line in out.splitlines())
+    monkeypatch.setattr(one_run, "train", None)  # it would raise
+    assert runner.main([experiment], "", [*flags, "--seeds", "2"]) == 2
+    _, told = capsys.readouterr().err.splitlines()[-1].split("MyNet-seed0.json: ")
+    assert told == (
+        "its layers are a, b, and in models/ now a, head; call them so again; or --fresh --models "
+        "'Mine, plain' --seeds 0 1 trains anew"
+    )
+
+
 def too_many(x: Tensor) -> Tensor:
     """Fails where so many images come at once."""
     if len(x) == 24:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from pydantic import ValidationError
 
+import models
 from utils.cli import Options
 from utils.data.dataset import Dataset, held_out
 from utils.errors import UserError, few
@@ -34,9 +36,11 @@ from utils.records.runs import (
     identity,
     run_path,
     speed_path,
+    trained_anew,
 )
 from utils.records.schema import Declared, Record
 from utils.training.checkpoint import DamagedError, find_checkpoint
+from utils.training.loop import weight_layers
 
 log = logging.getLogger(__name__)
 
@@ -106,11 +110,36 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
             if (record.precision, record.device) != (run.compute.precision, run.compute.kind):
                 at_hand[run.title] = record
     check_sizes(kept + (joined_by(missing, options) if options.train else []))
+    check_layer_names(missing.values(), kept)
     if bare:
         log.info("recorded without weights, --fresh trains anew: %s", few(bare))
     if at_hand and (options.device or options.precision or options.seeds):
         log.info(counting(at_hand))
     return list(missing.values()) if options.train else []
+
+
+def check_layer_names(missing: Iterable[Run], kept: Iterable[Found]) -> None:
+    """The gradients of a row's seeds are those of layers of the same names.
+
+    Raises: UserError naming a record that another seed of its row could not stand beside.
+    """
+    rows = {(run.dataset, run.name): run for run in missing}
+    names: dict[str, str] = {}  # of layers, by row
+    for each in kept:
+        run = rows.get((each.record.dataset, each.row.run_name))
+        if not (run and each.record.epochs):
+            continue
+        if run.name not in names:
+            with torch.random.fork_rng(devices=[]):
+                network = models.build(run.network, **run.overrides)
+            names[run.name] = ", ".join(weight_layers(network))
+        found = ", ".join(each.record.epochs[0].gradient_norm)
+        if found != names[run.name]:
+            seeds = [other for other in kept if other.row.run_name == run.name]
+            raise UserError(
+                f"{each.path}: its layers are {found}, and in models/ now {names[run.name]}; call "
+                f"them so again; or {trained_anew(seeds)}"
+            )
 
 
 def joined_by(missing: Mapping[Path, Run], options: Options) -> list[Found]:

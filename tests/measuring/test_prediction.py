@@ -64,6 +64,15 @@ def test_a_thin_stroke_is_as_bright_as_a_thick_one(width: int) -> None:
     assert np.median(pixels[pixels > 0]) > 128
 
 
+def test_grain_of_a_photograph_is_no_ink() -> None:
+    even = Image.new("L", (1200, 1600), 215)
+    ImageDraw.Draw(even).line([(600, 400), (600, 1200)], fill=140, width=40)
+    grain = np.random.default_rng(0).normal(0, 8, (1600, 1200))
+    grainy = Image.fromarray(np.clip(np.asarray(even) + grain, 0, 255).astype(np.uint8))
+    found, expected = (as_digit(image)[0] > 127 for image in (grainy, even))
+    assert (found == expected).all() and expected.any()
+
+
 @pytest.mark.parametrize(("side", "down"), [(60, 0), (0, 60), (-40, 30)])
 def test_light_from_one_side_is_no_ink(side: int, down: int) -> None:
     even = Image.new("L", (200, 300), 200)

@@ -138,6 +138,7 @@ def load_weights(path: Path, network: nn.Module) -> None:
         if found.get(name) != wanted.get(name):
             raise UserError(
                 f"{path}: of another network, {name} is {found.get(name, 'missing')} (not "
-                f"{wanted.get(name, 'expected')}); restore it, or train it again"
+                f"{wanted.get(name, 'expected')}); restore it, or what models/ had, or train again "
+                "with --fresh --weights"
             )
     network.load_state_dict(tensors)

@@ -29,6 +29,9 @@ from utils.records.runs import WEIGHTS, Found
 
 SHOWN = 3  # classes of each network
 DIGIT, BOX = 28, 20  # pixels of an image of MNIST, and of the box that its digit is fitted into
+FINE = (
+    280  # pixels of a drawing's longer side, give or take: grain of photographs is gone at so few
+)
 PHOTOGRAPH = 32
 ORIENTATION = 0x0112  # of a picture, in its EXIF data, whose other fields may be damaged
 TURNS = {
@@ -55,8 +58,7 @@ def predict(
     """Tells what networks that were trained on the same images take a picture for.
 
     Each is a record with weights beside it; ``statistics`` are of these images. Returns those that
-    cannot be asked, by name.
-    Raises: UserError for what is no picture, and for weights that cannot be used.
+    cannot be asked, by name. Raises: UserError for what is no picture.
     """
     image = read_picture(picture)
     dataset, data = networks[0].record.dataset, networks[0].record.data
@@ -74,10 +76,9 @@ def predict(
         try:
             network = trained_network(run, found.path.with_suffix(WEIGHTS))
             answer = ", ".join(top(network, shown, data.classes))
-        except UserError:
-            raise
         except Exception as error:  # anything that one's own network may raise
-            answer = f"cannot be asked ({in_one_line(error)})"
+            why = error if isinstance(error, UserError) else in_one_line(error)
+            answer = f"cannot be asked ({why})"
             failed.append(found.row.label)
         tell(f"  {found.row.label:<20} {answer}")
     return failed
@@ -145,7 +146,7 @@ def as_digit(image: Image.Image) -> tuple[Tensor, str]:
     Light on dark, the ink fitted into 20 × 20 pixels, its centre of mass in the middle (LeCun et
     al. 1998, section III). Raises: NoDigitError where nothing is drawn, or all over.
     """
-    grey = np.asarray(image.convert("L"))
+    grey = np.asarray(image.convert("L").reduce(max(1, max(image.size) // FINE)))
     ink = np.rint(grey - ground(grey))
     is_dark_on_light = bool(-ink.min() > ink.max())
     ink = np.maximum(-ink if is_dark_on_light else ink, 0)
@@ -158,7 +159,7 @@ def as_digit(image: Image.Image) -> tuple[Tensor, str]:
     scale = BOX / max(cut.size)
     small = cut.resize([max(1, round(scale * side)) for side in cut.size], Image.Resampling.BOX)
     shrunk = np.asarray(small).astype(float)
-    if not shrunk.any():
+    if np.count_nonzero(shrunk) < BOX:  # a line from one side of the box to the other has as many
         raise NoDigitError("what stands out is too small for a digit")
     # a thin stroke has become pale, and MNIST's are bright; not by the maximum, which is at joints
     bright = np.percentile(shrunk[shrunk > 0], 80)

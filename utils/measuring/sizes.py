@@ -3,7 +3,6 @@
 import functools
 import math
 import random
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import models
 from utils.data.sources import OFFICIAL
 from utils.errors import UserError, few, in_one_line
-from utils.records.runs import ROUNDING, Found, changes, differences
+from utils.records.runs import ROUNDING, Found, changes, differences, trained_anew
 from utils.records.schema import Computes, Record, Speed
 
 PERIOD = 8191  # a prime: after so many numbers those of a fixed formula come again
@@ -61,11 +60,9 @@ def check_sizes(found: Sequence[Found]) -> None:
     if not others:
         return
     paths, (_, text) = few(each.path for each, _ in others), others[0]
-    labels = shlex.join(dict.fromkeys(each.row.label for each, _ in others))
-    seeds = " ".join(map(str, sorted({each.record.seed for each, _ in others})))
+    how = trained_anew([each for each, _ in others])
     raise UserError(
-        f"{paths}: {text}, by the network as it is now; --fresh --models {labels} --seeds {seeds} "
-        "trains anew, and so does another --out-dir"
+        f"{paths}: {text}, by the network as it is now; {how}, and so does another --out-dir"
     )
 
 

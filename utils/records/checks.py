@@ -13,7 +13,7 @@ from utils.errors import UserError
 from utils.experiment import Experiment
 from utils.records.environment import machine_name
 from utils.records.files import AGAIN, BOTH_AGAIN, read_arrays, read_record
-from utils.records.runs import Found, differences
+from utils.records.runs import Found, differences, trained_anew
 from utils.records.schema import Cases, Record, Speed
 
 Arrays = Mapping[str, np.ndarray]
@@ -52,7 +52,10 @@ def check_seeds(found: Sequence[Found]) -> None:
     for each in found:
         facts = facts_of_network(each.record)
         if text := differences(facts, seen):
-            raise UserError(f"{each.path}: {text}, by the other seeds of {each.row.label}; {AGAIN}")
+            raise UserError(
+                f"{each.path}: {text}, by the other seeds of {each.row.label}; {AGAIN}; after a "
+                f"change in models/ {trained_anew(found)}"
+            )
         seen = facts | seen
 
 

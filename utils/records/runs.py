@@ -10,6 +10,7 @@ The name is the network's, with what was varied of it, see ``utils.experiment.Ro
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -192,6 +193,13 @@ def anew(found: Sequence[Found]) -> str:
     """The flags with which none of an experiment's records stays."""
     seeds = sorted({each.record.seed for each in found})
     return f"--fresh --seeds {' '.join(map(str, seeds))} for all models of the experiment"
+
+
+def trained_anew(found: Sequence[Found]) -> str:
+    """The flags with which none of these records stays, as the end of a line."""
+    labels = shlex.join(dict.fromkeys(each.row.label for each in found))
+    seeds = " ".join(map(str, sorted({each.record.seed for each in found})))
+    return f"--fresh --models {labels} --seeds {seeds} trains anew"
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
