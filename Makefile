@@ -73,8 +73,13 @@ clean: ## remove the environment, quick output, unfinished runs, logs and locks
 	rm -rf .venv results/quick plots/quick README*.tmp
 	find results plots docs \( -name '*.checkpoint.*' -o -name '*.log' -o -name '*.lock' -o -name '*.tmp' \) -prune -exec rm -rf {} +
 
+old = import sys; sys.version_info < (3, 11) and sys.exit("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": give PYTHON=python3.13, say")
+version = import sys; print(sys.version_info[:2])
+
+# an environment of another Python is made anew: venv would leave that one in it
 .venv/run: requirements.txt
-	"$$PYTHON" -m venv .venv
+	@"$$PYTHON" -c '$(old)'
+	@"$$PYTHON" -m venv $$([ "$$($(bin)/python -c '$(version)' 2>&1)" = "$$("$$PYTHON" -c '$(version)')" ] || echo --clear) .venv
 	$(if $(CPU),$(bin)/pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu)
 	$(bin)/pip install -r requirements.txt
 	touch $@

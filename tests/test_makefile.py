@@ -1,7 +1,9 @@
 """The Makefile hands on what it is given: spaces, quotes and any other bytes."""
 
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,10 +51,32 @@ def test_python_may_stand_in_a_folder_with_spaces(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    first = told.stdout.splitlines()[0]
+    _, first = told.stdout.splitlines()[:2]  # behind the question for its version
     subprocess.run(
         ["sh", "-c", first],
         env={**os.environ, "PYTHON": str(python), "TOLD": str(tmp_path / "told")},
+        cwd=tmp_path,
         check=True,
     )
-    assert (tmp_path / "told").read_text().splitlines()[:3] == ["-m", "venv", ".venv"]
+    told = (tmp_path / "told").read_text().splitlines()
+    assert told[-5:-1] == ["-m", "venv", "--clear", ".venv"]
+
+
+def test_an_old_python_is_told_before_anything_is_set_up(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    old = "import sys; sys.version_info = (3, 10); sys.version = '3.10.1 (main)'; "
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{old}$2"\n')
+    python.chmod(0o755)
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    (tmp_path / "requirements.txt").touch()
+    made = subprocess.run(
+        ["make", "quick", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    told = "error: Python 3.11 or newer is needed, this is 3.10.1: give PYTHON=python3.13, say"
+    assert made.stderr.splitlines()[0] == told
+    assert made.returncode == 2
+    assert not (tmp_path / ".venv").exists()
+    imported = [str(python), "-c", "import utils"]
+    told = subprocess.run(imported, cwd=REPOSITORY, capture_output=True, text=True)
+    assert told.stderr.startswith("error: Python 3.11 or newer is needed, ")
+    assert told.returncode == 2
