@@ -45,11 +45,12 @@ from utils.records.study import gather
 from utils.report.claim_text import claims_csv
 from utils.report.declared import check_declared
 from utils.report.makespan import makespan_text
+from utils.report.mcnemar import mcnemar_rows
 from utils.report.methods import methods_blocks
 from utils.report.overview import render_overview
 from utils.report.pages import render_pages
-from utils.report.render import is_outdated, render_experiment
-from utils.report.rows import speed_columns
+from utils.report.render import is_outdated, render_experiment, text_blocks
+from utils.report.rows import speed_columns, to_csv
 from utils.training.checkpoint import drop_finished
 from utils.training.jobs import check_processes, one_after_another, side_by_side
 from utils.training.progress import Progress
@@ -384,10 +385,14 @@ def render_study(answers: Sequence[Answer], options: Options) -> None:
                 found = "all of its runs diverged" if evidence.diverged else none
                 log.warning("%s: %s", evidence.experiment.name, found)
             blocks |= rendered
+        elif options.is_study:  # a claim that was edited is decided on its page too
+            blocks |= text_blocks(evidence)
     log.info("tables: %s, figures: %s", results, plots)
     blocks |= render_overview(every, answers, plots)
     write_text(results / "claims.csv", claims_csv(every))
     if options.is_study:
-        blocks |= methods_blocks(every, results)
+        tested = [row for evidence in every for row in mcnemar_rows(evidence)]
+        write_text(results / "mcnemar.csv", to_csv(tested))
+        blocks |= methods_blocks(every, tested)
         blocks["cluster.makespan"] = makespan_text(every)
         render_pages(REPOSITORY, blocks)

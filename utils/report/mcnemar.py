@@ -4,13 +4,11 @@ which images were classified rightly by one seed --> results/mcnemar.csv, docs/m
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from utils.records.checks import right_of
-from utils.records.files import write_text
 from utils.records.study import Evidence
 from utils.report.markdown import Column, count, digits, markdown_table
-from utils.report.rows import Row, to_csv
+from utils.report.rows import Row
 from utils.report.statistics import mcnemar
 
 SURE = 0.001  # pairs with a smaller p are counted, and stand in the CSV alone
@@ -67,11 +65,10 @@ def accuracy_pairs(evidence: Evidence) -> list[tuple[str, str]]:
     return list(pairs.values())
 
 
-def render_mcnemar(rows: Sequence[Row], results: Path) -> str:
-    """Writes ``results/mcnemar.csv``; returns the pairs that differ less surely than the others."""
+def mcnemar_text(rows: Sequence[Row]) -> str:
+    """The pairs that differ less surely than the others."""
     if not rows:
         return "No predictions yet."
-    write_text(results / "mcnemar.csv", to_csv(rows))
     rest = [row for row in rows if row["p"] >= SURE]
     counted = f"Of {len(rows)} pairs {len(rows) - len(rest)} differ with p < {SURE}"
     if not rest:

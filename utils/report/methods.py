@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
 from utils.records.study import Evidence
 from utils.report.markdown import Column, digits, markdown_table
-from utils.report.mcnemar import mcnemar_rows, render_mcnemar
+from utils.report.mcnemar import mcnemar_text
 from utils.report.measures import values_of
 from utils.report.provenance import mixed_precisions, provenance
 from utils.report.rows import Row
@@ -32,16 +31,15 @@ SPREAD: list[Column] = [
 ]
 
 
-def methods_blocks(every: Sequence[Evidence], results: Path) -> dict[str, str]:
-    """The rendered blocks of the page; writes ``results/mcnemar.csv`` too."""
+def methods_blocks(every: Sequence[Evidence], tested: Sequence[Row]) -> dict[str, str]:
+    """The rendered blocks of the page; ``tested`` are all lines of ``mcnemar_rows``."""
     found = [evidence for evidence in every if evidence.runs]
-    tested = [row for evidence in found for row in mcnemar_rows(evidence)]
     return {
         "methods.spread": markdown_table(list(filter(None, map(spread_row, found))), SPREAD),
         "methods.correlation": correlation_text(found),
         "methods.images": images_text(found),
         "methods.provenance": provenance_text(found),
-        "methods.mcnemar": render_mcnemar(tested, results),
+        "methods.mcnemar": mcnemar_text(tested),
     }
 
 

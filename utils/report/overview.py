@@ -60,20 +60,33 @@ def render_overview(
     screen; ``overview.table`` is every trained network in one table. A block that would be empty
     does not come back.
     """
-    compared = {
+    compared = comparisons(every)
+    figures = {
+        f"overview.figure{suffix}": draw_answers(answers, compared, plots, language)
+        for language, suffix in SUFFIXES.items()
+    }
+    return overview_texts(every, answers) | {name: text for name, text in figures.items() if text}
+
+
+def overview_texts(every: Sequence[Evidence], answers: Sequence[Answer]) -> dict[str, str]:
+    """The blocks over all experiments but for the figure."""
+    compared, rows = comparisons(every), overview_rows(every)
+    table = f"{markdown_table(rows, COLUMNS)}\n\n{caption('overview')}" if rows else ""
+    blocks = {"overview.table": table}
+    for language, suffix in SUFFIXES.items():
+        blocks[f"overview.answers{suffix}"] = answers_markdown(answers, compared, language)
+        blocks[f"overview.time{suffix}"] = time_text(every, language)
+    return {name: text for name, text in blocks.items() if text}
+
+
+def comparisons(every: Sequence[Evidence]) -> Compared:
+    """The findings that compare something, by their claims' ids, with what they rest on."""
+    return {
         finding.claim.id: (evidence, finding)
         for evidence in every
         for finding in find(evidence)
         if finding.comparisons
     }
-    rows = overview_rows(every)
-    table = f"{markdown_table(rows, COLUMNS)}\n\n{caption('overview')}" if rows else ""
-    blocks = {"overview.table": table}
-    for language, suffix in SUFFIXES.items():
-        blocks[f"overview.figure{suffix}"] = draw_answers(answers, compared, plots, language)
-        blocks[f"overview.answers{suffix}"] = answers_markdown(answers, compared, language)
-        blocks[f"overview.time{suffix}"] = time_text(every, language)
-    return {name: text for name, text in blocks.items() if text}
 
 
 def draw_answers(answers: Sequence[Answer], compared: Compared, plots: Path, language: str) -> str:

@@ -63,10 +63,20 @@ def replace_blocks(text: str, blocks: Mapping[str, str], source: str = "README.m
 def render_pages(folder: Path, blocks: Mapping[str, str]) -> None:
     """Puts each block between its markers, in a README or a page of docs/ below ``folder``.
 
+    Raises: UserError, before anything is written, as ``filled_pages`` does.
+    """
+    for path, (text, filled) in filled_pages(folder, blocks).items():
+        if filled != text:
+            write_text(path, filled)
+
+
+def filled_pages(folder: Path, blocks: Mapping[str, str]) -> dict[Path, tuple[str, str]]:
+    """Page -> its text, and that with each block between its markers.
+
     Links to figures are given from the folder; a page of docs/ has them from its own place.
 
-    Raises: UserError, before anything is written, for a page that cannot be read, for what is
-    wrong with its markers, and for a block that no page has markers for.
+    Raises: UserError for a page that cannot be read, for what is wrong with its markers, and for a
+    block that no page has markers for.
     """
     paths = [folder / "README.md", *sorted(folder.glob("README.*.md"))]
     paths += sorted((folder / "docs").glob("*.md"))
@@ -79,12 +89,14 @@ def render_pages(folder: Path, blocks: Mapping[str, str]) -> None:
             f"'<!-- end: {missing[0]} -->', to README.md or a page of docs/, where that text "
             f"belongs{more}"
         )
+    filled = {}
     for path, text in pages.items():
-        rendered = replace_blocks(text, blocks, str(path))
-        if path.parent != folder:
-            rendered = rendered.replace("](plots/", "](../plots/")
-        if rendered != text:
-            write_text(path, rendered)
+        new = replace_blocks(text, blocks, str(path))
+        filled[path] = (
+            text,
+            new if path.parent == folder else new.replace("](plots/", "](../plots/"),
+        )
+    return filled
 
 
 def read_page(path: Path) -> str:

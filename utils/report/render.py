@@ -25,20 +25,26 @@ def render_experiment(evidence: Evidence, results: Path, plots: Path) -> dict[st
     experiment = evidence.experiment
     if evidence.empty:
         return {}
-    tables = make_tables(evidence)
-    for name, text in tables.items():
+    for name, text in make_tables(evidence).items():
         write_text(results / experiment.name / name, text)
     pictures = [
         picture_markdown(each, plots)
         for name in experiment.figures
         for each in FIGURES[name](evidence, plots / experiment.name)
     ]
-    question = f"*{experiment.question}*"
+    return text_blocks(evidence) | {f"{experiment.name}.figures": "\n\n".join(pictures)}
+
+
+def text_blocks(evidence: Evidence) -> dict[str, str]:
+    """An experiment's README blocks but for its figures; none without any record."""
+    experiment = evidence.experiment
+    if evidence.empty:
+        return {}
+    tables = [text for name, text in make_tables(evidence).items() if name.endswith(".md")]
     return short_tables(evidence) | {
         f"{experiment.name}.table": "\n\n".join(
-            [question, *(text.strip() for name, text in tables.items() if name.endswith(".md"))]
+            [f"*{experiment.question}*", *(text.strip() for text in tables)]
         ),
-        f"{experiment.name}.figures": "\n\n".join(pictures),
         f"{experiment.name}.conclusions": claims_markdown(find(evidence)),
     }
 
