@@ -186,7 +186,9 @@ def render(options: Options) -> None:
         render_pages(REPOSITORY, blocks(options.also))
     else:
         for experiment in options.experiments:
-            print(candidates_markdown(experiment, options.results))
+            print(
+                candidates_markdown(experiment, options.results) or "no candidate is on record yet"
+            )
 
 
 if __name__ == "__main__":

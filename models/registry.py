@@ -86,7 +86,8 @@ def unknown_message(kind: str, name: str, known: list[str]) -> str:
     lowered = {entry.lower(): entry for entry in known}
     close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
     hint = f"did you mean {lowered[close[0]]!r}? Known: " if close else "known: "
-    return f"unknown {kind} {name!r}; {hint}{', '.join(known)}"
+    comma = "; " if any("," in each for each in known) else ", "
+    return f"unknown {kind} {name!r}; {hint}{comma.join(known)}"
 
 
 class UnknownModelError(KeyError):

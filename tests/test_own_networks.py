@@ -285,8 +285,8 @@ def test_layers_that_were_renamed_are_noticed_before_another_seed_is_trained(
     assert runner.main([experiment], "", [*flags, "--seeds", "2"]) == 2
     _, told = capsys.readouterr().err.splitlines()[-1].split("MyNet-seed0.json: ")
     assert told == (
-        "its layers are a, b, and in models/ now a, head; call them so again; or --fresh --models "
-        "'Mine, plain' --seeds 0 1 trains anew"
+        "gradient_norm of a, b (not a, head), by the network as it is now; give models/ back what "
+        "it had, or --fresh --models 'Mine, plain' --seeds 0 1 trains anew"
     )
 
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -20,8 +21,11 @@ from utils.data.dataset import Dataset, held_out
 from utils.errors import UserError, few
 from utils.experiment import Compute, Experiment, Recipe, Run, declared_runs
 from utils.machine import automatic_device
+from utils.measuring.probes import seen
+from utils.measuring.receptive_field import field_sizes
 from utils.measuring.sizes import check_sizes
 from utils.recipes import quick
+from utils.records.checks import facts_of_network
 from utils.records.environment import machine
 from utils.records.files import first_fault
 from utils.records.runs import (
@@ -31,6 +35,7 @@ from utils.records.runs import (
     Found,
     anew,
     check_together,
+    differences,
     find_record,
     find_records,
     identity,
@@ -110,7 +115,7 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
             if (record.precision, record.device) != (run.compute.precision, run.compute.kind):
                 at_hand[run.title] = record
     check_sizes(kept + (joined_by(missing, options) if options.train else []))
-    check_layer_names(missing.values(), kept)
+    check_layers(missing.values(), kept)
     if bare:
         log.info("recorded without weights, --fresh trains anew: %s", few(bare))
     if at_hand and (options.device or options.precision or options.seeds):
@@ -118,28 +123,33 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
     return list(missing.values()) if options.train else []
 
 
-def check_layer_names(missing: Iterable[Run], kept: Iterable[Found]) -> None:
-    """The gradients of a row's seeds are those of layers of the same names.
+def check_layers(missing: Iterable[Run], kept: Iterable[Found]) -> None:
+    """What the seeds of a row have on record is of layers of the same names and receptive fields.
 
     Raises: UserError naming a record that another seed of its row could not stand beside.
     """
     rows = {(run.dataset, run.name): run for run in missing}
-    names: dict[str, str] = {}  # of layers, by row
+    now: dict[str, dict[str, Any]] = {}  # by row
     for each in kept:
         run = rows.get((each.record.dataset, each.row.run_name))
         if not (run and each.record.epochs):
             continue
-        if run.name not in names:
+        if run.name not in now:
             with torch.random.fork_rng(devices=[]):
-                network = models.build(run.network, **run.overrides)
-            names[run.name] = ", ".join(weight_layers(network))
-        found = ", ".join(each.record.epochs[0].gradient_norm)
-        if found != names[run.name]:
+                now[run.name] = facts_of_layers(run)
+        if text := differences(facts_of_network(each.record), now[run.name]):
             seeds = [other for other in kept if other.row.run_name == run.name]
             raise UserError(
-                f"{each.path}: its layers are {found}, and in models/ now {names[run.name]}; call "
-                f"them so again; or {trained_anew(seeds)}"
+                f"{each.path}: {text}, by the network as it is now; give models/ back what it had, "
+                f"or {trained_anew(seeds)}"
             )
+
+
+def facts_of_layers(run: Run) -> dict[str, Any]:
+    """Those of ``facts_of_network`` that the untrained network has."""
+    network = models.build(run.network, **run.overrides).eval()
+    fields = seen("receptive fields and feature maps", run.network, lambda: field_sizes(network))
+    return {"gradient_norm of": ", ".join(weight_layers(network)), "receptive_field": fields}
 
 
 def joined_by(missing: Mapping[Path, Run], options: Options) -> list[Found]:

@@ -21,6 +21,8 @@ from tests.fake_records import (
 from tests.fakes import TINY_CIFAR10, error_of, make_tiny
 from tests.networks import add_network
 from tests.training.runs import RUN
+from utils.data.dataset import Dataset
+from utils.errors import UserError
 from utils.experiment import Compute, Row
 from utils.measuring.evaluation import Comparison, check_weights, compare, trained_network
 from utils.records.files import write_bytes, write_record
@@ -177,3 +179,12 @@ def test_a_row_without_weights_is_told_from_one_whose_weights_are_right(record: 
     assert check(record)[0] == []
     record.with_suffix(".safetensors").unlink()
     assert check(record) == (None, "")
+
+
+def test_images_that_cannot_be_had_are_no_fault_of_the_weights(record: Path) -> None:
+    def load(name: str) -> Dataset:
+        raise UserError(f"{name}: not at hand")
+
+    results = record.parents[2]
+    arguments = (EXPERIMENT, ROW, results, load, Compute(), print)
+    assert error_of(lambda: check_weights(*arguments)) == "cifar10: not at hand"

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -155,6 +157,43 @@ class Scales(nn.Module):
 
 def test_what_is_made_of_parameters_alone_ends_no_field() -> None:
     assert field_sizes(Scales()) == {"conv": 3, "last": 5}
+
+
+class Attends(nn.Module):
+    """CBAM's attention to places: it looks at each by its channels' mean and largest."""
+
+    def __init__(self, end: Callable[[Tensor], Tensor] = torch.relu) -> None:
+        super().__init__()
+        self.conv, self.gate, self.last = conv(3), conv(7), conv(3)
+        self.end = end
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        seen = torch.cat([x.mean(1, keepdim=True), torch.amax(x, dim=(1,), keepdim=True)], 1)
+        return self.last(self.end(x * torch.sigmoid(self.gate(seen))))
+
+
+def test_what_is_taken_over_channels_sees_no_more_of_the_image() -> None:
+    assert list(field_sizes(Attends()).values()) == [3, 3, 9, 9, 11]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda x: x.mean((2, 3), keepdim=True),
+        lambda x: x.mean(1)[:, None].expand(-1, 2, -1, -1),
+        lambda x: nn.functional.avg_pool2d(x, x.size()[2:]),
+    ],
+    ids=["over places", "no map", "all of it"],
+)
+def test_a_field_ends_where_the_whole_map_is_pooled(end: Callable[[Tensor], Tensor]) -> None:
+    assert list(field_sizes(Attends(end)).values()) == [3, 3, 9, 9, None]
+
+
+def test_a_size_that_is_read_from_a_map_ends_no_field() -> None:
+    resized = Attends(lambda x: nn.functional.interpolate(x, size=x.shape[2:]))
+    with pytest.raises(UnknownOperationError, match=r"^interpolate: not known what a unit"):
+        field_sizes(resized)
 
 
 class Stacks(nn.Module):

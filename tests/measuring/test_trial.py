@@ -525,11 +525,11 @@ def weight_normed() -> nn.Module:
 TOLD: dict[str, tuple[Build, str]] = {
     "probabilities": (
         lambda: small(channels=3).append(nn.Softmax(1)),
-        "puts out probabilities; the loss takes logits: leave out its softmax",
+        "puts out nothing below 0 or above 1, as probabilities are; the loss takes l",
     ),
     "a sigmoid": (
         lambda: small(channels=3).append(nn.Sigmoid()),
-        "puts out probabilities; the loss takes logits: leave out its softmax or sigmoid",
+        "puts out nothing below 0 or above 1, as probabilities are; the loss takes logits",
     ),
     "no gradient": (
         lambda: small(conv().requires_grad_(False), conv(), Detaches(), channels=3),

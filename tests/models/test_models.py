@@ -259,3 +259,8 @@ def test_the_pool_before_relu_gives_what_relu_before_the_pool_gives() -> None:
         gradients.append(torch.autograd.grad(output.square().sum(), conv.weight)[0])
         assert torch.equal(output, layers(images))
     assert torch.equal(*gradients)
+
+
+def test_names_with_commas_are_told_apart() -> None:
+    found = models.unknown_message("row", "x", ["A, wide", "B"])
+    assert found == "unknown row 'x'; known: A, wide; B"

@@ -21,6 +21,7 @@ from utils.records.runs import (
     identity,
     run_path,
     speed_path,
+    trained_anew,
 )
 
 RESULTS = Path("results")
@@ -230,3 +231,13 @@ def test_a_seed_has_one_name(tmp_path: Path) -> None:
     for seed in ("00", "٠", "+0"):
         shutil.copy(path, path.with_name(f"CNN3x3-seed{seed}.json"))
     assert find_files(Row("CNN3x3"), "cifar10", tmp_path, ".json") == [path]
+
+
+def test_the_flags_that_train_anew_are_of_rows_with_the_same_seeds(tmp_path: Path) -> None:
+    rows = {"A": (2, 10), "B, wide": (10, 2), "C": (2,)}
+    found = [
+        Found(tmp_path, Row(label, "CNN3x3"), make_record(seed=seed))
+        for label, seeds in rows.items()
+        for seed in seeds
+    ]
+    assert trained_anew(found) == "--fresh --models A 'B, wide' --seeds 2 10 trains anew"

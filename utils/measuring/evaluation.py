@@ -59,23 +59,26 @@ def check_weights(
 ) -> list[str] | None:
     """Evaluates all weights of a row's runs and tells of each; returns those that fail, by name.
 
-    None where there are no weights.
+    None where there are no weights. Raises: UserError where their images cannot be had.
     """
     dataset = str(experiment.dataset)
     files = find_files(row, dataset, results, WEIGHTS)
+    if not files:
+        return None
+    data = load(dataset)
     failed: list[str] = []
     for path in files:
         try:
             found = record_beside(path, row, dataset)
             run = row.run(dataset, experiment.recipe, found.record.seed, compute)
-            comparison = compare(found, run, load(dataset))
+            comparison = compare(found, run, data)
         except UserError as error:
             tell(f"{path.stem}: {error}")
             failed.append(path.stem)
         else:
             tell(f"{dataset} {path.stem}: {comparison}")
             failed += [] if comparison.is_equal else [path.stem]
-    return failed if files else None
+    return failed
 
 
 def record_beside(path: Path, row: Row, dataset: str) -> Found:

@@ -76,10 +76,16 @@ ENDING = (
     SqueezeExcitation,
 )
 # fmt: off
+REDUCING_FUNCTIONS = {"amax", "amin", "mean", "sum"}
 ENDING_FUNCTIONS = {
-    "adaptive_avg_pool2d", "adaptive_max_pool2d", "amax", "cat", "flatten", "getattr", "mean",
-    "reshape", "size", "sum", "view",
+    *REDUCING_FUNCTIONS, "adaptive_avg_pool2d", "adaptive_max_pool2d", "cat", "flatten", "getattr",
+    "reshape", "view",
 }
+# What depends on no pixel.
+SHAPE_FUNCTIONS = {"dim", "numel", "size"}
+SHAPE_ATTRIBUTES = {"device", "dtype", "ndim", "shape"}
+# They end it where the size of their window is the map's own.
+POOLING_FUNCTIONS = {"avg_pool2d", "max_pool2d"}
 # What gives a map another shape, and what it is then carried on by: a window that is moved over it
 # again, as behind a channel shuffle by hand, sees what is not known here.
 RESHAPING_FUNCTIONS = {"reshape", "view"}
@@ -154,8 +160,11 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
         if node.op == "placeholder":
             fields[node] = Field()
             continue
-        if node.op != "output" and constants.issuperset(node.all_input_nodes):
-            constants.add(node)  # a parameter, or what is made of it
+        is_shape = function_of(node) in SHAPE_FUNCTIONS or (
+            function_of(node) == "getattr" and node.args[1] in SHAPE_ATTRIBUTES
+        )
+        if node.op != "output" and (is_shape or constants.issuperset(node.all_input_nodes)):
+            constants.add(node)  # a shape, a parameter, or what is made of them
             continue
         sources = [fields[each] for each in node.all_input_nodes if each not in constants]
         field = functools.reduce(Field.joined, sources) if sources and None not in sources else None
@@ -233,6 +242,12 @@ def function_of(node: fx.Node) -> str:
 def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
     if isinstance(module, nn.BatchNorm2d):
         return module.running_mean is not None
+    if function_of(node) in REDUCING_FUNCTIONS:  # over channels, which stay as one
+        dim, keeps = (
+            node.kwargs.get(name, node.args[place] if node.args[place:] else None)
+            for place, name in enumerate(("dim", "keepdim"), 1)
+        )
+        return bool(keeps) and dim in (1, -3, [1], [-3], (1,), (-3,))
     if function_of(node) == "cat":  # of channels, and not of one map behind the other's edge
         return node.kwargs.get("dim", node.args[1] if node.args[1:] else 0) in (1, -3)
     return isinstance(module, POINTWISE) or function_of(node) in POINTWISE_FUNCTIONS
@@ -240,7 +255,8 @@ def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
 
 def _check_ends(node: fx.Node, module: nn.Module | None) -> None:
     """The field is known to end here. Raises: UnknownOperationError where it is not."""
-    if not isinstance(module, ENDING) and function_of(node) not in ENDING_FUNCTIONS:
+    pools_all = function_of(node) in POOLING_FUNCTIONS and len(node.all_input_nodes) > 1
+    if not (isinstance(module, ENDING) or function_of(node) in ENDING_FUNCTIONS or pools_all):
         raise UnknownOperationError(
             f"{type(module).__name__ if module else function_of(node)}: not known what a unit "
             "behind it sees; use a layer such as nn.MaxPool2d, or name it in "

@@ -197,11 +197,11 @@ def check_answers(network: nn.Module, images: Tensor, name: str) -> Tensor:
 
 
 def tell_of_probabilities(answers: Sequence[Tensor], name: str) -> None:
-    """Tells of a softmax or sigmoid at the end; of ``answers`` with other weights each."""
+    """Tells of a softmax, sigmoid or ReLU at the end; of ``answers`` with other weights each."""
     if all(each.min() >= 0 and each.max() <= 1 and each.max() > 0 for each in answers):
         tell_once(
-            f"{name}: puts out probabilities; the loss takes logits: leave out its softmax or "
-            "sigmoid"
+            f"{name}: puts out nothing below 0 or above 1, as probabilities are; the loss takes "
+            "logits: leave out a softmax, sigmoid or ReLU at its end"
         )
 
 

@@ -196,10 +196,16 @@ def anew(found: Sequence[Found]) -> str:
 
 
 def trained_anew(found: Sequence[Found]) -> str:
-    """The flags with which none of these records stays, as the end of a line."""
-    labels = shlex.join(dict.fromkeys(each.row.label for each in found))
-    seeds = " ".join(map(str, sorted({each.record.seed for each in found})))
-    return f"--fresh --models {labels} --seeds {seeds} trains anew"
+    """The flags that train these records anew, as the end of a line.
+
+    Of rows with other seeds than the first's, the next command tells.
+    """
+    seeds: dict[str, set[int]] = {}
+    for each in found:
+        seeds.setdefault(each.row.label, set()).add(each.record.seed)
+    first = next(iter(seeds.values()))
+    labels = shlex.join(label for label, theirs in seeds.items() if theirs == first)
+    return f"--fresh --models {labels} --seeds {' '.join(map(str, sorted(first)))} trains anew"
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
