@@ -88,8 +88,7 @@ def test_a_record_of_other_layers_than_there_are_now_is_told(
 
 
 @pytest.mark.parametrize(
-    "build, message",
-    [(nn.ReLU, "MyLayer: mean_absolute_input "), (nn.Dropout, ""), (nn.SiLU, "")],
+    "build, message", [(nn.ReLU, "MyLayer: mean_absolute_input "), (nn.Dropout, ""), (nn.SiLU, "")]
 )
 def test_the_record_of_a_layer_with_another_forward_is_told(
     build: type[nn.Module], message: str, tmp_path: Path

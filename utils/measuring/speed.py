@@ -63,9 +63,7 @@ def measure_speed(
             device=run.compute.kind,
             rounds=effort.rounds,
             batch_sizes=BatchSizes(
-                latency=LATENCY_BATCH,
-                throughput=THROUGHPUT_BATCH,
-                training=run.recipe.batch_size,
+                latency=LATENCY_BATCH, throughput=THROUGHPUT_BATCH, training=run.recipe.batch_size
             ),
             environment=environment(torch.device(run.compute.device)),
             began=(began,),
