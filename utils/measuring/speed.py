@@ -2,9 +2,7 @@
 
     networks --for each quantity: every network in turn--> a speed record of each
 
-The networks of a script have their turns in the same passes, since a network was seen to be a third
-faster in one pass than in the next, with hardly any spread within either: see
-``utils.measuring.passes``.
+The networks of a script have their turns in the same passes: see ``utils.measuring.passes``.
 """
 
 import itertools
