@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from experiments.custom_layers import conv_and_attention
 from models import BasicResidualBlock, WideResidualBlock
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from tests.fake_records import make_experiment
@@ -23,10 +24,6 @@ from utils.measuring.timing import Effort
 from utils.records.schema import Cases
 
 IMAGE, MAP = (4, 3, 32, 32), (4, 16, 32, 32)
-
-
-def conv_and_attention() -> nn.Module:
-    return nn.Sequential(CustomConv(3, 16, 3, padding=1), ChannelAttention(16, 4))
 
 
 CASES = [
