@@ -156,10 +156,7 @@ COLUMNS: list[Column] = [
         "95 % interval",
         lambda each: "{:+.2f} to {:+.2f}".format(*each.interval) if each.interval else "",
     ),
-    (
-        "Standard deviation",
-        lambda each: f"{stdev(each.differences):.2f}" if each.interval else "",
-    ),
+    ("Standard deviation", lambda each: f"{stdev(each.differences):.2f}" if each.interval else ""),
 ]
 
 

@@ -34,15 +34,7 @@ from utils.data.dataset import Dataset
 from utils.experiment import Precision, Run, declared_runs
 from utils.machine import warn_if_slower
 from utils.measuring.sizes import step_flops
-from utils.measuring.timing import (
-    Action,
-    Effort,
-    Staged,
-    in_turn,
-    quartiles,
-    ratio,
-    repeated,
-)
+from utils.measuring.timing import Action, Effort, Staged, in_turn, quartiles, ratio, repeated
 from utils.recipes import quick
 from utils.records.schema import Quartiles
 from utils.report.markdown import Column, markdown_table

@@ -298,10 +298,7 @@ def too_many(x: Tensor) -> Tensor:
 
 
 def test_what_cannot_be_measured_is_a_line_and_the_rest_is_measured_and_rendered(
-    known: None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    known: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_network(monkeypatch, lambda: small(Does(too_many), channels=3))
     cases = (LayerCase("ReLU", nn.ReLU, (1, 2, 4, 4)), LayerCase("MyLayer", frozen, (1, 3, 9, 9)))

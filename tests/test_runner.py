@@ -367,10 +367,7 @@ SIZES = sizes("CNN5x5", {}, (3, 32, 32))
 
 @pytest.mark.parametrize("flags", [[], ["--no-train"], ["--measure"]])
 def test_a_record_of_a_network_that_has_changed_since_is_refused(
-    flags: list[str],
-    few: None,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    flags: list[str], few: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     experiment = make_experiment([Row("CNN7x7"), Row("CNN5x5")], recipe=RECIPE)
     fake = {**SIZES, "parameters": 34_539}

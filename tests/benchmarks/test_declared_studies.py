@@ -16,6 +16,7 @@ from tests.fake_records import make_seeds
 from tests.fakes import error_of, read_once
 from utils import REPOSITORY
 from utils.experiment import declared_runs
+from utils.measuring.timing import Effort
 from utils.records.runs import find_record, find_records, identity, run_path
 
 RESULTS = REPOSITORY / "results"
@@ -196,6 +197,7 @@ def test_the_deviation_is_that_of_the_candidates_two_seeds() -> None:
 def test_a_schedule_is_trained_only_while_no_shorter_one_has_passed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(time_to_accuracy, "QUICK_EFFORT", Effort(rounds=1))
     flags = ["--quick", "--models", "FCNet", "--threads", "1", "--out-dir", str(tmp_path)]
     assert time_to_accuracy.main(flags) == 0
     folder = tmp_path / "results" / "quick" / "benchmarks"

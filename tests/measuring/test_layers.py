@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from experiments.custom_layers import conv_and_attention
 from models import BasicResidualBlock, WideResidualBlock
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from tests.fake_records import make_experiment
@@ -23,10 +24,6 @@ from utils.measuring.timing import Effort
 from utils.records.schema import Cases
 
 IMAGE, MAP = (4, 3, 32, 32), (4, 16, 32, 32)
-
-
-def conv_and_attention() -> nn.Module:
-    return nn.Sequential(CustomConv(3, 16, 3, padding=1), ChannelAttention(16, 4))
 
 
 CASES = [
@@ -88,8 +85,7 @@ def test_a_record_of_other_layers_than_there_are_now_is_told(
 
 
 @pytest.mark.parametrize(
-    "build, message",
-    [(nn.ReLU, "MyLayer: mean_absolute_input "), (nn.Dropout, ""), (nn.SiLU, "")],
+    "build, message", [(nn.ReLU, "MyLayer: mean_absolute_input "), (nn.Dropout, ""), (nn.SiLU, "")]
 )
 def test_the_record_of_a_layer_with_another_forward_is_told(
     build: type[nn.Module], message: str, tmp_path: Path

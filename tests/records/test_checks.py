@@ -71,8 +71,7 @@ BEYOND = (2**70, 10**400)  # what an index, and what a float can hold
 @example(at=("recipe", "epochs"), value=2**70)
 @example(at=("recipe", "batch_size"), value=10**400)
 @given(
-    at=st.sampled_from([at for at in places(RECORD) if at]),
-    value=st.sampled_from(VALUES + BEYOND),
+    at=st.sampled_from([at for at in places(RECORD) if at]), value=st.sampled_from(VALUES + BEYOND)
 )
 def test_an_edited_record_is_a_line_with_its_file_or_makes_a_table(
     at: tuple, value: object, folder: Path
@@ -100,12 +99,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "at, value, message",
     [
-        (("final", "test_accuracy"), 1.7, "final.test_accuracy: Input should be less than"),
-        (
-            ("final", "test_accuracy"),
-            0.76,
-            "final.test_accuracy: not that of the last epoch",
-        ),
+        (("final", "test_accuracy"), 0.76, "final.test_accuracy: not that of the last epoch"),
         (
             ("final", "confusion_matrix", 0, 0),
             751,

@@ -29,7 +29,7 @@ from tests.fake_records import (
     write_runs,
 )
 from utils.claim import Claim
-from utils.experiment import Compute, Experiment, LayerCase, Row
+from utils.experiment import Compute, LayerCase, Row
 from utils.records.files import write_arrays, write_record
 from utils.records.runs import run_path
 from utils.records.schema import Record
@@ -413,20 +413,10 @@ def test_a_line_of_the_readme_has_the_sentence_the_verdict_and_the_numbers(tmp_p
     assert len(twice) == 3
 
 
-@pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)
-def test_a_declared_claim_compares_what_its_experiment_has(experiment: Experiment) -> None:
-    names = {*experiment.labels, *(case.name for case in experiment.cases), ""}
-    for each in experiment.claims:
-        assert each.pairs, each.id
-        assert {name for pair in each.pairs for name in pair} <= names, each.id
-        assert (each.than is not None) or (each.kind != "constant"), each.id
+def test_no_claim_says_why() -> None:
+    for each in (claim for experiment in STUDY for claim in experiment.claims):
         for text in (each.text, each.text_ru):  # which nobody showed
             assert not {"because", "потому", "due"} & set(text.lower().split()), each.id
-
-
-def test_no_two_claims_share_their_name() -> None:
-    names = [each.id for experiment in STUDY for each in experiment.claims]
-    assert len(names) == len(set(names))
 
 
 def test_a_lead_of_few_seeds_has_the_deviation_of_all_networks(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+import models
+from experiments import STUDY
 from tests.fake_records import NETWORKS, RECIPE, make_experiment
 from tests.fakes import error_of
 from utils import runner
@@ -120,6 +122,10 @@ def test_what_is_declared_wrongly_is_told(changes: dict[str, Any], fault: str) -
     message = error_of(lambda: check_declared([make_experiment(**changes)], NETWORKS))
     assert message.startswith(f"experiment kernel_size: {fault}")
     assert message.endswith("; mend it in experiments/")
+
+
+def test_the_study_is_declared_rightly() -> None:
+    check_declared(STUDY, models.MODELS)
 
 
 def test_two_experiments_of_one_name_are_told() -> None:

@@ -102,12 +102,6 @@ def test_times_are_those_of_the_middle_pass(tmp_path: Path) -> None:
     assert "Times: A Processor (2 threads), 3 passes, training in" in caption
 
 
-def test_one_seed_has_no_interval(tmp_path: Path) -> None:
-    experiment = make_experiment(["CNN3x3"])
-    write_runs(tmp_path, experiment, [make_record()])
-    assert rows_of(tmp_path, experiment)["CNN3x3"]["test_accuracy_ci"] is None
-
-
 def test_without_a_speed_record_its_columns_are_empty(tmp_path: Path) -> None:
     experiment = make_experiment(["CNN3x3"])
     write_runs(tmp_path, experiment, [make_record()])
@@ -141,12 +135,6 @@ def test_of_branches_the_one_that_sees_most_counts(
     fields: dict[str, int], largest: int | None
 ) -> None:
     assert largest_receptive_field([make_record(fields=fields)]) == largest
-
-
-def test_a_row_stands_under_its_label_and_not_under_its_network(tmp_path: Path) -> None:
-    experiment = make_experiment([Row("ShallowCNN", network="CNN3x3")])
-    write_runs(tmp_path, experiment, [make_record("CNN3x3")])
-    assert list(rows_of(tmp_path, experiment)) == ["ShallowCNN"]
 
 
 def test_the_caption_says_how_it_was_measured(tmp_path: Path) -> None:

@@ -178,14 +178,6 @@ def test_what_is_held_out_is_evaluated_and_not_trained_on(cifar10: Dataset, tmp_
     assert again["epochs"] == outcome.record["epochs"]
 
 
-def test_every_step_and_every_epoch_is_told(cifar10: Dataset, tmp_path: Path) -> None:
-    events = []
-    loop.train(RUN, cifar10, tmp_path / "run.checkpoint.pt", events.append)
-    assert sum(event.share for event in events) == pytest.approx(1)
-    assert [event.epoch.epoch for event in events if event.epoch] == [1, 2, 3]
-    assert not any(event.finished for event in events)  # that is said where it is on disk
-
-
 def test_a_network_learns_what_can_be_learned(tmp_path: Path) -> None:
     arrays = make_arrays(replace(TINY_CIFAR10, train_images=256, test_images=64))
     for split in ("train", "test"):  # the class is written into the brightness of one channel

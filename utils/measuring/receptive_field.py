@@ -41,14 +41,7 @@ ACTIVATIONS = (
 
 # Layers that look at one position at a time (in eval mode, as batch-norm has constants there, but
 # for one that takes its numbers from the batch even then).
-POINTWISE = (
-    *ACTIVATIONS,
-    nn.Identity,
-    nn.BatchNorm2d,
-    nn.ChannelShuffle,
-    nn.Dropout,
-    nn.Dropout2d,
-)
+POINTWISE = (*ACTIVATIONS, nn.Identity, nn.BatchNorm2d, nn.ChannelShuffle, nn.Dropout, nn.Dropout2d)
 
 # The same as functions and methods; where two maps meet in one, the fields are joined.
 # fmt: off
@@ -276,12 +269,7 @@ def _window(module: nn.Module, axis: int) -> dict[str, int]:
     padding = getattr(module, "padding", 0)
     if isinstance(padding, str):
         padding = {"valid": 0, "same": dilation * (kernel - 1) // 2}[padding]
-    return {
-        "kernel": kernel,
-        "stride": stride,
-        "padding": along(padding),
-        "dilation": dilation,
-    }
+    return {"kernel": kernel, "stride": stride, "padding": along(padding), "dilation": dilation}
 
 
 def gradient_receptive_field(network: nn.Module, images: Tensor, channels: int = 4) -> Tensor:

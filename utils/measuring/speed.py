@@ -2,9 +2,7 @@
 
     networks --for each quantity: every network in turn--> a speed record of each
 
-The networks of a script have their turns in the same passes, since a network was seen to be a third
-faster in one pass than in the next, with hardly any spread within either: see
-``utils.measuring.passes``.
+The networks of a script have their turns in the same passes: see ``utils.measuring.passes``.
 """
 
 import itertools
@@ -63,9 +61,7 @@ def measure_speed(
             device=run.compute.kind,
             rounds=effort.rounds,
             batch_sizes=BatchSizes(
-                latency=LATENCY_BATCH,
-                throughput=THROUGHPUT_BATCH,
-                training=run.recipe.batch_size,
+                latency=LATENCY_BATCH, throughput=THROUGHPUT_BATCH, training=run.recipe.batch_size
             ),
             environment=environment(torch.device(run.compute.device)),
             began=(began,),

@@ -26,11 +26,7 @@ from utils.report.short import ASKED
 DECLARED = {kind: TypeAdapter(kind) for kind in (Claim, Row)}
 
 # of a recipe: what trains the classifier and the biases, and Muon's own of the same
-OF_MUON = {
-    "optimizer": "muon_rate",
-    "learning_rate": "muon_rate",
-    "weight_decay": "muon_decay",
-}
+OF_MUON = {"optimizer": "muon_rate", "learning_rate": "muon_rate", "weight_decay": "muon_decay"}
 
 
 def check_declared(experiments: Sequence[Experiment], networks: Mapping[str, Styled]) -> None:

@@ -32,15 +32,7 @@ from utils.data.mapped import save_mapped
 from utils.errors import UserError, in_one_line
 from utils.experiment import Run
 from utils.records.runs import CHECKPOINT, run_path
-from utils.training.jobs import (
-    POLL_SECONDS,
-    Failures,
-    Keep,
-    ProcessDiedError,
-    fail,
-    hear,
-    take_out,
-)
+from utils.training.jobs import POLL_SECONDS, Failures, Keep, ProcessDiedError, fail, hear, take_out
 from utils.training.progress import Event, Tell
 from utils.training.worker import VERSION, Work, introduce, lacking, prepare, take, train_here
 
@@ -114,12 +106,7 @@ class Cluster:
             self.client.close(timeout=1)
 
     def train(
-        self,
-        runs: Sequence[Run],
-        work: Work,
-        keep: Keep,
-        images: Mapping[str, Dataset],
-        tell: Tell,
+        self, runs: Sequence[Run], work: Work, keep: Keep, images: Mapping[str, Dataset], tell: Tell
     ) -> Failures:
         """All runs, in this order; ``keep`` is called here with what ``work`` returns there.
 

@@ -2,9 +2,8 @@
 
 Muon brings the update of a weight matrix nearer to an orthogonal one, in which every direction that
 a layer can learn in would move at the same speed: the weak ones catch up with the strong. In ten
-epochs that is worth more than any
-other part of the recipe (``docs/recipes.md``). It is meant for weights between hidden layers; the
-classifier, biases and batch-norm keep the ordinary optimiser.
+epochs that is worth more than any other part of the recipe (``docs/recipes.md``). It is meant for
+weights between hidden layers; the classifier, biases and batch-norm keep the ordinary optimiser.
 
 Source: Jordan et al., Muon (2024), https://kellerjordan.github.io/posts/muon/.
 """

@@ -96,10 +96,7 @@ def draw_along(evidence: Evidence, folder: Path) -> list[Picture]:
 
 
 def plot_means(
-    places: Sequence[float],
-    values: Sequence[Sequence[float]],
-    ax: Axes,
-    look: Look,
+    places: Sequence[float], values: Sequence[Sequence[float]], ax: Axes, look: Look
 ) -> list[float]:
     """A line through the mean at each place, with its interval. Returns the means."""
     found = [mean(each) for each in values]
