@@ -101,7 +101,7 @@ CIFAR_CLAIMS = (
         "1.2-regularised-accuracy",
         "The regularised network has the higher test accuracy.",
         "У регуляризованной сети точность на тесте выше.",
-        "report",
+        "ours",
         pairs=(("CNNWithResidualReg", "CNNWithResidual"),),
         about=("dropout",),
     ),

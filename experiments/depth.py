@@ -65,9 +65,9 @@ CLAIMS = (
     ),
     Claim(
         "2.2-vanishing",
-        "Without shortcuts gradients vanish: at DeepCNN's first layer below 1/100 of the last's.",
-        "Без shortcut градиенты затухают: на первом слое DeepCNN меньше 1/100 последнего.",
-        "report",
+        "DeepCNN's gradients vanish: at its first layer below 1/100 of the last's.",
+        "Градиенты DeepCNN затухают: на первом слое меньше 1/100 последнего.",
+        "ours",
         "constant",
         pairs=(("DeepCNN", ""),),
         metric="gradient_ratio",

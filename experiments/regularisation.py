@@ -51,7 +51,7 @@ CLAIMS = (
         "1.2-reg-dropout",
         "Dropout raises the test accuracy of CNNWithResidualReg.",
         "Dropout повышает точность CNNWithResidualReg на тесте.",
-        "report",
+        "ours",
         pairs=(("CNNWithResidualReg", "CNNWithResidualReg, no dropout"),),
         about=("dropout", "block_dropout"),
     ),

@@ -327,8 +327,9 @@ def test_links_are_relative_to_the_repository(tmp_path: Path) -> None:
     (picture,) = FIGURES["shift"](
         evidence_for("shift", tmp_path), tmp_path / "p" / "residual_blocks"
     )
-    link = f"![{picture.finding}](plots/residual_blocks/shift.png)\n\n*{picture.caption}*"
-    assert picture_markdown(picture, tmp_path / "p") == link
+    link = f"![{picture.finding}](plots/residual_blocks/shift.png)"
+    expected = f"{link}\n\n*{picture.finding}. {picture.caption}*"
+    assert picture_markdown(picture, tmp_path / "p") == expected
 
 
 @pytest.mark.parametrize(

@@ -162,9 +162,9 @@ def caption(name: str, **facts: object) -> str:
 
 
 def picture_markdown(picture: Picture, plots: Path) -> str:
-    """The image, its link relative to the repository, and its caption below.
+    """The image, its link relative to the repository, and below what it shows, and its caption.
 
-    The alternative text is what the figure shows.
+    What it shows is its alternative text too, which a page does not show.
     """
     link = Path("plots") / picture.file.relative_to(plots)
-    return f"![{picture.finding}]({link.as_posix()})\n\n*{picture.caption}*"
+    return f"![{picture.finding}]({link.as_posix()})\n\n*{picture.finding}. {picture.caption}*"

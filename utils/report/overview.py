@@ -15,7 +15,6 @@ from utils.claim import Answer, Shown
 from utils.records.environment import machine_name
 from utils.records.study import Evidence
 from utils.report.claims import Finding, find
-from utils.report.figures.canvas import Picture
 from utils.report.figures.forest import ForestRow, draw_forest
 from utils.report.languages import AS_GOOD, SUFFIXES, WORDS, localised, word_of
 from utils.report.markdown import (
@@ -25,7 +24,6 @@ from utils.report.markdown import (
     digits,
     markdown_table,
     percent_cell,
-    picture_markdown,
 )
 from utils.report.measures import values_of
 from utils.report.rows import Row, speed_columns, training_rows
@@ -45,6 +43,7 @@ COLUMNS: list[Column] = [
     ("Experiment", lambda row: row["experiments"]),
     ("Parameters", lambda row: count(row["parameters"])),
     ("Latency, ms", lambda row: digits(row["latency_ms"])),
+    ("Training time, s", lambda row: digits(row["training_seconds"])),
     ("Test accuracy, %", lambda row: percent_cell(row["test_accuracy"], row["test_accuracy_ci"])),
     ("Seeds", lambda row: count(row["seeds"])),
     ("reported", lambda row: ", ".join(map(percent_cell, row["reported"]))),
@@ -108,7 +107,7 @@ def draw_answers(answers: Sequence[Answer], compared: Compared, plots: Path, lan
     verdicts = Counter(row.verdict for rows in groups.values() for row in rows)
     each = ", ".join(f"{words[verdict]} {number}" for verdict, number in verdicts.most_common())
     finding = words["counts"].format(number=verdicts.total(), each=each)
-    return picture_markdown(Picture(path, words["forest"], finding), plots)
+    return f"![{finding}](plots/{path.name})\n\n*{words['forest']}*"
 
 
 def forest_row(shown: Shown, evidence: Evidence, finding: Finding, language: str) -> ForestRow:
