@@ -38,6 +38,13 @@ CONTROLS = [  # what a row changes, and the parameters that it leaves
     ("LadderNet", {"layers": 44}, 661_338),
     ("LadderNet", {"layers": 44, "add_shortcut": False}, 658_586),
     ("LadderNet", {"layers": 44, "add_shortcut": False, "norm": False}, 657_002),
+    (
+        "LadderNet",
+        {"layers": 44, "add_shortcut": False, "norm": False, "he_weights": True},
+        657_002,
+    ),
+    ("MediumCNN", {"widths": (11, 22, 46, 46)}, 60_202),
+    ("DeepCNN", {"widths": (11, 22, 43)}, 60_757),
     ("CNNWithResidual", {"in_channels": 3}, 161_482),
     ("ResNetLikeCNN", {"add_shortcut": False}, 149_642),
     ("SwappedCNN", {"activation": "SiLU"}, 60_362),
@@ -259,3 +266,30 @@ def test_the_pool_before_relu_gives_what_relu_before_the_pool_gives() -> None:
 def test_names_with_commas_are_told_apart() -> None:
     found = models.unknown_message("row", "x", ["A, wide", "B"])
     assert found == "unknown row 'x'; known: A, wide; B"
+
+
+@pytest.mark.parametrize(("he_weights", "vanish"), [(False, True), (True, False)])
+def test_without_batch_norm_gradients_vanish_for_the_initial_weights(
+    he_weights: bool, vanish: bool
+) -> None:
+    torch.manual_seed(0)
+    bare = {"add_shortcut": False, "norm": False}
+    network = models.build("LadderNet", layers=44, he_weights=he_weights, **bare)
+    images, labels = torch.randn(16, 3, 32, 32), torch.arange(16) % 10
+    torch.nn.functional.cross_entropy(network(images), labels).backward()
+    first, last = (
+        layer.weight.grad.norm().item() for layer in (network.stem[0], network.classifier[1])
+    )
+    assert (first / last < 0.01) == vanish
+
+
+def test_he_weights_have_the_deviation_of_the_paper() -> None:
+    torch.manual_seed(0)
+    network = models.build("LadderNet", layers=8, norm=False, he_weights=True)
+    for name, each in network.blocks.named_parameters():
+        if each.dim() == 4:
+            assert each.detach().std().item() == pytest.approx(
+                (2 / each[0].numel()) ** 0.5, rel=0.1
+            )
+        elif "shortcut.1" not in name:  # a projection's batch-norm
+            assert not each.any()
