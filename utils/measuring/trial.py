@@ -14,6 +14,7 @@ from utils.data.dataset import TENSORS, Dataset, held_out
 from utils.errors import UserError, in_one_line
 from utils.experiment import Run
 from utils.machine import product_type
+from utils.measuring.computes import filled
 from utils.measuring.habits import (
     PASSES,
     SHOWN,
@@ -28,7 +29,7 @@ from utils.measuring.habits import (
     tell_of_weights,
 )
 from utils.measuring.probes import probe, tell_once
-from utils.measuring.sizes import filled, sizes
+from utils.measuring.sizes import sizes
 from utils.records.runs import changes
 from utils.records.schema import STRANGE
 from utils.training.checkpoint import shapes, weights_of
