@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from utils.errors import SomeFailed
 from utils.experiment import Compute, Experiment, declared_runs
 from utils.records.runs import SUFFIXES, Found, find_records, run_path
 from utils.records.study import Evidence, gather
+from utils.report.claims import find
 from utils.report.makespan import makespan_text
 from utils.report.mcnemar import mcnemar_rows
 from utils.report.methods import methods_blocks
@@ -89,6 +91,24 @@ def test_the_pages_are_what_the_records_say(rendered: tuple[dict[str, str], Path
     assert len(blocks) == 3 * len(STUDY) + 2 * short + 7 + 5 + 1
     for name, text in blocks.items():
         assert found[name] == text.strip(), f"{name}: run `make render`"
+
+
+def test_how_many_of_the_reports_conclusions_hold_is_counted_from_the_claims(
+    every: list[Evidence],
+) -> None:
+    verdicts: dict[str, set[str]] = {}
+    for finding in (found for evidence in every for found in find(evidence)):
+        if finding.claim.source == "report":
+            word = finding.verdict.partition(",")[0].partition(" by ")[0]
+            verdicts.setdefault(finding.claim.id, set()).add(word)
+    counts = Counter(next(iter(each)) for each in verdicts.values() if len(each) == 1)
+    text = PAGES[REPOSITORY / "docs" / "original_report.md"]
+    supported, refuted = counts["supported"], counts["refuted"]
+    assert (
+        f"Of {len(verdicts)} of its conclusions that are decided here {supported} are supported and "
+        f"{refuted} refuted; in two there is no difference that matters,"
+    ) in text
+    assert counts["no difference that matters"] == 2
 
 
 def test_the_tables_are_what_the_records_say(
