@@ -169,7 +169,7 @@ class Attends(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
-        seen = torch.cat([x.mean(1, keepdim=True), torch.amax(x, dim=(1,), keepdim=True)], 1)
+        seen = torch.cat([x.mean(axis=1, keepdim=True), torch.amax(x, (1,), True)], 1)
         return self.last(self.end(x * torch.sigmoid(self.gate(seen))))
 
 
@@ -181,13 +181,20 @@ def test_what_is_taken_over_channels_sees_no_more_of_the_image() -> None:
     "end",
     [
         lambda x: x.mean((2, 3), keepdim=True),
-        lambda x: x.mean(1)[:, None].expand(-1, 2, -1, -1),
         lambda x: nn.functional.avg_pool2d(x, x.size()[2:]),
     ],
-    ids=["over places", "no map", "all of it"],
+    ids=["over places", "all of it"],
 )
 def test_a_field_ends_where_the_whole_map_is_pooled(end: Callable[[Tensor], Tensor]) -> None:
     assert list(field_sizes(Attends(end)).values()) == [3, 3, 9, 9, None]
+
+
+@pytest.mark.parametrize(
+    "mean", [lambda x: x.mean(1)[:, None], lambda x: torch.mean(x, 1).unsqueeze(1)]
+)
+def test_a_map_that_lost_its_channels_is_told(mean: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(UnknownOperationError, match=r"^view, reshape or a mean w"):
+        field_sizes(Attends(lambda x: torch.cat([mean(x), mean(x)], 1)))
 
 
 def test_a_size_that_is_read_from_a_map_ends_no_field() -> None:
@@ -256,7 +263,7 @@ class Shuffles(nn.Module):
 def test_a_shuffle_of_channels_is_known_as_a_layer_and_told_where_it_is_made_by_hand() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ChannelShuffle(2), nn.Conv2d(4, 4, 3))
     assert field_sizes(network) == {"0": 3, "2": 5}
-    with pytest.raises(UnknownOperationError, match=r"^view or reshape: not known what a unit"):
+    with pytest.raises(UnknownOperationError, match=r"^view, reshape or a mean w"):
         field_sizes(Shuffles())
     assert field_sizes(Shuffles(attends=True)) == {"conv": 3, "last": None}
 

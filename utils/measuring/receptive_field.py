@@ -82,9 +82,13 @@ POOLING_FUNCTIONS = {"avg_pool2d", "max_pool2d"}
 # What gives a map another shape, and what it is then carried on by: a window that is moved over it
 # again, as behind a channel shuffle by hand, sees what is not known here.
 RESHAPING_FUNCTIONS = {"reshape", "view"}
-RESHAPED = "view or reshape: not known what a unit behind it sees; nn.ChannelShuffle is"
+RESHAPED = (
+    "view, reshape or a mean without keepdim: not known what a unit behind it sees; "
+    "nn.ChannelShuffle is"
+)
 CARRYING_FUNCTIONS = {
-    *RESHAPING_FUNCTIONS, "chunk", "contiguous", "getitem", "permute", "split", "transpose"
+    *RESHAPING_FUNCTIONS, "chunk", "contiguous", "getitem", "permute", "split", "transpose",
+    "unsqueeze",
 }
 # fmt: on
 
@@ -166,7 +170,8 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
         is_behind = not reshaped.isdisjoint(node.all_input_nodes)
         is_pointwise, function = _is_pointwise(node, module), function_of(node)
         carries = is_pointwise or function in CARRYING_FUNCTIONS
-        if (is_behind and carries) or (function in RESHAPING_FUNCTIONS and any(sources)):
+        reshapes = function in RESHAPING_FUNCTIONS or (_is_over_channels(node) and not is_pointwise)
+        if (is_behind and carries) or (reshapes and any(sources)):
             reshaped.add(node)
         if isinstance(module, WINDOWED):
             if is_behind:
@@ -235,15 +240,16 @@ def function_of(node: fx.Node) -> str:
 def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
     if isinstance(module, nn.BatchNorm2d):
         return module.running_mean is not None
-    if function_of(node) in REDUCING_FUNCTIONS:  # over channels, which stay as one
-        dim, keeps = (
-            node.kwargs.get(name, node.args[place] if node.args[place:] else None)
-            for place, name in enumerate(("dim", "keepdim"), 1)
-        )
-        return bool(keeps) and dim in (1, -3, [1], [-3], (1,), (-3,))
+    if _is_over_channels(node):  # which stay as one
+        return bool(node.kwargs.get("keepdim", node.args[2:3] == (True,)))
     if function_of(node) == "cat":  # of channels, and not of one map behind the other's edge
         return node.kwargs.get("dim", node.args[1] if node.args[1:] else 0) in (1, -3)
     return isinstance(module, POINTWISE) or function_of(node) in POINTWISE_FUNCTIONS
+
+
+def _is_over_channels(node: fx.Node) -> bool:
+    axes = node.kwargs.get("dim", node.kwargs.get("axis", *node.args[1:2] or [None]))
+    return function_of(node) in REDUCING_FUNCTIONS and axes in (1, -3, [1], [-3], (1,), (-3,))
 
 
 def _check_ends(node: fx.Node, module: nn.Module | None) -> None:
