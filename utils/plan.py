@@ -115,7 +115,8 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
             if (record.precision, record.device) != (run.compute.precision, run.compute.kind):
                 at_hand[run.title] = record
     check_sizes(kept + (joined_by(missing, options) if options.train else []))
-    check_layers(missing.values(), kept)
+    if options.train:
+        check_layers(missing.values(), kept)
     if bare:
         log.info("recorded without weights, --fresh trains anew: %s", few(bare))
     if at_hand and (options.device or options.precision or options.seeds):

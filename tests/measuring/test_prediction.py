@@ -222,6 +222,15 @@ def test_specks_on_a_large_sheet_are_no_digit() -> None:
         as_digit(sheet)
 
 
+def test_a_page_in_a_dark_rim_is_no_digit() -> None:
+    page = Image.new("L", (300, 300), 255)
+    ImageDraw.Draw(page).line([(90, 90), (210, 90), (140, 230)], fill=0, width=20)
+    as_digit(page)
+    ImageDraw.Draw(page).rectangle((0, 0, 299, 299), outline=0, width=3)
+    with pytest.raises(NoDigitError, match="no digit stands out from a plain ground"):
+        as_digit(page)
+
+
 def test_an_empty_sheet_is_no_digit(tmp_path: Path) -> None:
     path = tmp_path / "empty.png"
     Image.new("L", (50, 50), 255).save(path)

@@ -82,7 +82,7 @@ def filled_pages(folder: Path, blocks: Mapping[str, str]) -> dict[Path, tuple[st
     paths += sorted((folder / "docs").glob("*.md"))
     pages = {path: read_page(path) for path in paths}
     known = {name for path, text in pages.items() for name in find_blocks(text, str(path))}
-    if missing := [name for name in blocks if name not in known]:
+    if missing := [name for name, text in blocks.items() if text and name not in known]:
         more = f"; likewise for {', '.join(missing[1:])}" if missing[1:] else ""
         raise UserError(
             f"{folder}: no page has a marker '<!-- begin: {missing[0]} -->'; add it, and "
