@@ -116,23 +116,23 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "Does depth help?",
         "Помогает ли глубина?",
-        "Up to six convolutions yes, in larger networks; a plain one of 44 layers trains worse "
-        "than one of 20",
-        "До шести свёрток — да, но и сети крупнее; без остаточных связей сеть из 44 слоёв "
-        "обучается хуже, чем из 20",
+        "Four convolutions beat two at equal size too, six are as good as four there; without "
+        "shortcuts 44 layers train worse than 20",
+        "Четыре свёртки лучше двух и при равном размере, шесть там не лучше четырёх; без "
+        "остаточных связей 44 слоя обучаются хуже, чем 20",
         "depth.md",
         (
             Shown(
-                "2.2-depth",
-                "Four convolutions against two",
-                "Четыре свёртки против двух",
+                "2.2-equal-depth",
+                "Four convolutions against two, equal parameters",
+                "Четыре свёртки против двух, параметров поровну",
                 SUPPORTED,
             ),
             Shown(
-                "2.2-deeper",
-                "Four convolutions against six",
-                "Четыре свёртки против шести",
-                REFUTED,
+                "2.2-equal-deeper",
+                "Six convolutions against four, equal parameters",
+                "Шесть свёрток против четырёх, параметров поровну",
+                NO_DIFFERENCE,
             ),
             Shown(
                 "2.2-degradation",
