@@ -33,6 +33,7 @@ TASK_2: tuple[Experiment, ...] = (
     depth.DEPTH,
     depth.DEPTH_MATCHED,
     depth.DEPTH_LADDER,
+    depth.INITIAL_WEIGHTS,
     depth.SHORTCUT,
 )
 TASK_3: tuple[Experiment, ...] = (

@@ -284,6 +284,75 @@ DEPTH_LADDER = Experiment(
     control=True,
 )
 
+HE_WEIGHTS = {"he_weights": True}
+HE = tuple(HE_WEIGHTS)
+
+INITIAL_WEIGHTS = Experiment(
+    name="initial_weights",
+    subject="Initial weights without batch-norm and shortcuts",
+    question="Do gradients vanish for the depth, or for the initial weights?",
+    dataset="cifar10",
+    rows=tuple(
+        row
+        for layers in (20, 44)
+        for row in (
+            Row(
+                f"{layers} layers, default weights",
+                "LadderNet",
+                {"layers": layers, **BARE},
+                at=("default weights", layers),
+            ),
+            Row(
+                f"{layers} layers, He weights",
+                "LadderNet",
+                {"layers": layers, **BARE, **HE_WEIGHTS},
+                seeds=(10,),
+                at=("He weights", layers),
+            ),
+        )
+    ),
+    recipe=CIFAR10_RECIPE,
+    seeds=MORE_SEEDS,
+    timed=False,
+    varied=("initial weights of the convolutions", "depth"),
+    held=("width of each stage", *HELD),
+    not_tuned=("learning rate per network",),
+    figures=("gradient_depth",),
+    columns=("gradient_ratio",),
+    claims=(
+        Claim(
+            "2.2-he-gradient",
+            "With He's initial weights the first layer's gradient is larger before training, in "
+            "comparison with the last one's, than with torch's defaults.",
+            "С начальными весами Хе градиент первого слоя до обучения больше относительно "
+            "последнего, чем с весами torch по умолчанию.",
+            "ours",
+            pairs=(("44 layers, He weights", "44 layers, default weights"),),
+            metric="log10_initial_gradient_ratio",
+            about=HE,
+        ),
+        Claim(
+            "2.2-he-44",
+            "Without batch-norm and shortcuts He's initial weights make a network of 44 layers "
+            "more accurate.",
+            "Без batch-norm и shortcut начальные веса Хе делают сеть из 44 слоёв точнее.",
+            "ours",
+            pairs=(("44 layers, He weights", "44 layers, default weights"),),
+            about=HE,
+        ),
+        Claim(
+            "2.2-he-20",
+            "Without batch-norm and shortcuts He's initial weights make a network of 20 layers "
+            "more accurate.",
+            "Без batch-norm и shortcut начальные веса Хе делают сеть из 20 слоёв точнее.",
+            "ours",
+            pairs=(("20 layers, He weights", "20 layers, default weights"),),
+            about=HE,
+        ),
+    ),
+    control=True,
+)
+
 SHORTCUT = Experiment(
     name="shortcut",
     subject="ResNetLikeCNN with and without shortcuts",
