@@ -29,9 +29,7 @@ from utils.records.runs import WEIGHTS, Found
 
 SHOWN = 3  # classes of each network
 DIGIT, BOX = 28, 20  # pixels of an image of MNIST, and of the box that its digit is fitted into
-FINE = (
-    280  # pixels of a drawing's longer side, give or take: grain of photographs is gone at so few
-)
+FINE = 280  # pixels of a drawing's longer side, give or take: so few show no grain of the paper
 PHOTOGRAPH = 32
 ORIENTATION = 0x0112  # of a picture, in its EXIF data, whose other fields may be damaged
 TURNS = {
@@ -152,15 +150,13 @@ def as_digit(image: Image.Image) -> tuple[Tensor, str]:
     ink = np.maximum(-ink if is_dark_on_light else ink, 0)
     ink = np.where(ink > 0.25 * ink.max(), ink, 0)  # paper and shadows are not ink
     rows, columns = np.nonzero(ink.any(1))[0], np.nonzero(ink.any(0))[0]
-    cut = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else ...
+    drawn = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else ink
     is_all_over = np.count_nonzero(ink) > 0.75 * ink.size  # of a page in a dark rim
-    if not len(rows) or ink[cut].size == ink.size or is_all_over:
+    if drawn.size == ink.size or is_all_over:
         raise NoDigitError("no digit stands out from a plain ground that reaches all edges")
-    ink = (255 * ink / ink.max()).astype(np.uint8)
-    drawn = Image.fromarray(ink[cut])
-    scale = BOX / max(drawn.size)
-    sides = [max(1, round(scale * side)) for side in drawn.size]
-    small = drawn.resize(sides, Image.Resampling.BOX)
+    cut = Image.fromarray((255 * drawn / drawn.max()).astype(np.uint8))
+    scale = BOX / max(cut.size)
+    small = cut.resize([max(1, round(scale * side)) for side in cut.size], Image.Resampling.BOX)
     shrunk = np.asarray(small).astype(float)
     if np.count_nonzero(shrunk) < BOX:  # a line from one side of the box to the other has as many
         raise NoDigitError("what stands out is too small for a digit")

@@ -98,7 +98,9 @@ def _feature_maps(network: nn.Module, dataset: Dataset) -> dict[str, np.ndarray]
         for (name, layer), each in zip(layers.items(), found, strict=True)
         if each.dim() == 4
     }
-    first = next(iter(layers))
+    if not maps:
+        return {}
+    first = next(iter(maps))
     shown = {"activations": maps[first]}
     shown |= {f"feature_maps/{name}": each[:FEATURE_CHANNELS] for name, each in maps.items()}
     return {

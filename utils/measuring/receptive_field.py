@@ -157,11 +157,8 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
         if node.op == "placeholder":
             fields[node] = Field()
             continue
-        is_shape = function_of(node) in SHAPE_FUNCTIONS or (
-            function_of(node) == "getattr" and node.args[1] in SHAPE_ATTRIBUTES
-        )
-        if node.op != "output" and (is_shape or constants.issuperset(node.all_input_nodes)):
-            constants.add(node)  # a shape, a parameter, or what is made of them
+        if _is_constant(node, constants):
+            constants.add(node)
             continue
         sources = [fields[each] for each in node.all_input_nodes if each not in constants]
         field = functools.reduce(Field.joined, sources) if sources and None not in sources else None
@@ -184,11 +181,11 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
         elif is_pointwise:
             fields[node] = field
             if len(sources) > 1:
-                block, end = _block(node, modules)
-                path = calls(node).get(block, ".".join([*calls(node).values(), node.name][-2:]))
-                name = _name(block or node, path, names, modules)
+                call, end = _block(node, modules)
+                path = calls(node).get(call, ".".join([*calls(node).values(), node.name][-2:]))
+                name = _name(call or node, path, names, modules)
                 layers.pop(name, None)  # of two joins in a block the later one is its end
-                layers[name] = Layer(field, end, block)
+                layers[name] = Layer(field, end, call)
         else:
             _check_ends(node, module)
     return layers
@@ -235,6 +232,13 @@ def function_of(node: fx.Node) -> str:
     if node.op not in ("call_function", "call_method"):
         return ""
     return node.target if isinstance(node.target, str) else node.target.__name__
+
+
+def _is_constant(node: fx.Node, constants: Collection[fx.Node]) -> bool:
+    """Whether no pixel reaches it: a shape, a parameter, or what is made of ``constants``."""
+    is_attribute = function_of(node) == "getattr" and node.args[1] in SHAPE_ATTRIBUTES
+    is_shape = is_attribute or function_of(node) in SHAPE_FUNCTIONS
+    return node.op != "output" and (is_shape or all(e in constants for e in node.all_input_nodes))
 
 
 def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
