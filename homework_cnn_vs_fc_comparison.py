@@ -3,12 +3,13 @@
     1.1 mnist_comparison   FCNet, SimpleCNN and CNNWithResidual on MNIST
     1.2 cifar_comparison   DeepFCNet, CNNWithResidual and CNNWithResidualReg on CIFAR-10
 
-Control experiments, which change one thing at a time, each on _mnist and on _cifar but the last:
+Control experiments, which change one thing at a time; * is mnist and cifar:
 
     locality_*             the pixels of every image in one random order
+    weight_sharing         between the two: neighbours without shared weights, on CIFAR-10
     shift_*                test images moved by 0 to 6 pixels
     sample_size_*          1,000, 10,000 and all train images
-    regularisation         each regulariser by itself, in 10 epochs and in 40
+    regularisation         each regulariser by itself, on CIFAR-10, in 10 epochs and in 40
 
 Declared in experiments/; tables and figures: results/ and plots/.
 """

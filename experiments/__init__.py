@@ -20,6 +20,7 @@ TASK_1: tuple[Experiment, ...] = (
     cnn_vs_fc.CIFAR_COMPARISON,
     locality.LOCALITY_MNIST,
     locality.LOCALITY_CIFAR,
+    locality.WEIGHT_SHARING,
     locality.SHIFT_MNIST,
     locality.SHIFT_CIFAR,
     sample_size.SAMPLE_SIZE_MNIST,
@@ -33,6 +34,7 @@ TASK_2: tuple[Experiment, ...] = (
     depth.DEPTH,
     depth.DEPTH_MATCHED,
     depth.DEPTH_LADDER,
+    depth.DEPTH_LADDER_SGD,
     depth.INITIAL_WEIGHTS,
     depth.SHORTCUT,
 )

@@ -1,7 +1,9 @@
-"""Do convolutional networks live on neighbouring pixels, and what is a moved image to them?
+"""Do convolutional networks live on neighbouring pixels, on shared weights, on unmoved images?
 
 ``locality``: the pixels of every image in one fixed random order. A fully connected network can
 learn from them what it could before; a convolution looks at pixels that are neighbours no longer.
+``weight_sharing``: between the two a network that looks at neighbouring pixels, as a convolution
+does, with weights of its own at each place.
 ``shift``: the trained networks on test images that are moved by a few pixels.
 """
 
@@ -107,6 +109,73 @@ LOCALITY_CIFAR = Experiment(
     seeds=MORE_SEEDS,
     claims=claims("1.2", "DeepFCNet", "CNN3x3", "photographs", "фотографий"),
     **ABOUT_LOCALITY,
+)
+
+WEIGHT_SHARING = Experiment(
+    name="weight_sharing",
+    subject="Local connections and shared weights",
+    question="How much of the lead comes from looking at neighbours, how much from shared weights?",
+    dataset="cifar10",
+    rows=(
+        *rows("DeepFCNet", "LocalCNN", PLAIN_CIFAR),
+        Row("CNN3x3", recipe=PLAIN_CIFAR),
+        Row("LocalCNN, augmented", "LocalCNN"),
+        Row("CNN3x3, augmented", "CNN3x3"),
+    ),
+    recipe=CIFAR10_RECIPE,
+    seeds=MORE_SEEDS,
+    timed=False,
+    varied=("network", "order of the pixels", "augmentation"),
+    held=("optimiser and schedule", "epochs", "data order"),
+    not_tuned=("learning rate per network",),
+    figures=("accuracies",),
+    claims=(
+        Claim(
+            "1.2-local",
+            "Local connections, with weights of their own at each place, are more accurate than "
+            "full ones.",
+            "Локальные связи, у которых в каждом месте свои веса, точнее полных.",
+            "ours",
+            pairs=(("LocalCNN", "DeepFCNet"),),
+            about=("local connections",),
+        ),
+        Claim(
+            "1.2-shared",
+            "The same weights at all places are more accurate than weights of their own at each.",
+            "Одни и те же веса во всех местах точнее, чем свои в каждом.",
+            "ours",
+            pairs=(("CNN3x3", "LocalCNN"),),
+            about=("convolutions", "local connections"),
+        ),
+        Claim(
+            "1.2-shared-lead",
+            "To the lead of CNN3x3 over DeepFCNet shared weights add more than local connections.",
+            "В отрыв CNN3x3 от DeepFCNet общие веса вносят больше, чем локальные связи.",
+            "ours",
+            "lead",
+            pairs=(("CNN3x3", "LocalCNN"), ("LocalCNN", "DeepFCNet")),
+            about=("convolutions", "local connections"),
+        ),
+        Claim(
+            "1.2-local-permuted",
+            "With the pixels of all photographs in one random order LocalCNN falls behind "
+            "DeepFCNet.",
+            "Если пиксели всех фотографий одинаково перемешать, LocalCNN отстаёт от DeepFCNet.",
+            "ours",
+            pairs=(("DeepFCNet, permuted", "LocalCNN, permuted"),),
+            about=("local connections", "permuted"),
+        ),
+        Claim(
+            "1.2-shared-augmented",
+            "Augmentation brings more where weights are not shared.",
+            "Аугментация даёт больше там, где веса не общие.",
+            "ours",
+            "lead",
+            pairs=(("LocalCNN, augmented", "LocalCNN"), ("CNN3x3, augmented", "CNN3x3")),
+            about=("crop_padding", "flip"),
+        ),
+    ),
+    control=True,
 )
 
 SHIFT_MNIST = Experiment(

@@ -12,6 +12,7 @@ from models.convolutional import (
 )
 from models.custom_layers import ChannelAttention, Convolution, CustomConv, L2Pooling, Swish
 from models.fully_connected import DeepFCNet, FCNet
+from models.locally_connected import LocalCNN, LocallyConnected2d, Weighted
 from models.registry import MODELS, UnknownModelError, build, unknown_message
 from models.residual import (
     BasicResidualBlock,
@@ -44,6 +45,8 @@ __all__ = [
     "FCNet",
     "L2Pooling",
     "LadderNet",
+    "LocalCNN",
+    "LocallyConnected2d",
     "MediumCNN",
     "ResNetLikeCNN",
     "ShallowCNN",
@@ -51,6 +54,7 @@ __all__ = [
     "SwappedCNN",
     "Swish",
     "UnknownModelError",
+    "Weighted",
     "WideResidualBlock",
     "build",
     "unknown_message",

@@ -13,6 +13,7 @@ from torch import nn
 
 from models.convolutional import CNN1x1_3x3, CNN3x3, CNN5x5, CNN7x7, DeepCNN, MediumCNN, SimpleCNN
 from models.fully_connected import DeepFCNet, FCNet
+from models.locally_connected import LocalCNN
 from models.residual import (
     BasicResidualBlock,
     BlockNet,
@@ -29,6 +30,7 @@ from models.swapped import SwappedCNN
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 
+LOCAL = ("local connections", "max-pooling")
 POOLED = ("convolutions", "max-pooling")
 SHORTCUTS = ("convolutions", "shortcuts", "batch-norm")
 STRIDED = (*SHORTCUTS, "strides", "average pooling to 4×4")
@@ -75,6 +77,7 @@ MODELS = {
         BLOCK,
         marker="s",
     ),
+    "LocalCNN": Network(LocalCNN, SKY, LOCAL, marker="^"),
     # for controls: what their arguments change is all that differs
     "LadderNet": Network(LadderNet, VERMILLION, GLOBAL, marker="D"),
     "SwappedCNN": Network(SwappedCNN, BLUE, POOLED, marker="s"),

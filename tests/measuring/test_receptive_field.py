@@ -46,6 +46,7 @@ BY_HAND = {
     "DeepFCNet": {},
     "SimpleCNN": dict(zip(TWO_LAYERS, (3, 4, 8, 10), strict=True)),
     "CNN3x3": dict(zip(TWO_LAYERS, (3, 4, 8, 10), strict=True)),
+    "LocalCNN": {"features.0": 3, "features.1": 4, "features.3": 8, "features.4": 10},
     "CNN5x5": dict(zip(TWO_LAYERS, (5, 6, 14, 16), strict=True)),
     "CNN7x7": dict(zip(TWO_LAYERS, (7, 8, 20, 22), strict=True)),
     "CNN1x1+3x3": dict(zip(FOUR_LAYERS, (1, 3, 4, 4, 8, 10), strict=True)),

@@ -1,6 +1,7 @@
 """Every network: its parameter count, its shapes, and that none is missing from the list."""
 
 import inspect
+import math
 import re
 
 import pytest
@@ -30,6 +31,7 @@ PARAMETERS = {
     "BasicBlockNet": 76_554,
     "BottleneckBlockNet": 7_082,
     "WideBlockNet": 233_610,
+    "LocalCNN": 5_693_450,
     "LadderNet": 272_474,
     "SwappedCNN": 60_362,
 }
@@ -68,6 +70,7 @@ BLOCKS_AND_LAYERS = {
     models.Swish,
     models.L2Pooling,
     models.CustomConv,
+    models.LocallyConnected2d,
     models.ChannelAttention,
 }
 MNIST = {"FCNet", "SimpleCNN", "CNNWithResidual"}
@@ -115,6 +118,37 @@ def test_nothing_swapped_computes_what_cnn3x3_does() -> None:
     torch.testing.assert_close(swapped(x), usual(x))
 
 
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+def test_a_local_layer_with_equal_weights_at_all_places_is_a_convolution(kernel_size: int) -> None:
+    torch.manual_seed(0)
+    size = (4, 5)
+    conv = nn.Conv2d(2, 3, kernel_size, padding=kernel_size // 2)
+    local = models.LocallyConnected2d(2, 3, size, kernel_size)
+    assert count(local) == count(conv) * math.prod(size)
+    with torch.no_grad():
+        local.weight.copy_(conv.weight.flatten(1).expand_as(local.weight))
+        local.bias.copy_(conv.bias.repeat_interleave(math.prod(size)))
+    x = torch.randn(6, 2, *size)
+    torch.testing.assert_close(local(x), conv(x))
+
+
+def test_each_place_of_a_local_layer_has_weights_of_its_own() -> None:
+    torch.manual_seed(0)
+    local = models.LocallyConnected2d(1, 2, (3, 4))
+    assert len({tuple(place.flatten().tolist()) for place in local.weight}) == 12
+    local(torch.randn(2, 1, 3, 4))[:, :, 1, 2].sum().backward()
+    touched = local.weight.grad.flatten(1).abs().sum(1)
+    assert touched.nonzero().tolist() == [[1 * 4 + 2]]
+    assert local.bias.grad.view(2, 3, 4).nonzero().tolist() == [[0, 1, 2], [1, 1, 2]]
+
+
+def test_a_local_layer_says_which_map_it_is_for() -> None:
+    with pytest.raises(ValueError, match=r"a map of \(4, 3\) where \(3, 4\) is expected"):
+        models.LocallyConnected2d(1, 2, (3, 4))(torch.zeros(2, 1, 4, 3))
+    with pytest.raises(ValueError, match="kernel_size must be odd"):
+        models.LocallyConnected2d(1, 2, (3, 4), kernel_size=2)
+
+
 def test_every_network_class_is_in_the_registry() -> None:
     registered = {type(models.build(name)) for name in models.MODELS}
     public = (getattr(models, name) for name in models.__all__)
@@ -132,7 +166,7 @@ def test_an_image_gives_ten_logits_and_every_parameter_gets_a_gradient(name: str
     assert logits.shape == (4, 10)
     F.cross_entropy(logits, torch.arange(4)).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
-    weights = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    weights = [m.weight for m in network.modules() if isinstance(m, models.Weighted)]
     assert all(weight.grad.abs().sum() > 0 for weight in weights)
     assert network.eval()(images[:1]).shape == (1, 10)  # by itself too
 

@@ -302,3 +302,21 @@ def test_muon_takes_a_custom_convolution_and_each_weight_once() -> None:
     before = network[1].weight.detach().clone()
     muon.step()
     assert not torch.equal(before, network[1].weight)
+
+
+def test_the_weights_of_each_place_are_stepped_on_by_themselves() -> None:
+    torch.manual_seed(0)
+    local = models.LocallyConnected2d(2, 3, (2, 2))
+    places = [nn.Linear(18, 3, bias=False) for _ in range(4)]
+    for place, weight in zip(places, local.weight, strict=True):
+        place.weight.data.copy_(weight)
+    together = HiddenMuon([local.weight], MUON, torch.float32)
+    apart = HiddenMuon([place.weight for place in places], MUON, torch.float32)
+    for _ in range(3):
+        local.weight.grad = torch.randn_like(local.weight)
+        for place, grad in zip(places, local.weight.grad, strict=True):
+            place.weight.grad = grad.clone()
+        together.step()
+        apart.step()
+    torch.testing.assert_close(local.weight, torch.stack([place.weight for place in places]))
+    assert hidden_weights(nn.Sequential(local, nn.Linear(3, 2)))[0] is local.weight

@@ -9,10 +9,18 @@ from torch import Tensor, fx, nn
 from torchvision.ops import SqueezeExcitation
 
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
+from models.locally_connected import LocallyConnected2d
 
 # Layers that stay whole: torch.fx cannot see into our Functions, and what a gate is made of is no
 # layer on the way.
-OPAQUE = (ChannelAttention, CustomConv, L2Pooling, SqueezeExcitation, Swish)
+OPAQUE = (
+    ChannelAttention,
+    CustomConv,
+    L2Pooling,
+    LocallyConnected2d,
+    SqueezeExcitation,
+    Swish,
+)
 
 
 class _Tracer(fx.Tracer):

@@ -21,10 +21,19 @@ from torch import Tensor, fx, nn
 from torchvision.ops import SqueezeExcitation
 
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
+from models.locally_connected import LocallyConnected2d
 from utils.measuring.graph import calls, outputs, trace
 
 # Layers that move a window over the image, each with kernel_size and stride.
-WINDOWED = (nn.Conv2d, CustomConv, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, L2Pooling)
+WINDOWED = (
+    nn.Conv2d,
+    CustomConv,
+    LocallyConnected2d,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.LPPool2d,
+    L2Pooling,
+)
 
 ACTIVATIONS = (
     nn.ReLU,

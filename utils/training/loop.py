@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import models
-from models import Convolution
+from models import Convolution, Weighted
 from utils.data.batches import (
     augmented_views,
     evaluation_batches,
@@ -271,7 +271,7 @@ def weight_layers(network: nn.Module) -> dict[str, list[int]]:
             if part.startswith(("weight", "parametrizations.weight")) and parameter.requires_grad
         ]
         for name, module in network.named_modules()
-        if isinstance(module, Convolution | nn.Linear)
+        if isinstance(module, Weighted)
     }
     return {name: parts for name, parts in layers.items() if parts}
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models import Convolution
+from models import Weighted
 from utils.experiment import Recipe
 
 MUON_MOMENTUM = 0.95
@@ -50,7 +50,7 @@ def hidden_weights(network: nn.Module) -> list[nn.Parameter]:
     One that is computed from other parameters (weight norm) is none of them, and one that is tied
     to the last layer's belongs to that.
     """
-    layers = [each for each in network.modules() if isinstance(each, Convolution | nn.Linear)]
+    layers = [each for each in network.modules() if isinstance(each, Weighted)]
     weights = [dict(each.named_parameters(recurse=False)).get("weight") for each in layers]
     # a frozen copy may stand behind the network: the last is that of those that are trained
     *hidden, last = [each for each in weights if each is None or each.requires_grad] or [None]
@@ -128,13 +128,13 @@ class HiddenMuon(torch.optim.Optimizer):
         momentum = state["momentum_buffer"]
         momentum.lerp_(gradient, 1 - MUON_MOMENTUM)
         update = gradient.lerp(momentum, MUON_MOMENTUM).to(self.dtype)
-        rows, columns = matrix.shape
+        rows, columns = matrix.shape[-2:]
         matrix.mul_(1 - rate * decay)
         scale = math.sqrt(max(1, rows / columns))
         matrix.add_(self._direction(update, state), alpha=-rate * scale)
 
     def _direction(self, update: Tensor, state: dict[str, Any]) -> Tensor:
-        """The orthogonal ``[rows, columns]`` to step along; of a large matrix the latest."""
+        """The orthogonal ``[..., rows, columns]`` to step along; of a large matrix the latest."""
         if not is_large(update):
             return orthogonal(update, MUON_STEPS)
         step = state.get("step", 0)
@@ -145,8 +145,8 @@ class HiddenMuon(torch.optim.Optimizer):
 
 
 def is_large(weight: Tensor) -> bool:
-    """Whether an orthogonal update of ``[out, ...]`` would be most of a training step."""
-    return min(len(weight), weight[0].numel()) > MUON_LARGE
+    """Whether an orthogonal update of it would be most of a training step."""
+    return min(as_matrix(weight).shape[-2:]) > MUON_LARGE
 
 
 def steps_in_cycle(optimizers: Sequence[torch.optim.Optimizer]) -> int:
@@ -160,7 +160,10 @@ def orthogonal(matrix: Tensor, steps: int) -> Tensor:
     Each of the Newton-Schulz ``steps`` applies the odd polynomial a s + b s³ + c s⁵ to all
     singular values s at once, with matrix products alone. They start between 0 and 1, since the
     matrix is divided by its norm, and the large ones end near 1.
+    ``[places, rows, columns]`` are as many matrices, each by itself.
     """
+    if matrix.dim() == 3:
+        return torch.vmap(orthogonal, (0, None))(matrix, steps)
     a, b, c = MUON_POLYNOMIAL
     is_tall = len(matrix) > matrix.shape[1]
     x = matrix.T if is_tall else matrix  # the smaller of the two products x xᵀ and xᵀ x
@@ -174,7 +177,7 @@ def orthogonal(matrix: Tensor, steps: int) -> Tensor:
 def as_matrix(weight: Tensor) -> Tensor:
     """``[out, in, height, width]`` with the channels last in memory -> ``[out, rest]``, a view.
 
-    A linear layer's weight is a matrix already.
+    A linear layer's weight is a matrix already, and that of LocallyConnected2d one for each place.
     Raises: RuntimeError where the channels are not last: a matrix that is a copy learns nothing.
     """
-    return weight if weight.dim() == 2 else weight.permute(0, 2, 3, 1).view(len(weight), -1)
+    return weight.permute(0, 2, 3, 1).view(len(weight), -1) if weight.dim() == 4 else weight
