@@ -10,6 +10,7 @@ place of the image; ReLU and a 2×2 max-pool ``P`` follow.
 The count is asserted in ``tests/models/test_models.py``.
 """
 
+import itertools
 import math
 
 import torch
@@ -23,8 +24,8 @@ class LocallyConnected2d(nn.Module):
     """At each place of a map a linear layer of its own, from the window around it.
 
     ``[batch, in_channels, *size]`` -> ``[batch, out_channels, *size]``; outside the map are zeros.
-    ``weight`` is ``[places, out_channels, in_channels * kernel_size²]``, ``bias``
-    ``[out_channels * places]``. Equal at all places they make it a convolution. Each place starts
+    ``weight`` is ``[places, out_channels, kernel_size² * in_channels]``, ``bias``
+    ``[places * out_channels]``. Equal at all places they make it a convolution. Each place starts
     as the filters of ``nn.Conv2d`` do: uniform up to 1 / sqrt(numbers in a window).
 
     Source: Taigman et al., DeepFace (2014), section 2.2, for the layer; LeCun, Generalization and
@@ -54,9 +55,16 @@ class LocallyConnected2d(nn.Module):
         """``[batch, in_channels, *size]`` -> ``[batch, out_channels, *size]``."""
         if x.shape[2:] != self.size:
             raise ValueError(f"a map of {tuple(x.shape[2:])} where {self.size} is expected")
-        windows = F.unfold(x, self.kernel_size, padding=self.padding)  # [batch, numbers, places]
-        at_places = windows.permute(2, 0, 1) @ self.weight.mT  # [places, batch, out_channels]
-        return (at_places.permute(1, 2, 0).flatten(1) + self.bias).unflatten(1, (-1, *self.size))
+        # places first and channels last: what is copied and multiplied lies together in memory
+        x = F.pad(x.permute(2, 3, 0, 1), (0, 0, 0, 0, *4 * (self.padding,)))
+        height, width = self.size
+        offsets = itertools.product(range(self.kernel_size), repeat=2)
+        moved = [x[down : down + height, right : right + width] for down, right in offsets]
+        windows = torch.cat(moved, dim=-1).flatten(0, 1)  # [places, batch, numbers]
+        bias = self.bias.view(len(windows), 1, -1)
+        at_places = windows @ self.weight.mT + bias  # [places, batch, out_channels]
+        y = at_places.unflatten(0, self.size).permute(2, 3, 0, 1)
+        return y.contiguous(memory_format=torch.channels_last)
 
     def extra_repr(self) -> str:
         """What ``print`` shows in its brackets."""

@@ -126,8 +126,8 @@ def test_a_local_layer_with_equal_weights_at_all_places_is_a_convolution(kernel_
     local = models.LocallyConnected2d(2, 3, size, kernel_size)
     assert count(local) == count(conv) * math.prod(size)
     with torch.no_grad():
-        local.weight.copy_(conv.weight.flatten(1).expand_as(local.weight))
-        local.bias.copy_(conv.bias.repeat_interleave(math.prod(size)))
+        local.weight.copy_(conv.weight.permute(0, 2, 3, 1).flatten(1).expand_as(local.weight))
+        local.bias.copy_(conv.bias.repeat(math.prod(size)))
     x = torch.randn(6, 2, *size)
     torch.testing.assert_close(local(x), conv(x))
 
@@ -139,7 +139,7 @@ def test_each_place_of_a_local_layer_has_weights_of_its_own() -> None:
     local(torch.randn(2, 1, 3, 4))[:, :, 1, 2].sum().backward()
     touched = local.weight.grad.flatten(1).abs().sum(1)
     assert touched.nonzero().tolist() == [[1 * 4 + 2]]
-    assert local.bias.grad.view(2, 3, 4).nonzero().tolist() == [[0, 1, 2], [1, 1, 2]]
+    assert local.bias.grad.view(3, 4, 2).nonzero().tolist() == [[1, 2, 0], [1, 2, 1]]
 
 
 def test_a_local_layer_says_which_map_it_is_for() -> None:
