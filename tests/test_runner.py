@@ -354,6 +354,30 @@ def test_a_forgotten_flag_is_named_and_loses_nothing(
     assert not killed.exists()
 
 
+def test_what_will_stand_beside_an_unfinished_run_has_its_recipe(
+    killed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*FLAGS, str(tmp_path), "--seeds", "1"]
+    for fresh in ([], ["--fresh"]):
+        assert runner.main(EXPERIMENTS[1:], "", [*flags, "--epochs", "2", *fresh]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith(f"error: {killed}: an unfinished run with epochs 1 (not 2); ")
+    assert runner.main(EXPERIMENTS[1:], "", flags) == 0  # in another precision
+
+
+def test_weights_that_were_asked_for_are_not_forgotten(
+    few: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*FLAGS, str(tmp_path)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(one_run, "write_arrays", lambda *_: signal.raise_signal(signal.SIGTERM))
+        assert runner.main(EXPERIMENTS[1:], "", [*flags, "--weights"]) == 143
+    assert runner.main(EXPERIMENTS[1:], "", flags) == 2
+    assert "whose weights are to be kept; it goes on with --weights" in capsys.readouterr().err
+    assert runner.main(EXPERIMENTS[1:], "", [*flags, "--weights"]) == 0
+    assert [*tmp_path.rglob("*.safetensors")]
+
+
 def test_with_the_flags_it_was_begun_with_it_goes_on(
     killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -44,7 +44,7 @@ def train_one(run: Run, tell: Tell, dataset: Dataset, checkpoint: Path, weights:
     """Trains a run and looks into its network; ``dataset`` is whole, and on the run's device."""
     dataset = dataset_of(run, dataset)
     found = sizes(run.network, run.overrides, dataset.x_test.shape[1:])
-    outcome = train(run, dataset, checkpoint, tell, found["computes"])
+    outcome = train(run, dataset, checkpoint, tell, found["computes"], weights)
     if diverged := outcome.record["diverged"]:
         log.warning("%s diverged: %s", run.title, where(diverged))
         return Kept(Record(**outcome.record, **found), None, None)

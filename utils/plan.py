@@ -7,7 +7,7 @@ here but by ``forget``, which is called once everything else is in order.
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,12 @@ from utils.records.runs import (
     anew,
     check_together,
     differences,
+    find_files,
     find_record,
     find_records,
     identity,
     run_path,
+    seed_of,
     speed_path,
     trained_anew,
 )
@@ -221,8 +223,14 @@ def check_images(options: Options, missing: Sequence[Run], load: Callable[[str],
         wanted = identity(run) | {"fingerprint": load(run.dataset).fingerprint}
         if options.scheduler:
             del wanted["device"]  # each worker has its own
+        path = run_path(options.results, run).with_suffix(CHECKPOINT)
         with contextlib.suppress(DamagedError):  # it is set aside when the run is begun
-            find_checkpoint(run_path(options.results, run).with_suffix(CHECKPOINT), wanted)
+            kept = find_checkpoint(path, wanted)
+            if kept and kept.get("weights") and not options.weights:
+                raise UserError(
+                    f"{path}: an unfinished run whose weights are to be kept; it goes on with "
+                    "--weights; --fresh trains it anew"
+                )
     paths = {run_path(options.results, run) for run in missing}
     for experiment in standing_in(missing, options.study):
         data = load(str(experiment.dataset))
@@ -235,6 +243,25 @@ def check_images(options: Options, missing: Sequence[Run], load: Callable[[str],
                     f"of {data.description} here ({data.fingerprint[:12]}); name their "
                     f"--data-dir, another --out-dir, or {anew(every)}"
                 )
+        check_unfinished(experiment, options, paths, data.fingerprint)
+
+
+def check_unfinished(
+    experiment: Experiment, options: Options, paths: Collection[Path], fingerprint: str
+) -> None:
+    """The unfinished runs of a table can stand beside what this command adds, at ``paths``.
+
+    Raises: UserError naming one that cannot, as ``find_checkpoint`` does.
+    """
+    recipe = recipe_of(experiment, options)
+    for row in experiment.rows:
+        for path in find_files(row, str(experiment.dataset), options.results, CHECKPOINT):
+            run = row.run(str(experiment.dataset), recipe, seed_of(path), Compute())
+            if run_path(options.results, run) not in paths:
+                wanted = identity(run) | {"fingerprint": fingerprint}
+                del wanted["device"], wanted["precision"]  # each row may have its own
+                with contextlib.suppress(DamagedError):
+                    find_checkpoint(path, wanted)
 
 
 def counting(at_hand: Mapping[str, Record]) -> str:

@@ -96,8 +96,8 @@ def find_files(row: Row, dataset: str, results: Path, suffix: str) -> list[Path]
     """The files of a row's runs with this suffix, by seed."""
     own = row.run_name  # has no wildcards, see ``utils.experiment.check_name``
     paths = (results / "runs" / dataset).glob(f"{own}-seed*{suffix}")
-    found = [path for path in paths if (name := RUN.fullmatch(path.stem)) and name[1] == own]
-    return sorted(found, key=seed_of)
+    named = ((path, RUN.fullmatch(path.name.removesuffix(suffix))) for path in paths)
+    return sorted((path for path, name in named if name and name[1] == own), key=seed_of)
 
 
 def strangers(experiments: Iterable[Experiment], results: Path) -> list[Path]:
@@ -113,7 +113,7 @@ def strangers(experiments: Iterable[Experiment], results: Path) -> list[Path]:
 
 def seed_of(path: Path) -> int:
     """The seed in the name of a run's file."""
-    return int(path.stem.rpartition("-seed")[2])
+    return int(RUN.match(path.name)[2])
 
 
 def check_name(found: Found, dataset: str) -> None:

@@ -65,6 +65,7 @@ class TrainingState:
     history: list[Epoch] = field(default_factory=list)  # one entry per finished epoch
     seconds: list[float] = field(default_factory=list)  # likewise
     computes: Computes | None = None  # what the network does, as far as that is known
+    weights: bool = False  # whether they are to be kept at the end
 
 
 def save_checkpoint(path: Path, state: TrainingState) -> None:
@@ -79,6 +80,7 @@ def save_checkpoint(path: Path, state: TrainingState) -> None:
         "environments": [each.model_dump() for each in state.environments],
         "history": [each.model_dump() for each in state.history],
         "seconds": state.seconds,
+        "weights": state.weights,
     }
     write_state(path, content)
 
@@ -122,7 +124,7 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
 def find_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     """What is kept of the run of this identity; None where there is nothing.
 
-    An identity without a device is of any.
+    An identity without a device, say, is of any.
 
     Raises: DamagedError; UserError for a file that may not be read, and for another run's, with
     the flags that go on with that one.
@@ -132,8 +134,9 @@ def find_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
         return None
     if not isinstance(content, dict) or "identity" not in content:
         raise DamagedError("not a checkpoint")
-    if {**content["identity"], **identity} != content["identity"]:
-        raise UserError(f"{path}: {way_on(content['identity'], identity)}")
+    asked = {**content["identity"], **identity}
+    if asked != content["identity"]:
+        raise UserError(f"{path}: {way_on(content['identity'], asked)}")
     return content
 
 

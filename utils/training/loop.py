@@ -57,9 +57,14 @@ class Outcome:
 
 
 def train(
-    run: Run, dataset: Dataset, checkpoint: Path, tell: Tell, computes: Computes | None = None
+    run: Run,
+    dataset: Dataset,
+    checkpoint: Path,
+    tell: Tell,
+    computes: Computes | None = None,
+    weights: bool = False,
 ) -> Outcome:
-    """Trains one network, which ``computes`` this.
+    """Trains one network, which ``computes`` this, and whose ``weights`` are to be kept or not.
 
     ``dataset`` lies on the run's device. After each epoch the state is kept at ``checkpoint``,
     and a run that finds one goes on from there, where that is of a network which computes the same.
@@ -67,7 +72,7 @@ def train(
     torch.set_num_threads(run.compute.threads)
     seed_everything(run.seed)
     state = initial_state(run, dataset)
-    state.computes = computes
+    state.computes, state.weights = computes, weights
     load_checkpoint(checkpoint, state)
     tell(Event(run, len(state.history) / run.recipe.epochs, resumed=True))
 
