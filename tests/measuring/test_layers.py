@@ -95,7 +95,9 @@ def test_the_record_of_a_layer_with_another_forward_is_told(
     experiment = make_experiment([], cases=(LayerCase("MyLayer", build, IMAGE),))
     if message:
         found = error_of(lambda: check_layers(experiment, record, tmp_path))
-        assert message in found and found.endswith("run the script again with --measure")
+        assert message in found and found.endswith(
+            "run the script whose table shows it with --measure"
+        )
     else:
         check_layers(experiment, record, tmp_path)
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import models
 from models.convolutional import conv_pool_relu
+from tests.networks import takes_digits
 
 PARAMETERS = {
     "FCNet": 242_762,
@@ -69,7 +70,6 @@ PARTS = {  # of networks, beside what custom_layers has
     models.WideResidualBlock,
     models.LocallyConnected2d,
 }
-MNIST = {"FCNet", "SimpleCNN", "CNNWithResidual"}
 
 
 def count(network: nn.Module) -> int:
@@ -157,7 +157,7 @@ def test_every_network_class_is_in_the_registry() -> None:
 @pytest.mark.parametrize("name", models.MODELS)
 def test_an_image_gives_ten_logits_and_every_parameter_gets_a_gradient(name: str) -> None:
     torch.manual_seed(0)
-    images = torch.randn(4, *((1, 28, 28) if name in MNIST else (3, 32, 32)))
+    images = torch.randn(4, *((1, 28, 28) if takes_digits(name) else (3, 32, 32)))
     network = models.build(name)
     logits = network(images)
     assert logits.shape == (4, 10)

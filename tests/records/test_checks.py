@@ -179,7 +179,7 @@ def test_a_speed_that_is_another_networks_is_told(paths: list[Path]) -> None:
     shutil.copy(speed_path(results, run), speed_path(results, other))
     assert error_of(lambda: read(paths)) == (
         f"{speed_path(results, other)}: network: cifar10/CNN3x3 (not cifar10/CNN5x5); run the "
-        "script again with --measure"
+        "script whose table shows it with --measure"
     )
     write_record(speed_path(results, other), make_speed(2))  # as older records are, without it
     read(paths)
@@ -291,7 +291,7 @@ def test_arrays_of_layers_that_make_no_figure_are_told(
         change(arrays)
         write_arrays(path, arrays)
     assert error_of(lambda: gather(experiment, tmp_path, NETWORKS)) == (
-        f"{path}: {message}; run the script again with --measure"
+        f"{path}: {message}; run the script whose table shows it with --measure"
     )
 
 
@@ -302,4 +302,4 @@ def test_layers_of_another_experiment_are_told(tmp_path: Path) -> None:
     path = tmp_path / "residual_blocks" / "cases.json"
     message = error_of(lambda: gather(RESIDUAL_BLOCKS, tmp_path, NETWORKS))
     assert message.startswith(f"{path}: cases: Swish, SiLU, ")
-    assert message.endswith("); run the script again with --measure")
+    assert message.endswith("); run the script whose table shows it with --measure")

@@ -51,7 +51,7 @@ def test_speeds_that_were_measured_otherwise_share_no_table(
     assert error_of(lambda: gather(experiment, tmp_path, NETWORKS)) == (
         f"{tmp_path / 'kernel_size'}: the speed of CNN5x5 was measured in {how} on A Processor "
         "(2 threads), that of CNN3x3 in 1 pass of bfloat16 on A Processor (2 threads); run the "
-        "script again with --measure"
+        "script whose table shows it with --measure"
     )
 
 

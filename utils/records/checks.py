@@ -18,7 +18,7 @@ from utils.records.schema import Cases, Record, Speed
 
 Arrays = Mapping[str, np.ndarray]
 
-MEASURE = "run the script again with --measure"
+MEASURE = "run the script whose table shows it with --measure"
 # of arrays that become figures; feature maps have as many as activations
 DIMENSIONS = {"filters": 4, "activations": 3, "receptive_field": 2}
 OF_CASES = ("activation_functions", "pooling")  # figures that need arrays
