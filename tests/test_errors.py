@@ -36,6 +36,8 @@ def fails_with(error: BaseException) -> Callable[[], None]:
             1,
             "reading or writing: Broken pipe; what is finished",
         ),
+        (MemoryError("too much"), 1, "not enough memory (MemoryError: too much); end what"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: …"), 1, "not en"),
         (OSError("no image"), 1, "reading or writing: OSError: no image; what is finished"),
     ],
 )
@@ -47,9 +49,17 @@ def test_what_goes_wrong_is_one_line(
     assert told.startswith(f"error: {line}")
 
 
-def test_a_defect_keeps_its_traceback() -> None:
-    with pytest.raises(ValueError, match="ours"):
-        exit_code(fails_with(ValueError("ours")), "")
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+def test_a_defect_keeps_its_traceback(kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="ours"):
+        exit_code(fails_with(kind("ours")), "")
+
+
+def test_what_memory_did_not_suffice_for_is_not_blamed(capsys: pytest.CaptureFixture[str]) -> None:
+    blames = UserError("a network cannot be built any more")
+    blames.__cause__ = MemoryError("Unable to allocate 5 GiB")
+    assert exit_code(fails_with(blames), "") == 1
+    assert capsys.readouterr().err.startswith("error: not enough memory (MemoryError: Unable to")
 
 
 SCRIPTS = [path.name for path in REPOSITORY.glob("homework_*.py")]

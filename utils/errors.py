@@ -74,7 +74,15 @@ def exit_code(command: Callable[[], object], if_interrupted: str) -> int:
         with raised(if_interrupted):
             command()
             sys.stdout.flush()
-    except UserError as error:
+    except (UserError, MemoryError, RuntimeError) as error:
+        if short := lacking_memory(error):
+            tell(
+                f"not enough memory ({in_one_line(short)}); end what else is running, raise the "
+                "limit, or use fewer --jobs; what is finished is on disk"
+            )
+            return 1
+        if not isinstance(error, UserError):
+            raise
         tell(error)
         return 2
     except SomeFailed as error:
@@ -92,6 +100,19 @@ def exit_code(command: Callable[[], object], if_interrupted: str) -> int:
         gc.freeze()  # or the interpreter looks through all that torch has before it ends: seconds
         return error.args[0] if isinstance(error, Interrupted) else 130
     return 0
+
+
+def lacking_memory(error: BaseException | None) -> BaseException | None:
+    """What says in an error, or in what led to it, that memory did not suffice: ours or a GPU's.
+
+    torch's word for it on a processor is a RuntimeError.
+    """
+    while error:
+        is_torchs = type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+        if isinstance(error, MemoryError) or is_torchs:
+            return error
+        error = error.__cause__
+    return None
 
 
 def tell(error: object) -> None:

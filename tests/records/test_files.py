@@ -1,5 +1,6 @@
 """Files: whole or not there, and one line for whatever is wrong with one."""
 
+import errno
 import json
 import math
 import os
@@ -147,6 +148,22 @@ def test_arrays_that_are_damaged_are_named_with_their_record(
     message = error_of(lambda: read_arrays(path))
     assert message.startswith(f"{path}: not a readable array file (")
     assert message.endswith("delete it and the .json of the same name and run the script again")
+
+
+def test_what_may_not_be_read_is_not_to_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    record, arrays = tmp_path / "record.json", tmp_path / "arrays.npz"
+    record.write_text("{}")
+    write_arrays(arrays, {"a": np.zeros(3)})
+    monkeypatch.setattr(Path, "read_text", forbidden)
+    monkeypatch.setattr(np, "load", forbidden)
+    for path, read in ((record, lambda path: read_record(path, Record)), (arrays, read_arrays)):
+        message = error_of(lambda path=path, read=read: read(path))
+        assert message == f"{path}: cannot be read (Permission denied); mend that to go on"
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

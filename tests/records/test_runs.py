@@ -1,5 +1,7 @@
 """Runs on disk: one path for one run, none for two, and the one rule of what shares a table."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -224,6 +226,19 @@ def test_a_row_with_a_precision_of_its_own_takes_the_studys_record_in_that_preci
     run = run_of(Row("CNN3x3", precision="bfloat16"))
     assert (find_record(run, tmp_path / "benchmarks", also=tmp_path) is not None) == counts
     assert find_record(run, tmp_path / "benchmarks") is None
+
+
+def test_a_folder_that_may_not_be_listed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    assert find_files(Row("CNN3x3"), "cifar10", tmp_path, ".json") == []  # there is none
+    monkeypatch.setattr(os, "listdir", forbidden)
+    message = error_of(lambda: find_files(Row("CNN3x3"), "cifar10", tmp_path, ".json"))
+    folder = tmp_path / "runs" / "cifar10"
+    assert message == f"{folder}: cannot be read (Permission denied); mend that to go on"
 
 
 def test_a_seed_has_one_name(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def read_npz(path: Path, official: Official, remedy: str = REMEDY) -> Arrays:
                     f"expected {', '.join(KEYS)}, found {found}: {remedy}"
                 )
             arrays = {key: _read_member(archive, key, official, path, remedy) for key in KEYS}
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}): {remedy}") from error
@@ -164,7 +164,7 @@ def _read_member(
         with archive.open(member) as packed:
             array = np.lib.format.read_array(packed, allow_pickle=False)
             return array.reshape(expected_shape(key, official))
-    except (UserError, OSError):
+    except (UserError, OSError, MemoryError):
         raise
     except Exception as error:
         raise UserError(f"{path}: {key} is corrupt: {remedy}") from error

@@ -123,13 +123,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def cannot_read(path: Path, error: OSError) -> str:
+    """For what the system does not let us read: what is in it may be good."""
+    return f"{path}: cannot be read ({error.strerror or error}); mend that to go on"
+
+
 def _text_of(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
             raise ValueError("not a file")  # opening a pipe would wait for whoever writes into it
         return path.read_text(encoding="utf-8-sig")  # some editors put a mark before it
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise UserError(f"{path}: not a readable record ({error}); {AGAIN}") from error
+    except OSError as error:
+        raise UserError(cannot_read(path, error)) from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -153,4 +160,6 @@ def read_arrays(path: Path, names: Container[str] | None = None) -> dict[str, np
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays if names is None or name in names}
     except Exception as error:  # flipped bits make NumPy and zipfile raise nearly everything
+        if isinstance(error, OSError) and error.errno:  # the system's
+            raise UserError(cannot_read(path, error)) from error
         raise UserError(f"{path}: not a readable array file ({error}); {BOTH_AGAIN}") from error

@@ -9,6 +9,7 @@ The name is the network's, with what was varied of it, see ``utils.experiment.Ro
 """
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.experiment import Experiment, Recipe, Row, Run
-from utils.records.files import read_record
+from utils.records.files import cannot_read, read_record
 from utils.records.schema import Computes, Record
 
 ROUNDING = 1e-4  # of the largest logit: more than any machine's, less than another activation's
@@ -93,9 +94,19 @@ def find_records(experiment: Experiment, results: Path) -> list[Found]:
 
 
 def find_files(row: Row, dataset: str, results: Path, suffix: str) -> list[Path]:
-    """The files of a row's runs with this suffix, by seed."""
-    own = row.run_name  # has no wildcards, see ``utils.experiment.check_name``
-    paths = (results / "runs" / dataset).glob(f"{own}-seed*{suffix}")
+    """The files of a row's runs with this suffix, by seed.
+
+    Raises: UserError for a folder that may not be listed: what is in it counts.
+    """
+    own, folder = row.run_name, results / "runs" / dataset
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(cannot_read(folder, error)) from error
+    begins = f"{own}-seed"
+    paths = (folder / each for each in names if each.startswith(begins) and each.endswith(suffix))
     named = ((path, RUN.fullmatch(path.name.removesuffix(suffix))) for path in paths)
     return sorted((path for path, name in named if name and name[1] == own), key=seed_of)
 

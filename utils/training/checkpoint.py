@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.errors import UserError
-from utils.records.files import read_record, write_atomically
+from utils.records.files import cannot_read, read_record, write_atomically
 from utils.records.runs import CHECKPOINT, changes, differences
 from utils.records.schema import Computes, Environment, Epoch, Record
 from utils.training.optimizers import HiddenMuon, as_matrix
@@ -211,9 +211,7 @@ def read_state(path: Path) -> Any:  # noqa: ANN401 (whatever was written)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); mend that to go on, or --fresh trains anew"
-        ) from error
+        raise UserError(f"{cannot_read(path, error)}, or --fresh trains anew") from error
     digest, content = written[:DIGEST_BYTES], written[DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
         raise DamagedError("not what was written")
