@@ -35,8 +35,8 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "Why do they?",
         "За счёт чего?",
-        "They use that neighbouring pixels belong together; with the pixels shuffled they lose",
-        "За счёт соседства пикселей: если пиксели перемешать, они проигрывают",
+        "They look at neighbouring pixels, everywhere with the same weights: each adds to the lead",
+        "Они смотрят на соседние пиксели, и всюду с одними и теми же весами; отрыв дают оба",
         "locality.md",
         (
             Shown(
@@ -52,9 +52,15 @@ ANSWERS: tuple[Answer, ...] = (
                 SUPPORTED,
             ),
             Shown(
-                "1.2-locality",
-                "Shuffled pixels: DeepFCNet against CNN3x3",
-                "Пиксели перемешаны: DeepFCNet против CNN3x3",
+                "1.2-local",
+                "Neighbours: LocalCNN against DeepFCNet",
+                "Соседство: LocalCNN против DeepFCNet",
+                SUPPORTED,
+            ),
+            Shown(
+                "1.2-shared",
+                "Shared weights: CNN3x3 against LocalCNN",
+                "Общие веса: CNN3x3 против LocalCNN",
                 SUPPORTED,
             ),
         ),

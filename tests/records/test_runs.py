@@ -27,6 +27,7 @@ from utils.records.runs import (
 )
 
 RESULTS = Path("results")
+ROW = Row("CNN3x3")
 PART = "train minus validation"
 
 
@@ -234,9 +235,15 @@ def test_a_folder_that_may_not_be_listed_is_told(
     def forbidden(path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    assert find_files(Row("CNN3x3"), "cifar10", tmp_path, ".json") == []  # there is none
+    assert find_files(ROW, "cifar10", tmp_path, ".json") == []  # there is none
+    for link in (tmp_path / "a" / "runs", tmp_path / "b" / "runs" / "cifar10"):
+        link.parent.mkdir(parents=True)
+        link.symlink_to(tmp_path / "not mounted")
+        results = tmp_path / link.relative_to(tmp_path).parts[0]
+        message = error_of(lambda results=results: find_files(ROW, "cifar10", results, ".json"))
+        assert message.endswith("cifar10: cannot be read (a broken link); mend that to go on")
     monkeypatch.setattr(os, "listdir", forbidden)
-    message = error_of(lambda: find_files(Row("CNN3x3"), "cifar10", tmp_path, ".json"))
+    message = error_of(lambda: find_files(ROW, "cifar10", tmp_path, ".json"))
     folder = tmp_path / "runs" / "cifar10"
     assert message == f"{folder}: cannot be read (Permission denied); mend that to go on"
 

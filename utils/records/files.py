@@ -123,9 +123,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def cannot_read(path: Path, error: OSError) -> str:
+def cannot_read(path: Path, why: str | None) -> str:
     """For what the system does not let us read: what is in it may be good."""
-    return f"{path}: cannot be read ({error.strerror or error}); mend that to go on"
+    return f"{path}: cannot be read ({why}); mend that to go on"
 
 
 def _text_of(path: Path) -> str:
@@ -136,7 +136,7 @@ def _text_of(path: Path) -> str:
     except (FileNotFoundError, ValueError) as error:
         raise UserError(f"{path}: not a readable record ({error}); {AGAIN}") from error
     except OSError as error:
-        raise UserError(cannot_read(path, error)) from error
+        raise UserError(cannot_read(path, error.strerror)) from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -161,5 +161,5 @@ def read_arrays(path: Path, names: Container[str] | None = None) -> dict[str, np
             return {name: arrays[name] for name in arrays if names is None or name in names}
     except Exception as error:  # flipped bits make NumPy and zipfile raise nearly everything
         if isinstance(error, OSError) and error.errno:  # the system's
-            raise UserError(cannot_read(path, error)) from error
+            raise UserError(cannot_read(path, error.strerror)) from error
         raise UserError(f"{path}: not a readable array file ({error}); {BOTH_AGAIN}") from error

@@ -101,10 +101,12 @@ def find_files(row: Row, dataset: str, results: Path, suffix: str) -> list[Path]
     own, folder = row.run_name, results / "runs" / dataset
     try:
         names = os.listdir(folder)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if any(each.is_symlink() and not each.exists() for each in (folder, folder.parent)):
+            raise UserError(cannot_read(folder, "a broken link")) from error
         return []
     except OSError as error:
-        raise UserError(cannot_read(folder, error)) from error
+        raise UserError(cannot_read(folder, error.strerror)) from error
     begins = f"{own}-seed"
     paths = (folder / each for each in names if each.startswith(begins) and each.endswith(suffix))
     named = ((path, RUN.fullmatch(path.name.removesuffix(suffix))) for path in paths)

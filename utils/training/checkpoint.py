@@ -211,7 +211,7 @@ def read_state(path: Path) -> Any:  # noqa: ANN401 (whatever was written)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(f"{cannot_read(path, error)}, or --fresh trains anew") from error
+        raise UserError(f"{cannot_read(path, error.strerror)}, or --fresh trains anew") from error
     digest, content = written[:DIGEST_BYTES], written[DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
         raise DamagedError("not what was written")
