@@ -3,6 +3,7 @@
 Whatever is wrong with a record costs one line that names the file and the field.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -160,6 +161,7 @@ def read_arrays(path: Path, names: Container[str] | None = None) -> dict[str, np
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays if names is None or name in names}
     except Exception as error:  # flipped bits make NumPy and zipfile raise nearly everything
-        if isinstance(error, OSError) and error.errno:  # the system's
+        # of a flipped offset the system says that it is invalid
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
             raise UserError(cannot_read(path, error.strerror)) from error
         raise UserError(f"{path}: not a readable array file ({error}); {BOTH_AGAIN}") from error
