@@ -36,7 +36,7 @@ ANSWERS: tuple[Answer, ...] = (
         "Why do they?",
         "За счёт чего?",
         "They look at neighbouring pixels, everywhere with the same weights: each adds to the lead",
-        "Они смотрят на соседние пиксели, и всюду с одними и теми же весами; отрыв дают оба",
+        "Они смотрят на соседние пиксели, и всюду с одними и теми же весами: важно и то и другое",
         "locality.md",
         (
             Shown(

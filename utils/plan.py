@@ -7,6 +7,7 @@ here but by ``forget``, which is called once everything else is in order.
 import contextlib
 import json
 import logging
+import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -260,8 +261,13 @@ def check_unfinished(
             if run_path(options.results, run) not in paths:
                 wanted = identity(run) | {"fingerprint": fingerprint}
                 del wanted["device"], wanted["precision"]  # each row may have its own
-                with contextlib.suppress(DamagedError):
+                try:
                     find_checkpoint(path, wanted)
+                except DamagedError:  # it is set aside when the run is begun
+                    continue
+                except UserError as error:
+                    which = f"--experiments {experiment.name} --models {shlex.quote(row.label)}"
+                    raise UserError(f"{error} with {which} --seeds {run.seed}") from error
 
 
 def counting(at_hand: Mapping[str, Record]) -> str:

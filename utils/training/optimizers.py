@@ -45,7 +45,7 @@ def build_optimizers(
 
 
 def hidden_weights(network: nn.Module) -> list[nn.Parameter]:
-    """The weights of all convolutions and linear layers but the one declared last, each once.
+    """The weights of all layers that have one (``Weighted``) but the one declared last, each once.
 
     One that is computed from other parameters (weight norm) is none of them, and one that is tied
     to the last layer's belongs to that.
