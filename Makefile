@@ -71,7 +71,7 @@ lint: .venv/dev ## repair what the linter can repair
 
 clean: ## remove the environment, quick output, unfinished runs, logs and locks
 	rm -rf .venv results/quick plots/quick README*.tmp
-	find $(wildcard results plots docs) \( -name '*.checkpoint.*' -o -name '*.log' -o -name '*.lock' -o -name '*.tmp' \) -prune -exec rm -rf {} +
+	$(if $(wildcard results plots docs),find $(wildcard results plots docs) \( -name '*.checkpoint.*' -o -name '*.log' -o -name '*.lock' -o -name '*.tmp' \) -prune -exec rm -rf {} +)
 
 old = import sys; sys.version_info < (3, 11) and sys.exit("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": give PYTHON=python3.13, say")
 version = import sys; print(sys.version_info[:2])

@@ -30,7 +30,8 @@ class LocallyConnected2d(nn.Module):
 
     Source: Taigman et al., DeepFace (2014), section 2.2, for the layer; LeCun, Generalization and
     Network Design Strategies (1989), for the comparison with shared weights.
-    Raises: ValueError for a kernel size that is even, or for a map of another size.
+    Raises: ValueError for a kernel size that is even, or for a map of another size or with other
+    channels.
     """
 
     stride = 1  # with kernel_size and padding what a receptive field is computed from
@@ -39,11 +40,12 @@ class LocallyConnected2d(nn.Module):
         self, in_channels: int, out_channels: int, size: tuple[int, int], kernel_size: int = 3
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
+        if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(
                 f"kernel_size must be odd, to have a place in its middle: {kernel_size}"
             )
-        self.size, self.kernel_size, self.padding = size, kernel_size, kernel_size // 2
+        self.in_channels, self.size = in_channels, tuple(map(int, size))
+        self.kernel_size, self.padding = kernel_size, kernel_size // 2
         numbers = in_channels * kernel_size**2
         bound = 1 / math.sqrt(numbers)
         weight = torch.empty(math.prod(size), out_channels, numbers)
@@ -53,8 +55,9 @@ class LocallyConnected2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, in_channels, *size]`` -> ``[batch, out_channels, *size]``."""
-        if x.shape[2:] != self.size:
-            raise ValueError(f"a map of {tuple(x.shape[2:])} where {self.size} is expected")
+        expected = (self.in_channels, *self.size)
+        if x.shape[1:] != expected:
+            raise ValueError(f"a map of {tuple(x.shape[1:])} where {expected} is expected")
         # places first and channels last: what is copied and multiplied lies together in memory
         x = F.pad(x.permute(2, 3, 0, 1), (0, 0, 0, 0, *4 * (self.padding,)))
         height, width = self.size

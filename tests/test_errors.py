@@ -38,6 +38,9 @@ def fails_with(error: BaseException) -> Callable[[], None]:
         ),
         (MemoryError("too much"), 1, "not enough memory (MemoryError: too much); end what"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: …"), 1, "not en"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"), 1, "not enough memory ("),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), 1, "not enough memory ("),
+        (UserError("no class called 'out of memory'"), 2, "no class called 'out of memory'"),
         (OSError("no image"), 1, "reading or writing: OSError: no image; what is finished"),
     ],
 )
@@ -93,6 +96,23 @@ def test_a_package_that_is_broken_is_a_line_and_what_is_ours_keeps_its_traceback
     assert told.startswith(f"error: operator nms does not exist, in {sys.executable}: `make quick`")
     with pytest.raises(RuntimeError), errors.importing():
         raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object", name="torch"),
+    ],
+)
+def test_an_installation_is_not_blamed_for_too_little_memory(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(errors, "end_at_once", lambda _: None)
+    with pytest.raises(SystemExit) as ended, errors.importing():
+        raise error
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith(f"error: not enough memory ({type(error).__name__}")
 
 
 def test_a_module_of_ours_that_is_missing_keeps_its_traceback(

@@ -80,3 +80,16 @@ def test_an_old_python_is_told_before_anything_is_set_up(tmp_path: Path) -> None
     told = subprocess.run(imported, cwd=REPOSITORY, capture_output=True, text=True)
     assert told.stderr.startswith("error: Python 3.11 or newer is needed, ")
     assert told.returncode == 2
+
+
+def test_clean_takes_what_commands_left_and_nothing_else(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    kept = [tmp_path / "mine.log", tmp_path / "data" / "mine.lock"]
+    left = [tmp_path / "results" / "runs" / "a-seed0.checkpoint.pt", tmp_path / "docs" / "b.9.tmp"]
+    for folders in ([], left):
+        for path in (*kept, *folders):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+        assert all(path.exists() for path in kept)
+        assert not any(path.exists() for path in left)

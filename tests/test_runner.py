@@ -362,6 +362,8 @@ def test_what_will_stand_beside_an_unfinished_run_has_its_recipe(
         assert runner.main(EXPERIMENTS[1:], "", [*flags, "--epochs", "2", *fresh]) == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith(f"error: {killed}: an unfinished run with epochs 1 (not 2); ")
+        which = f"with --experiments {EXPERIMENTS[1].name} --models elsewhere --seeds 0"
+        assert error.endswith(f"--fresh trains it anew {which}")
     assert runner.main(EXPERIMENTS[1:], "", flags) == 0  # in another precision
 
 

@@ -422,6 +422,7 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(
-            f"cannot write to {folder} ({error.strerror}); give another --out-dir"
-        ) from error
+        why = error.strerror
+        if folder.is_symlink() and not folder.exists():
+            why = "a broken link"
+        raise UserError(f"cannot write to {folder} ({why}); give another --out-dir") from error

@@ -25,6 +25,17 @@ class UserError(Exception):
         return " ".join(super().__str__().splitlines())
 
 
+# errors that tell of memory in words alone: of the system, torch and what loads a library
+SYSTEMS = (OSError, RuntimeError, ImportError)
+LACKING_MEMORY = (
+    "Cannot allocate memory",
+    "DefaultCPUAllocator",
+    "out of memory",  # CUDA, MPS
+    "ALLOC_FAILED",  # cuBLAS, cuDNN
+    "failed to map segment",
+)
+
+
 class SomeFailed(Exception):
     """Some runs of a command failed, which has told of each; the others are finished."""
 
@@ -39,7 +50,10 @@ def importing() -> Iterator[None]:
         yield
     except UserError as error:
         _end(error)
-    except (ImportError, RuntimeError, OSError) as error:  # of a broken or unmatched package too
+    # of a broken or unmatched package too
+    except (ImportError, RuntimeError, OSError, MemoryError, SystemError) as error:
+        if short := lacking_memory(error):
+            _end(f"not enough memory ({in_one_line(short)}); end what else is running", 1)
         if _is_ours(error):
             raise  # a defect
         _end(
@@ -57,10 +71,10 @@ def _is_ours(error: Exception) -> bool:
     return path.is_relative_to(REPOSITORY) and ".venv" not in path.parts
 
 
-def _end(error: object) -> NoReturn:
+def _end(error: object, code: int = 2) -> NoReturn:
     make_streams_usable()
     tell(error)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def exit_code(command: Callable[[], object], if_interrupted: str) -> int:
@@ -74,42 +88,44 @@ def exit_code(command: Callable[[], object], if_interrupted: str) -> int:
         with raised(if_interrupted):
             command()
             sys.stdout.flush()
-    except (UserError, MemoryError, RuntimeError) as error:
-        if short := lacking_memory(error):
-            tell(
-                f"not enough memory ({in_one_line(short)}); end what else is running, raise the "
-                "limit, or use fewer --jobs; what is finished is on disk"
-            )
-            return 1
-        if not isinstance(error, UserError):
+    except KeyboardInterrupt as error:
+        print(f"interrupted; {if_interrupted}", file=sys.stderr)
+        gc.freeze()  # or the interpreter looks through all that torch has before it ends: seconds
+        return error.args[0] if isinstance(error, Interrupted) else 130
+    except Exception as error:
+        code = _tell_of(error)
+        if code is None:
             raise
-        tell(error)
-        return 2
-    except SomeFailed as error:
-        tell(error)
+        return code
+    return 0
+
+
+def _tell_of(error: Exception) -> int | None:
+    """Tells in one line what went wrong, and gives the exit code; None for a defect of ours."""
+    if short := lacking_memory(error):
+        tell(
+            f"not enough memory ({in_one_line(short)}); end what else is running, raise the "
+            "limit, or use fewer --jobs; what is finished is on disk"
+        )
         return 1
-    except OSError as error:
+    if isinstance(error, (UserError, SomeFailed)):
+        tell(error)
+        return 2 if isinstance(error, UserError) else 1
+    if isinstance(error, OSError):
         if isinstance(error, BrokenPipeError):
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (or its flush fails once more)
         # a library that raises one by itself gives text alone
         name, what = error.filename or "reading or writing", error.strerror or in_one_line(error)
         tell(f"{name}: {what}; what is finished is on disk")
         return 1
-    except KeyboardInterrupt as error:
-        print(f"interrupted; {if_interrupted}", file=sys.stderr)
-        gc.freeze()  # or the interpreter looks through all that torch has before it ends: seconds
-        return error.args[0] if isinstance(error, Interrupted) else 130
-    return 0
+    return None
 
 
 def lacking_memory(error: BaseException | None) -> BaseException | None:
-    """What says in an error, or in what led to it, that memory did not suffice: ours or a GPU's.
-
-    torch's word for it on a processor is a RuntimeError.
-    """
+    """What says in an error, or in what led to it, that memory did not suffice: ours or a GPU's."""
     while error:
-        is_torchs = type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
-        if isinstance(error, MemoryError) or is_torchs:
+        says = isinstance(error, SYSTEMS) and any(word in str(error) for word in LACKING_MEMORY)
+        if isinstance(error, MemoryError) or says:
             return error
         error = error.__cause__
     return None

@@ -23,7 +23,7 @@ from utils.measuring.sizes import other_than, shape_of, sizes
 from utils.measuring.trial import failing
 from utils.plan import compute_of, recipe_of
 from utils.records.checks import MEASURE, read_speed
-from utils.records.files import write_arrays, write_record
+from utils.records.files import is_there, write_arrays, write_record
 from utils.records.runs import speed_path
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def measure_layers(experiment: Experiment, options: Options, device: torch.devic
     Returns those that cannot be: then none is, as a table has them all.
     """
     path = options.results / experiment.name / "cases.json"
-    if not experiment.cases or (path.exists() and not options.measure):
+    if not experiment.cases or (is_there(path) and not options.measure):
         return []
     tries = {case.name: partial(layers.call_once, case, device) for case in experiment.cases}
     if failed := failing(tries):
@@ -81,14 +81,14 @@ def check_speeds(options: Options) -> None:
 
 def change_since(path: Path, run: Run) -> str:
     """In what a network differs from the one whose speed is on record; empty where it does not."""
-    if not path.exists():
+    if not is_there(path):
         return ""
     return other_than(read_speed(path), sizes(run.network, run.overrides, shape_of(run.dataset)))
 
 
 def missing(runs: Mapping[Path, Run]) -> set[Path]:
     """The speeds that are not on record, or are of a network that was changed since."""
-    return {path for path, run in runs.items() if not path.exists() or change_since(path, run)}
+    return {path for path, run in runs.items() if not is_there(path) or change_since(path, run)}
 
 
 def in_shared_tables(

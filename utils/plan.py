@@ -28,7 +28,7 @@ from utils.measuring.sizes import check_sizes
 from utils.recipes import quick
 from utils.records.checks import facts_of_network
 from utils.records.environment import machine
-from utils.records.files import first_fault
+from utils.records.files import first_fault, is_there
 from utils.records.runs import (
     CHECKPOINT,
     SUFFIXES,
@@ -113,7 +113,7 @@ def runs_to_train(options: Options, compute: Compute) -> list[Run]:
             if path in replaced or record is None:
                 missing[path] = run
                 continue
-            if options.weights and not (record.diverged or path.with_suffix(WEIGHTS).exists()):
+            if options.weights and not (record.diverged or is_there(path.with_suffix(WEIGHTS))):
                 bare.append(run.title)
             if (record.precision, record.device) != (run.compute.precision, run.compute.kind):
                 at_hand[run.title] = record

@@ -139,10 +139,13 @@ def test_each_place_of_a_local_layer_has_weights_of_its_own() -> None:
 
 
 def test_a_local_layer_says_which_map_it_is_for() -> None:
-    with pytest.raises(ValueError, match=r"a map of \(4, 3\) where \(3, 4\) is expected"):
+    with pytest.raises(ValueError, match=r"a map of \(1, 4, 3\) where \(1, 3, 4\) is"):
         models.LocallyConnected2d(1, 2, (3, 4))(torch.zeros(2, 1, 4, 3))
-    with pytest.raises(ValueError, match="kernel_size must be odd"):
-        models.LocallyConnected2d(1, 2, (3, 4), kernel_size=2)
+    with pytest.raises(ValueError, match=r"a map of \(5, 3, 4\) where \(1, 3, 4\) is expected"):
+        models.LocallyConnected2d(1, 2, [3, 4])(torch.zeros(2, 5, 3, 4))
+    for kernel_size in (2, -1):
+        with pytest.raises(ValueError, match="kernel_size must be odd"):
+            models.LocallyConnected2d(1, 2, (3, 4), kernel_size)
 
 
 def test_every_network_class_is_in_the_registry() -> None:

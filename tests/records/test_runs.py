@@ -229,6 +229,17 @@ def test_a_row_with_a_precision_of_its_own_takes_the_studys_record_in_that_preci
     assert find_record(run, tmp_path / "benchmarks") is None
 
 
+def test_a_record_that_is_a_link_to_nowhere_is_not_trained_again(tmp_path: Path) -> None:
+    path = run_path(tmp_path, run_of(ROW))
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "not mounted")
+    for find in (
+        lambda: find_record(run_of(ROW), tmp_path),
+        lambda: find_records(make_experiment([ROW.label]), tmp_path),
+    ):
+        assert error_of(find) == f"{path}: cannot be read (a broken link); mend that to go on"
+
+
 def test_a_folder_that_may_not_be_listed_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,7 +252,7 @@ def test_a_folder_that_may_not_be_listed_is_told(
         link.symlink_to(tmp_path / "not mounted")
         results = tmp_path / link.relative_to(tmp_path).parts[0]
         message = error_of(lambda results=results: find_files(ROW, "cifar10", results, ".json"))
-        assert message.endswith("cifar10: cannot be read (a broken link); mend that to go on")
+        assert message == f"{link}: cannot be read (a broken link); mend that to go on"
     monkeypatch.setattr(os, "listdir", forbidden)
     message = error_of(lambda: find_files(ROW, "cifar10", tmp_path, ".json"))
     folder = tmp_path / "runs" / "cifar10"

@@ -197,6 +197,9 @@ def test_a_checkpoint_that_may_not_be_read_is_not_overwritten(
     assert error_of(lambda: train_in(tmp_path, RUN, cifar10)) == (
         f"{path}: cannot be read (Is a directory); mend that to go on, or --fresh trains anew"
     )
+    path.rmdir()
+    path.symlink_to(tmp_path / "not mounted")
+    assert "cannot be read (a broken link)" in error_of(lambda: train_in(tmp_path, RUN, cifar10))
 
 
 @pytest.mark.parametrize(

@@ -129,9 +129,19 @@ def cannot_read(path: Path, why: str | None) -> str:
     return f"{path}: cannot be read ({why}); mend that to go on"
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder.
+
+    Raises: UserError for a link that leads nowhere: what it has led to may be good.
+    """
+    if path.is_symlink() and not path.exists():
+        raise UserError(cannot_read(path, "a broken link"))
+    return path.exists()
+
+
 def _text_of(path: Path) -> str:
     try:
-        if path.exists() and not path.is_file():
+        if is_there(path) and not path.is_file():
             raise ValueError("not a file")  # opening a pipe would wait for whoever writes into it
         return path.read_text(encoding="utf-8-sig")  # some editors put a mark before it
     except (FileNotFoundError, ValueError) as error:
@@ -157,9 +167,11 @@ def read_arrays(path: Path, names: Container[str] | None = None) -> dict[str, np
     """
     try:
         if not path.is_file():
-            raise ValueError("not a file" if path.exists() else "missing")
+            raise ValueError("not a file" if is_there(path) else "missing")
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays if names is None or name in names}
+    except UserError:
+        raise
     except Exception as error:  # flipped bits make NumPy and zipfile raise nearly everything
         # of a flipped offset the system says that it is invalid
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO):

@@ -21,7 +21,7 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.experiment import Experiment, Recipe, Row, Run
-from utils.records.files import cannot_read, read_record
+from utils.records.files import cannot_read, is_there, read_record
 from utils.records.schema import Computes, Record
 
 ROUNDING = 1e-4  # of the largest logit: more than any machine's, less than another activation's
@@ -63,12 +63,12 @@ def find_record(run: Run, results: Path, also: Path | None = None) -> Record | N
     study's, under the name without it, where that has this very run in this precision.
     """
     path = run_path(results, run)
-    if path.exists():
+    if is_there(path):
         return read_record(path, Record)
     if also is None:
         return None
     path = run_path(also, replace(run, name=run.name.removesuffix(f"-{run.compute.precision}")))
-    record = read_record(path, Record) if path.exists() else None
+    record = read_record(path, Record) if is_there(path) else None
     is_run = record and {**identity(record), "device": ""} == {**identity(run), "device": ""}
     return record if is_run else None
 
@@ -84,7 +84,7 @@ def find_records(experiment: Experiment, results: Path) -> list[Found]:
             each = Found(path, row, read_record(path, Record))
             check_name(each, str(experiment.dataset))
             # a condensed record, which has no epochs, has none either
-            if each.record.epochs and not each.record.diverged and not each.arrays.exists():
+            if each.record.epochs and not each.record.diverged and not is_there(each.arrays):
                 raise UserError(
                     f"{each.arrays}: missing beside the record; restore it, or delete the .json of "
                     "the same name and run the script again"
@@ -101,9 +101,9 @@ def find_files(row: Row, dataset: str, results: Path, suffix: str) -> list[Path]
     own, folder = row.run_name, results / "runs" / dataset
     try:
         names = os.listdir(folder)
-    except FileNotFoundError as error:
-        if any(each.is_symlink() and not each.exists() for each in (folder, folder.parent)):
-            raise UserError(cannot_read(folder, "a broken link")) from error
+    except FileNotFoundError:
+        for each in (results, folder.parent, folder):
+            is_there(each)  # or it raises
         return []
     except OSError as error:
         raise UserError(cannot_read(folder, error.strerror)) from error

@@ -25,7 +25,7 @@ from utils.records.checks import (
     check_speed,
     read_speed,
 )
-from utils.records.files import read_arrays, read_record
+from utils.records.files import is_there, read_arrays, read_record
 from utils.records.runs import Found, anew, check_together, find_records
 from utils.records.schema import Cases, Record, Speed
 
@@ -99,11 +99,11 @@ def gather(experiment: Experiment, results: Path, networks: Mapping[str, Styled]
         speed={
             row.label: read_speed(path)
             for row in (experiment.rows if experiment.timed else ())
-            if (path := speeds / f"{row.run_name}.json").exists()
+            if is_there(path := speeds / f"{row.run_name}.json")
         },
         styles={row.label: networks[row.network] for row in experiment.rows},
-        cases=read_record(path, Cases) if (path := folder / "cases.json").exists() else None,
-        case_arrays=read_arrays(path) if (path := folder / "cases.npz").exists() else None,
+        cases=read_record(path, Cases) if is_there(path := folder / "cases.json") else None,
+        case_arrays=read_arrays(path) if is_there(path := folder / "cases.npz") else None,
     )
     check_speed(evidence.speed, folder)
     check_cases(evidence.cases, evidence.case_arrays, experiment, folder)
