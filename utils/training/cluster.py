@@ -115,18 +115,14 @@ class Cluster:
         messages: Messages = queue.SimpleQueue()
         left, failures, deaths = list(runs), {}, Counter()
         given: dict[str, tuple[Run, Future]] = {}  # by worker
-        with self._opened(messages) as begin:
+        with self._opened(messages) as submit:
             while left or given:
                 there = self.client.processing()
                 free = self._free(there, images)
                 for worker in [each for each in free if each not in given][: len(left)]:
                     run = left.pop(0)
-                    path = run_path(self.place.results, run).with_suffix(CHECKPOINT)
-                    its = replace(run, compute=replace(run.compute, **self.met[worker].result()))
-                    future = begin(
-                        work, its, images[run.dataset].fingerprint, path, workers=[worker]
-                    )
-                    given[worker] = run, future
+                    fingerprint = images[run.dataset].fingerprint
+                    given[worker] = run, self._begin(run, work, fingerprint, worker, submit)
                 for worker, (_, future) in given.items():
                     if worker not in there:  # nobody else may have it: unmet, without images
                         future.cancel()
@@ -134,15 +130,24 @@ class Cluster:
                 _listen(messages, [run.title for run, _ in given.values()], tell)
                 for worker in ended:
                     run, future = given.pop(worker)
-                    if take_out({future: run}, DEATHS, tell, failures, keep):
-                        self.met.pop(worker, None)
-                        deaths[run.title] += 1
-                        if deaths[run.title] == TRIES:
-                            fail(run, ProcessDiedError(), tell, failures)
-                        else:
-                            log.warning("%s: its worker died, it is begun again", run.title)
-                            left.insert(0, run)
+                    if not take_out({future: run}, DEATHS, tell, failures, keep):
+                        continue
+                    self.met.pop(worker, None)
+                    deaths[run.title] += 1
+                    if deaths[run.title] == TRIES:
+                        fail(run, ProcessDiedError(), tell, failures)
+                    else:
+                        log.warning("%s: its worker died, it is begun again", run.title)
+                        left.insert(0, run)
         return failures
+
+    def _begin(
+        self, run: Run, work: Work, fingerprint: str, worker: str, submit: Callable[..., Future]
+    ) -> Future:
+        """Has a worker do a run, with its own device and threads."""
+        its = replace(run, compute=replace(run.compute, **self.met[worker].result()))
+        path = run_path(self.place.results, run).with_suffix(CHECKPOINT)
+        return submit(work, its, fingerprint, path, workers=[worker])
 
     @contextlib.contextmanager
     def _opened(self, messages: Messages) -> Iterator[Callable[..., Future]]:
