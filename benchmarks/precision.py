@@ -116,10 +116,10 @@ def kind(record: Record) -> str:
 
 
 def read_records(results: Path) -> list[Record]:
-    """The study's records below ``results`` and those of this module."""
+    """The study's records below ``results`` and those of this module that did not diverge."""
     found = [each for every in STUDY for each in find_records(every, results)]
     found += [each for every in EXPERIMENTS for each in find_records(every, results / "benchmarks")]
-    return list({each.path: each.record for each in found}.values())
+    return list({each.path: each.record for each in found if not each.record.diverged}.values())
 
 
 def comparisons(records: Sequence[Record]) -> list[Comparison]:

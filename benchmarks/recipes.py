@@ -8,6 +8,7 @@ The test split decides nothing. To try a candidate of your own, add it to ``CAND
 """
 
 import csv
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +18,10 @@ from typing import Any
 from experiments import STUDY
 from utils import REPOSITORY
 from utils.cli import Options
+from utils.errors import UserError, in_one_line
 from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE, MNIST_RECIPE
+from utils.records.files import MISSHAPEN
 from utils.records.runs import find_records
 from utils.report.markdown import Column, markdown_table, percent_cell
 from utils.report.pages import render_pages
@@ -26,6 +29,8 @@ from utils.report.statistics import mean as estimate
 from utils.report.statistics import pooled_deviation
 from utils.report.wording import listed
 from utils.runner import main
+
+log = logging.getLogger(__name__)
 
 CHOSEN, ORDINARY = "as chosen", "the ordinary recipe"
 # what is changed of the recipe, one part at a time; without Muon the rate of the rest is halved,
@@ -88,9 +93,9 @@ EXPERIMENTS = (
 )
 
 
-def accuracies(experiment: Experiment, results: Path) -> dict[str, dict[str, list[float]]]:
-    """Candidate -> network -> validation accuracy of each seed on record."""
-    found: dict[str, dict[str, list[float]]] = {}
+def accuracies(experiment: Experiment, results: Path) -> dict[str, dict[str, list[float | None]]]:
+    """Candidate -> network -> validation accuracy of each seed on record; None: it diverged."""
+    found: dict[str, dict[str, list[float | None]]] = {}
     for each in find_records(experiment, results):
         candidate = each.row.label.removeprefix(f"{each.row.network}, ")
         networks = found.setdefault(candidate, {})
@@ -114,12 +119,17 @@ def candidates_markdown(
 
     def column(network: str) -> Column:
         def text(candidate: str) -> str:
-            values = found[candidate].get(network)
+            values, best = (
+                finite(found.get(each, {}).get(network)) for each in (candidate, CHOSEN)
+            )
+            gone = len(found[candidate].get(network, ())) - len(values)
+            told = [f"{gone} of {gone + len(values)} diverged"] if gone else []
             if not values:
-                return ""
-            best = found.get(CHOSEN, {}).get(network)
-            gain = f" ({100 * (mean(values) - mean(best)):+.2f})" if best else ""
-            return f"{percent_cell(mean(values))}{'' if candidate == CHOSEN else gain}"
+                return "".join(told)
+            if best and candidate != CHOSEN:
+                told.insert(0, f"{100 * (mean(values) - mean(best)):+.2f}")
+            cell = percent_cell(mean(values))
+            return f"{cell} ({', '.join(told)})" if told else cell
 
         return f"{network}, %", text
 
@@ -127,20 +137,44 @@ def candidates_markdown(
     return markdown_table(shown, [("Recipe", str), *map(column, networks)]) if shown else ""
 
 
+def finite(values: Sequence[float | None] | None) -> list[float]:
+    """The accuracies of those that did not diverge."""
+    return [each for each in values or () if each is not None]
+
+
 def deviations_markdown(experiment: Experiment, results: Path) -> str:
-    """By how much two seeds of one recipe differ, pooled over the candidates."""
+    """By how much two seeds of one recipe differ, pooled over the candidates.
+
+    Empty where no candidate has two seeds.
+    """
     by_network: dict[str, list[list[float]]] = {}
     for networks in accuracies(experiment, results).values():
         for network, values in networks.items():
-            by_network.setdefault(network, []).append([100 * value for value in values])
-    found = [f"{pooled_deviation(each)[0]:.2f} on {name}" for name, each in by_network.items()]
+            by_network.setdefault(network, []).append([100 * each for each in finite(values)])
+    pooled = {name: pooled_deviation(each) for name, each in by_network.items()}
+    found = [f"{value:.2f} on {name}" for name, (value, freedom) in pooled.items() if freedom]
+    if not found:
+        return ""
     return f"The standard deviation over seeds of one recipe, in points: {listed(found)}."
 
 
 def read_search(path: Path) -> list[dict[str, str]]:
-    """The lines of ``recipe_search.csv``, one per training."""
-    with path.open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))
+    """The lines of ``recipe_search.csv``, one per training.
+
+    Raises: UserError naming the file where it is not as it was committed.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:  # some editors put a mark first
+            found = list(csv.DictReader(lines))
+        for line in found:
+            if not all(line[key] for key in ("dataset", "network", "recipe")):
+                raise ValueError(f"incomplete: {line}")
+            float(line["validation_accuracy"] or line["test_accuracy"])  # it has either
+    except (csv.Error, *MISSHAPEN) as error:
+        raise UserError(
+            f"{path}: not the table of the search ({in_one_line(error)}); restore it"
+        ) from error
+    return found
 
 
 def reached_markdown(lines: Sequence[Mapping[str, str]], results: Path) -> str:
@@ -173,10 +207,13 @@ def blocks(results: Path) -> dict[str, str]:
     lines = read_search(results / "benchmarks" / "recipe_search.csv")
     found = {"reached": reached_markdown([e for e in lines if e["test_accuracy"]], results)}
     for experiment in EXPERIMENTS:
+        if not accuracies(experiment, results / "benchmarks"):
+            log.info("%s: no records below %s yet", experiment.name, results / "benchmarks")
+            continue
         tried = [line for line in lines if line["dataset"] == experiment.dataset]
         records = experiment, results / "benchmarks"
         table, below = candidates_markdown(*records, tried), deviations_markdown(*records)
-        found[experiment.dataset] = f"{table}\n\n{below}"
+        found[experiment.dataset] = f"{table}\n\n{below}".rstrip()
     return found
 
 

@@ -23,6 +23,7 @@ from benchmarks.step_actions import our_loop, whole_cycles
 from benchmarks.time_to_accuracy_report import (
     figure,
     file_of,
+    passes,
     read_lines,
     summary,
     table,
@@ -136,7 +137,9 @@ def train_schedules(options: Options, epochs: int) -> None:
             each.run(run.dataset, run.recipe, run.seed, run.compute) for each in shorter
         ]
         records = [find_record(each, options.results) for each in shorter_runs]
-        if not any(record and record.final.validation_accuracy > target for record in records):
+        if not any(
+            record and passes(record.final.validation_accuracy, target) for record in records
+        ):
             left.setdefault(experiment.name, []).append(row)
     experiments = tuple(
         replace(each, rows=tuple(left[each.name]))

@@ -35,8 +35,8 @@ class Side:
     """What passed, or else the longest that was tried."""
 
     epochs: int
-    validation_accuracy: float
-    test_accuracy: float
+    validation_accuracy: float | None  # None: it diverged
+    test_accuracy: float | None
     passed: bool
     seconds: np.ndarray  # of all its epochs and what precedes them, [rounds]
 
@@ -113,11 +113,16 @@ def read_line(schedules: Experiment, label: str, results: Path, quick: bool) -> 
 ACCURACIES = {"validation_accuracy", "test_accuracy"}
 
 
+def passes(accuracy: float | None, target: float) -> bool:
+    """Whether it is above the target; what diverged has none and is not."""
+    return accuracy is not None and accuracy > target
+
+
 def side_of(
     tried: Sequence[Mapping[str, Any]], target: float, epoch_seconds: np.ndarray, before: float = 0
 ) -> Side:
     """The first of what was tried that passes the target, else the last."""
-    passing = [entry for entry in tried if entry["validation_accuracy"] > target]
+    passing = [entry for entry in tried if passes(entry["validation_accuracy"], target)]
     entry = (passing or tried[-1:])[0]
     return Side(**entry, passed=bool(passing), seconds=before + entry["epochs"] * epoch_seconds)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -98,7 +99,7 @@ def test_without_records_there_is_nothing_to_say(tmp_path: Path) -> None:
     assert time_to_accuracy.markdown(tmp_path, tmp_path) == ""
 
 
-def tried(*accuracies: float) -> list[dict[str, float]]:
+def tried(*accuracies: float | None) -> list[dict[str, float | None]]:
     return [
         {"epochs": number, "validation_accuracy": value, "test_accuracy": 0.5}
         for number, value in enumerate(accuracies, 1)
@@ -165,6 +166,76 @@ def test_a_candidate_is_one_change_of_the_recipe_and_its_gain_is_told() -> None:
     table = recipes.candidates_markdown(experiment, RESULTS / "benchmarks")
     assert f"| without Muon | {100 * np.mean(without):.2f} ({gain:+.2f}) |" in table
     assert f"| as chosen | {100 * np.mean(chosen):.2f} |" in table
+
+
+def with_diverged(folder: Path, *names: str) -> Path:
+    """The benchmarks' records in a folder of their own, where the named ones have diverged."""
+    shutil.copytree(RESULTS / "benchmarks", folder / "benchmarks")
+    (folder / "runs").symlink_to(RESULTS / "runs")
+    for name in names:
+        path = folder / "benchmarks" / "runs" / "cifar10" / f"{name}.json"
+        record = json.loads(path.read_text())
+        record["diverged"] = {"epoch": 1, "step": 3, "learning_rate": 1e20}
+        record["final"], record["epochs"] = dict.fromkeys(record["final"]), []
+        if record["timings"]:
+            record["timings"]["epoch_seconds"] = []
+        path.write_text(json.dumps(record))
+        path.with_suffix(".npz").unlink(missing_ok=True)
+    return folder
+
+
+def test_a_candidate_that_diverged_is_told_and_enters_no_mean(tmp_path: Path) -> None:
+    without = "muon_rate=0.0-learning_rate=0.05-train_minus_validation-bfloat16"
+    names = [f"{each}-{without}-seed" for each in ("CNN3x3", "CNN7x7", "CNN7x7")]
+    names = [f"{name}{seed}" for name, seed in zip(names, (0, 0, 1), strict=True)]
+    folder = with_diverged(tmp_path, *names)
+    table = recipes.candidates_markdown(recipes.EXPERIMENTS[0], folder / "benchmarks")
+    (line,) = (line for line in table.splitlines() if line.startswith("| without Muon |"))
+    first, second = line.split(" | ")[1:3]
+    assert re.fullmatch(r"\d\d\.\d\d \([+-]\d\.\d\d, 1 of 2 diverged\)", first)
+    assert second == "2 of 2 diverged"
+    assert "nan" not in recipes.deviations_markdown(recipes.EXPERIMENTS[0], folder / "benchmarks")
+
+
+def test_without_a_second_seed_no_deviation_is_told_and_without_records_no_block(
+    tmp_path: Path,
+) -> None:
+    for path in with_diverged(tmp_path).rglob("*-seed1.json"):
+        path.unlink()
+    assert recipes.deviations_markdown(recipes.EXPERIMENTS[0], tmp_path / "benchmarks") == ""
+    assert recipes.blocks(tmp_path).keys() == {"reached", "cifar10", "mnist"}
+    shutil.rmtree(tmp_path / "benchmarks" / "runs" / "mnist")
+    assert recipes.blocks(tmp_path).keys() == {"reached", "cifar10"}
+
+
+@pytest.mark.parametrize(
+    "before, after, reason",
+    [(",", ";", "KeyError: 'dataset'"), ("mnist,", ",", "ValueError: incomplete: ")],
+)
+def test_the_search_as_a_spreadsheet_leaves_it(
+    before: str, after: str, reason: str, tmp_path: Path
+) -> None:
+    text = (RESULTS / "benchmarks" / "recipe_search.csv").read_text()
+    path = tmp_path / "recipe_search.csv"
+    path.write_text(text, encoding="utf-8-sig")
+    assert len(recipes.read_search(path)) == text.count("\n") - 1
+    path.write_text(text.replace(before, after))
+    message = error_of(lambda: recipes.read_search(path))
+    assert message.startswith(f"{path}: not the table of the search ({reason}")
+
+
+def test_what_diverged_has_no_pair_and_has_not_passed(tmp_path: Path) -> None:
+    folder = with_diverged(
+        tmp_path, "CNN3x3-float32-seed0", "CNN3x3-epochs=1-train_minus_validation-seed0"
+    )
+    assert len(precision.read_records(folder)) == len(precision.read_records(RESULTS)) - 1
+    assert "nan" not in precision.markdown(folder)
+    schedules = time_to_accuracy.every_schedule()
+    (line,) = (
+        each for each in read_lines(schedules, folder / "benchmarks") if "CNN3x3, C" in each.label
+    )
+    assert line.ours.passed
+    assert not side_of(tried(None), 0.7, np.array([2.0])).passed
 
 
 def test_a_network_under_two_names_has_one_row_of_what_the_recipes_reach() -> None:

@@ -138,7 +138,9 @@ def sgd() -> torch.optim.Optimizer:
 
 @given(
     steps=st.integers(1, 60),
-    warmup=st.one_of(st.floats(0, 0.5), st.integers(2, 20).map(lambda length: 1 / length)),
+    warmup=st.one_of(
+        st.just(0), st.floats(0, 0.5), st.integers(2, 20).map(lambda length: 1 / length)
+    ),
 )
 def test_any_number_of_steps_has_a_schedule_that_learns(steps: int, warmup: float) -> None:
     recipe = replace(RECIPE, warmup=warmup)
@@ -148,7 +150,12 @@ def test_any_number_of_steps_has_a_schedule_that_learns(steps: int, warmup: floa
     rise = warmup * steps
     if steps > 1 and rise != 1:
         usual = OneCycleLR(
-            sgd(), 0.1, steps, pct_start=warmup, anneal_strategy="linear", cycle_momentum=False
+            sgd(),
+            0.1,
+            steps,
+            pct_start=float(warmup),
+            anneal_strategy="linear",
+            cycle_momentum=False,
         )
         assert found == rates(usual, steps)
 

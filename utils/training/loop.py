@@ -202,7 +202,7 @@ def build_schedule(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=steps,
-        pct_start=0.0 if recipe.warmup * steps == 1 else recipe.warmup,
+        pct_start=0.0 if recipe.warmup * steps == 1 else float(recipe.warmup),  # it takes no 0
         anneal_strategy="linear",
         cycle_momentum=False,
     )
