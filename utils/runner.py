@@ -339,13 +339,13 @@ def train_runs(
         with images as loader:
             if in_processes:
                 check_processes()
-            if options.fresh:  # there is room for all that they need
-                forget(runs, options.results)
+            forget_them = partial(forget, runs if options.fresh else (), options.results)
             if cluster:
                 sent = {name: load(name).to("cpu") for name in {run.dataset for run in runs}}
                 train_there = partial(train_one, weights=options.weights)
                 keep = partial(keep_one, results=options.results, tell=progress)
-                return cluster.train(longest_first, train_there, keep, sent, progress)
+                return cluster.train(longest_first, train_there, keep, sent, progress, forget_them)
+            forget_them()  # there is room for all that they need
             work = partial(run_one, results=options.results, weights=options.weights, load=loader)
             if in_processes:
                 return side_by_side(longest_first, work, options.jobs, progress)

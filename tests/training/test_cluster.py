@@ -94,13 +94,15 @@ def test_workers_that_come_late_without_the_images_give_the_records_of_one_after
         events.append(event)
         progress(event)
 
+    waiting = f"no worker at {local.scheduler_address} yet; waiting for one"
     threading.Timer(1, local.scale, [2]).start()
     images = {"cifar10": cifar10}
     work = partial(train_one, weights=True)
     with Cluster(local.scheduler_address, place(tmp_path / "a")) as connection:
         keep = partial(keep_one, results=tmp_path / "a", tell=tell)
-        assert connection.train(RUNS, work, keep, images, tell) == {}
-    assert f"no worker at {local.scheduler_address} yet; waiting for one" in caplog.messages
+        before = Mock(side_effect=lambda: caplog.messages.index(waiting))  # or it raises
+        assert connection.train(RUNS, work, keep, images, tell, before) == {}
+    before.assert_called_once()
     workers = {str(name) for name in local.workers}
     finished = [line for line in caplog.messages if " finished in " in line]
     assert len(finished) == len(RUNS)
@@ -140,7 +142,9 @@ def test_a_run_whose_worker_is_killed_goes_on_elsewhere_and_one_that_kills_two_s
     work = partial(trains_or_dies, folder=tmp_path)
     with Cluster(local.scheduler_address, place(results)) as connection:
         keep = partial(keep_one, results=results, tell=nothing)
-        failures = connection.train(RUNS, work, keep, {"cifar10": cifar10}, nothing)
+        before = Mock()
+        failures = connection.train(RUNS, work, keep, {"cifar10": cifar10}, nothing, before)
+    before.assert_called_once()  # though the first run is begun twice
     assert {title: str(error) for title, error in failures.items()} == {
         RUNS[0].title: "its process died, twice"
     }
@@ -304,7 +308,8 @@ def test_a_scheduler_that_is_gone_is_told_apart_from_a_full_disk(
         monkeypatch.setattr(connection.client, "processing", Mock(side_effect=error))
         monkeypatch.setattr(connection.client, "unsubscribe_topic", topics.append)
         with pytest.raises(told, match=text):
-            connection.train(RUNS, train_one, keep_one, {}, nothing)
+            connection.train(RUNS, train_one, keep_one, {}, nothing, before := Mock())
+    before.assert_not_called()
     assert len(topics) == 1  # or the scheduler goes on sending to nobody
     assert not list(tmp_path.glob("*.tmp"))
 

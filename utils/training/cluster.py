@@ -106,20 +106,30 @@ class Cluster:
             self.client.close(timeout=1)
 
     def train(
-        self, runs: Sequence[Run], work: Work, keep: Keep, images: Mapping[str, Dataset], tell: Tell
+        self,
+        runs: Sequence[Run],
+        work: Work,
+        keep: Keep,
+        images: Mapping[str, Dataset],
+        tell: Tell,
+        before: Callable[[], object],
     ) -> Failures:
         """All runs, in this order; ``keep`` is called here with what ``work`` returns there.
 
-        A run whose worker dies is begun again once. Raises: UserError where the scheduler is lost.
+        ``before`` is called once a worker is there for the first. A run whose worker dies is begun
+        again once. Raises: UserError where the scheduler is lost.
         """
         messages: Messages = queue.SimpleQueue()
-        left, failures, deaths = list(runs), {}, Counter()
+        left, failures, deaths, begun = list(runs), {}, Counter(), False
         given: dict[str, tuple[Run, Future]] = {}  # by worker
         with self._opened(messages) as submit:
             while left or given:
                 there = self.client.processing()
                 free = self._free(there, images)
                 for worker in [each for each in free if each not in given][: len(left)]:
+                    if not begun:
+                        before()
+                        begun = True
                     run = left.pop(0)
                     fingerprint = images[run.dataset].fingerprint
                     given[worker] = run, self._begin(run, work, fingerprint, worker, submit)
