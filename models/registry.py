@@ -100,7 +100,7 @@ class UnknownModelError(KeyError):
         return str(self.args[0])
 
 
-def build(name: str, **overrides: object) -> nn.Module:
+def build(name: str, /, **overrides: object) -> nn.Module:
     """Builds the network with this name: ``build("CNNWithResidual", in_channels=3)``.
 
     ``overrides`` go to the network's constructor. Weights are drawn from torch's global

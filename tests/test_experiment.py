@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.fake_records import RECIPE, make_experiment
@@ -51,6 +52,10 @@ def test_runs_keep_the_declared_order_seed_by_seed() -> None:
     assert list(declared_runs(experiment)) == [
         ("CNN3x3", 0), ("CNN7x7", 0), ("CNN3x3", 1), ("CNN5x5", 1), ("CNN7x7", 1), ("CNN5x5", 2),
     ]  # fmt: skip
+    of_arrays = [rows[0], Row("CNN5x5", seeds=np.arange(1, 3)), rows[2]]
+    same = declared_runs(make_experiment(of_arrays, seeds=np.arange(2)))
+    assert same == declared_runs(experiment)
+    assert {type(run.seed) for run in same.values()} == {int}
     some = declared_runs(experiment, labels=("CNN5x5", "CNN3x3"), seeds=(1, 0))
     assert list(some) == [("CNN3x3", 1), ("CNN5x5", 1), ("CNN3x3", 0), ("CNN5x5", 0)]
 

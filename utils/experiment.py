@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from utils.claim import Claim
 from utils.errors import UserError
 
@@ -101,6 +103,7 @@ class Row:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "network", self.network or self.label)  # it is frozen
+        object.__setattr__(self, "seeds", without_numpy(self.seeds))
         check_name("row", self.label)
         fewer = "; vary fewer fields in a row, or give an experiment a recipe of its own"
         check_name("the record", self.run_name, fewer)
@@ -156,6 +159,11 @@ def check_name(kind: str, name: str, if_long: str = "") -> None:
         )
 
 
+def without_numpy(seeds: Any) -> Any:  # noqa: ANN401 (whatever was declared)
+    """Seeds as they are, but for an array's, which become a tuple."""
+    return tuple(seeds.tolist()) if isinstance(seeds, np.ndarray) and seeds.ndim == 1 else seeds
+
+
 def _plain(value: object) -> str:
     """A value as it stands in a file's name."""
     return "x".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
@@ -209,6 +217,7 @@ class Experiment:
     claims: tuple[Claim, ...] = ()  # what its records are to decide
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", without_numpy(self.seeds))  # it is frozen
         for name, kind in TUPLES.items():
             value = getattr(self, name)
             if not isinstance(value, tuple | list) or not all(isinstance(v, kind) for v in value):
