@@ -39,8 +39,6 @@ from tests.fake_records import make_experiment
 from tests.fakes import TINY_CIFAR10, make_tiny, measure_once
 from utils import runner
 from utils.claim import Claim
-from utils.data import mapped
-from utils.data.mapped import save_mapped
 from utils.experiment import LayerCase
 from utils.recipes import quick
 from utils.records.files import read_arrays, read_record
@@ -92,13 +90,8 @@ def small() -> Iterator[None]:
     """Commands of this process have few images, measure once and draw coarsely."""
     data = make_tiny(replace(TINY_CIFAR10, train_images=32, test_images=32))
 
-    def save(dataset: object, path: Path) -> None:
-        sys.audit("open", str(path), "w", os.O_WRONLY)  # torch opens it where no hook hears of it
-        save_mapped(dataset, path)
-
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(runner, "load_quick_dataset", lambda name: data)
-        patched.setattr(mapped, "save_mapped", save)
         patched.setattr(runner, "try_out", lambda *_: None)  # it writes nothing
         measure_once(patched)
         patched.setattr(canvas, "DPI", 20)

@@ -145,3 +145,5 @@ def test_the_comma_that_a_tuple_of_one_lacks_is_told(changes: dict, field: str) 
     assert text == f"experiment mine: {field}; one by itself has a comma behind it: (a,)"
     text = error_of(lambda: make_experiment(recipe={"epochs": 1}))
     assert text == "experiment kernel_size: recipe is no Recipe"
+    text = error_of(lambda: make_experiment(subject=None))
+    assert text == "experiment kernel_size: subject is no text"

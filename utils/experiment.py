@@ -226,6 +226,9 @@ class Experiment:
                     f"experiment {self.name}: {name} is no tuple, {one}; one by itself has a "
                     "comma behind it: (a,)"
                 )
+        for name in ("question", "subject", "axis", "base"):
+            if not isinstance(getattr(self, name), str):
+                raise UserError(f"experiment {self.name}: {name} is no text")
         if not isinstance(self.recipe, Recipe | None):
             raise UserError(f"experiment {self.name}: recipe is no Recipe")
         for name in (self.name, *(case.name for case in self.cases)):

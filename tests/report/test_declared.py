@@ -38,6 +38,7 @@ CASES = (CASE, replace(CASE, name="ReLU"))
         ({"recipe": None}, "has rows, and no dataset or no recipe"),
         ({"reported_table": "9"}, "the report has no table '9'"),
         ({"subject": "$x$"}, "'$x$' has a line break, | or $"),
+        ({"question": "a | b?"}, "'a | b?' has a line break, | or $"),
         ({"rows": (Row("A", "CNN3x3"), Row("A", "CNN5x5"))}, "two rows or cases are called A"),
         ({"rows": (Row("CNN4x4"),)}, "unknown network 'CNN4x4'; known: BasicBlockNet, "),
         (

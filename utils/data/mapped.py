@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 
@@ -16,9 +15,16 @@ from utils.errors import UserError
 from utils.experiment import Run
 
 
-def save_mapped(dataset: Dataset, file: Path | BinaryIO) -> None:
+def packed(dataset: Dataset) -> bytes:
+    """A dataset as ``load_mapped`` finds it in a file."""
+    content = io.BytesIO()
+    torch.save(vars(dataset.to("cpu")), content)
+    return content.getvalue()
+
+
+def save_mapped(dataset: Dataset, path: Path) -> None:
     """Writes a dataset for ``load_mapped``."""
-    torch.save(vars(dataset.to("cpu")), file)
+    path.write_bytes(packed(dataset))  # of a full disk torch.save says something else
 
 
 def load_mapped(path: Path) -> Dataset:
@@ -51,9 +57,7 @@ def mapped(load: Load, runs: Iterable[Run], results: Path) -> Iterator[MappedLoa
         try:
             folder.mkdir(exist_ok=True)
             for name in datasets:
-                file = io.BytesIO()  # what torch.save says of a full disk is not that
-                save_mapped(load(name), file)
-                (folder / f"{name}.pt").write_bytes(file.getbuffer())
+                save_mapped(load(name), folder / f"{name}.pt")
         except OSError as error:
             raise UserError(
                 f"{folder}: the images cannot be written there ({error.strerror}); make room, what "

@@ -78,7 +78,7 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
         yield from (f"row {row.label}: {fault}" for fault in faults_of_row(row, experiment))
     for case in experiment.cases:
         yield from (f"case {case.name}: {fault}" for fault in faults_of_case(case))
-    for text in (experiment.subject, experiment.axis):
+    for text in (experiment.question, experiment.subject, experiment.axis):
         if re.search(f"[{STRANGE}]", text):
             yield f"{text!r} has a line break, | or $"
     named = {

@@ -10,7 +10,6 @@ can run code on all of these machines (docs/cluster.md).
 
 import asyncio
 import contextlib
-import io
 import logging
 import os
 import queue
@@ -28,7 +27,7 @@ from distributed import Client, KilledWorker, Security
 from distributed.comm import connect
 
 from utils.data.dataset import Dataset
-from utils.data.mapped import save_mapped
+from utils.data.mapped import packed
 from utils.errors import UserError, in_one_line
 from utils.experiment import Run
 from utils.records.runs import CHECKPOINT, run_path
@@ -217,7 +216,7 @@ class Cluster:
                 for name in await ask(lacking, wanted, self.place.data_dir):
                     async with self.sending:
                         # Dask's scattered data would not do: of several copies it drops all but one
-                        await ask(take, wanted[name], _packed(images[name]))
+                        await ask(take, wanted[name], packed(images[name]))
                 return found
             reason = differing(version)
         except (UserError, OSError) as error:
@@ -226,12 +225,6 @@ class Cluster:
             reason = differing(in_one_line(error))
         log.warning("worker %s is left out: %s", address, reason)
         return None
-
-
-def _packed(dataset: Dataset) -> bytes:
-    file = io.BytesIO()
-    save_mapped(dataset, file)
-    return file.getvalue()
 
 
 async def _reach(address: str) -> None:
