@@ -123,6 +123,10 @@ def test_a_row_has_images_and_fields_of_the_recipe() -> None:
     assert text == "row CNN3x3: images=0: must be 1 or more"
     text = error_of(lambda: Row("CNN3x3", recipe={"lr": 1}))
     assert text == "row CNN3x3: a recipe has no lr"
+    for wrong in ([("epochs", 2)], None, RECIPE, {3: 4}):
+        text = error_of(lambda wrong=wrong: Row("CNN3x3", recipe=wrong))
+        assert text == "row CNN3x3: recipe is no mapping, as in {'epochs': 2}"
+    assert error_of(lambda: Row("a", object)) == "row 'a': network is no text"
     text = error_of(lambda: Row("CNN3x3", overrides={"momentum": 1}, recipe={"momentum": 0.8}))
     assert text == "row CNN3x3: momentum of both network and recipe"
 

@@ -4,8 +4,8 @@
     Row        = what the table calls it, and the network, data, recipe and precision behind it
     Run        = a row's network trained once with one seed -> one record on disk
 
-Two rows with the same run behind them, in one experiment or in two, share its record: it is
-trained, stored and measured once.
+Rows of several experiments with the same run behind them share its record: it is trained, stored
+and measured once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -102,6 +102,13 @@ class Row:
     at: tuple[str, float] | None = None  # its series, and its place on the experiment's axis
 
     def __post_init__(self) -> None:
+        for name in ("label", "network"):
+            if not isinstance(getattr(self, name), str):
+                raise UserError(f"row {self.label!r}: {name} is no text")
+        for name in ("overrides", "recipe"):
+            value = getattr(self, name)
+            if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+                raise UserError(f"row {self.label}: {name} is no mapping, as in {{'epochs': 2}}")
         object.__setattr__(self, "network", self.network or self.label)  # it is frozen
         object.__setattr__(self, "seeds", without_numpy(self.seeds))
         check_name("row", self.label)

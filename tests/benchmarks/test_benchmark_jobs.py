@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -23,6 +24,19 @@ def test_a_run_that_fails_makes_the_measurement_fail(load: MappedLoader) -> None
     jobs.train([run], 1, partial(jobs.here, load))
     with pytest.raises(RuntimeError, match="1 of 1 runs failed"):
         jobs.train([replace(run, network="nothing")], 1, partial(jobs.here, load))
+
+
+def test_a_cluster_is_called_as_it_is_declared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = pytest.importorskip("utils.training.cluster")
+    train = create_autospec(cluster.Cluster.train, return_value={})
+    connection = create_autospec(cluster.Cluster, instance=True)
+    connection.__enter__.return_value.train = partial(train, connection)
+    monkeypatch.setattr(cluster, "Cluster", lambda address, place: connection)
+    run = jobs.declared(True)[0]
+    assert jobs.there("tcp://here:1", {}, [run], tmp_path) == {}
+    assert train.call_args.args[:2] == (connection, [run])
 
 
 def test_the_table_divides_round_by_round() -> None:

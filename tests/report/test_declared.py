@@ -1,5 +1,6 @@
 """Declarations that no table or figure could be made of are told before anything is trained."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ CASES = (CASE, replace(CASE, name="ReLU"))
         ),
         ({"cases": (CASE, CASE)}, "two rows or cases are called Swish"),
         (
+            {"rows": (Row("CNN3x3"), Row("base", "CNN3x3"))},
+            "rows CNN3x3 and base are the same run, which would count twice",
+        ),
+        (
             {"cases": (LayerCase("Swish", list, (1, 3), analogue_of="SiLU"),)},
             "unknown analogue 'SiLU'; known: Swish",
         ),
@@ -66,6 +71,13 @@ CASES = (CASE, replace(CASE, name="ReLU"))
         ({"seeds": ()}, "row CNN3x3: seeds=(): give one or more, from 0 to 4294967295; mend"),
         ({"seeds": (0, 2**32)}, "row CNN3x3: seeds=(0, 4294967296): give one or more, from 0 t"),
         ({"rows": (Row("CNN3x3", seeds=(-1,)),)}, "row CNN3x3: seeds=(-1,): give one or more, fr"),
+        ({"figures": ("curves", "curves")}, "figure curves is named twice"),
+        (
+            {"rows": (Row("CNN3x3", at=("all", math.nan)),)},
+            "row CNN3x3: at=('all', nan): its place is no finite number",
+        ),
+        (claim(kind="equal", margin=0), "claim a: margin 0: must be above 0 and finite"),
+        (claim(margin=math.inf), "claim a: margin inf: must be above 0 and finite"),
         (claim(text="A\nB."), "claim a: its id or text has a line break, | or $; mend"),
         (
             claim(kind="time") | {"timed": False},

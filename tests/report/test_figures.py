@@ -323,6 +323,18 @@ def test_equal_figures_are_equal_files(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_a_line_goes_along_its_axis_from_zero_on(tmp_path: Path, drawn: list[Figure]) -> None:
+    places = {"CNN3x3": 0.3, "CNN5x5": 0.0, "CNN7x7": 0.1}
+    rows = [Row(label, at=("dropout", place)) for label, place in places.items()]
+    experiment = make_experiment(rows, axis="dropout", figures=("along",))
+    write_runs(tmp_path, experiment, [make_record(label) for label in places])
+    FIGURES["along"](gather(experiment, tmp_path, NETWORKS), tmp_path)
+    for ax in drawn[0].axes:
+        assert ax.get_xscale() == "linear"
+        assert ax.lines[0].get_xdata().tolist() == [0.0, 0.1, 0.3]
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "0.1", "0.3"]
+
+
 def test_links_are_relative_to_the_repository(tmp_path: Path) -> None:
     (picture,) = FIGURES["shift"](
         evidence_for("shift", tmp_path), tmp_path / "p" / "residual_blocks"

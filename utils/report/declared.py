@@ -1,6 +1,7 @@
 """Declarations: what tables, figures and claims will need of them, asked before hours are spent."""
 
 import json
+import math
 import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,6 +73,11 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
     names = {*experiment.labels, *cases}
     if text := twice([*experiment.labels, *cases]):
         yield f"two rows or cases are called {text}"
+    if same := same_run(experiment.rows):
+        yield f"rows {' and '.join(same)} are the same run, which would count twice"
+    for what, found in {"figure": experiment.figures, "column": experiment.columns}.items():
+        if text := twice(found):
+            yield f"{what} {text} is named twice"
     if experiment.rows and not (experiment.dataset and experiment.recipe):
         yield "has rows, and no dataset or no recipe"
     for row in experiment.rows:
@@ -105,12 +111,24 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
             yield f"claim {claim.id}: {fault}"
 
 
+def same_run(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The labels of two rows that are one run; empty where there are none."""
+    seen: dict[str, Row] = {}
+    for row in rows:
+        other = seen.setdefault(row.run_name, row)
+        if other is not row and replace(other, label=row.label, at=row.at, seeds=row.seeds) == row:
+            return other.label, row.label
+    return ()
+
+
 def faults_of_row(row: Row, experiment: Experiment) -> Iterator[str]:
     """What is wrong with a row; what its network and recipe get is for ``plan.check_recipe``."""
     seeds = row.seeds or experiment.seeds
     yield from wrong_types(replace(row, overrides={}, recipe={}, seeds=seeds))
     if not seeds or min(seeds) < 0 or max(seeds) >= 2**32:
         yield f"seeds={seeds}: give one or more, from 0 to {2**32 - 1}"
+    if row.at and isinstance(row.at[1], float) and not math.isfinite(row.at[1]):
+        yield f"at={row.at}: its place is no finite number"
     for name, of_muon in OF_MUON.items():
         if name in row.recipe and of_muon not in row.recipe and experiment.recipe.muon_rate:
             yield f"varies {name}, and Muon trains the hidden weights: say its {of_muon} too"
@@ -165,6 +183,10 @@ def faults_of_claim(claim: Claim, rows: set[str], cases: set[str]) -> Iterator[s
         yield "has too few pairs"
     if claim.kind == "constant" and claim.than is None:
         yield "has no number (than)"
+    if claim.margin is not None and not 0 < claim.margin < math.inf:
+        yield f"margin {claim.margin:g}: must be above 0 and finite"
+    if claim.than is not None and not math.isfinite(claim.than):
+        yield f"its number (than) is {claim.than:g}"
     if claim.kind == "exact" and claim.than and not claim.margin:
         yield "has no margin of its number (than)"
     for a, b in claim.pairs:

@@ -111,7 +111,7 @@ class Cluster:
         keep: Keep,
         images: Mapping[str, Dataset],
         tell: Tell,
-        before: Callable[[], object],
+        before: Callable[[], object] = lambda: None,
     ) -> Failures:
         """All runs, in this order; ``keep`` is called here with what ``work`` returns there.
 

@@ -69,6 +69,8 @@ def draw_along(evidence: Evidence, folder: Path) -> list[Picture]:
     for row in rows:
         series.setdefault(row.at[0], []).append(row)
     styles = looks([mine[0].label for mine in series.values()], evidence).values()
+    for mine in series.values():
+        mine.sort(key=lambda row: row.at[1])
     figure, axes = new_figure(1, 2, 4.2, title(evidence, "accuracy"), share_y=True)
     for ax, split in zip(axes.flat, ("test", "train"), strict=True):
         ends = []
@@ -107,9 +109,9 @@ def plot_means(
 
 
 def _places_axis(ax: Axes, places: Iterable[float], label: str) -> None:
-    """A logarithmic axis with a tick at each place."""
+    """An axis with a tick at each place, logarithmic where all of them are above zero."""
     places = sorted(set(places))
-    ax.set_xscale("log")
+    ax.set_xscale("log" if places[0] > 0 else "linear")
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_locator(FixedLocator(places))
     ax.set_xticks(places, [f"{place:,g}" for place in places])
