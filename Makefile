@@ -30,9 +30,9 @@ quick: .venv/run ## set up, then all three scripts on shipped and synthetic imag
 	set -e; for script in $(scripts); do $(bin)/python $$script --quick $(FLAGS); done
 
 test: .venv/dev ## set up, then lint and all tests: minutes
-	$(bin)/ruff check .
-	$(bin)/ruff format --check .
-	$(bin)/lint-imports --no-cache
+	$(bin)/python -m ruff check .
+	$(bin)/python -m ruff format --check .
+	$(bin)/python -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
 	$(bin)/python -m pytest
 
 soak: .venv/dev ## faults at every write of a small study, and many more examples: half an hour
@@ -66,8 +66,8 @@ search: .venv/run ## train the candidates for a recipe that have no record, on h
 	$(bin)/python -m benchmarks.recipes $(training)
 
 lint: .venv/dev ## repair what the linter can repair
-	$(bin)/ruff check --fix .
-	$(bin)/ruff format .
+	$(bin)/python -m ruff check --fix .
+	$(bin)/python -m ruff format .
 
 clean: ## remove the environment, quick output, unfinished runs, logs and locks
 	rm -rf .venv results/quick plots/quick README*.tmp
@@ -80,10 +80,10 @@ version = import sys; print(sys.version_info[:2])
 .venv/run: requirements.txt
 	@"$$PYTHON" -c '$(old)'
 	@"$$PYTHON" -m venv $$([ "$$($(bin)/python -c '$(version)' 2>&1)" = "$$("$$PYTHON" -c '$(version)')" ] || echo --clear) .venv
-	$(if $(CPU),$(bin)/pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu)
-	$(bin)/pip install -r requirements.txt
+	$(if $(CPU),$(bin)/python -m pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu)
+	$(bin)/python -m pip install -r requirements.txt
 	touch $@
 
 .venv/dev: .venv/run requirements-dev.txt requirements-cluster.txt
-	$(bin)/pip install -r requirements-dev.txt
+	$(bin)/python -m pip install -r requirements-dev.txt
 	touch $@

@@ -151,6 +151,21 @@ def test_a_claim_has_one_verdict_that_says_why(
     assert not (found.comparisons and records[-1].diverged)
 
 
+def test_rows_that_hardly_vary_make_no_other_comparison_significant(tmp_path: Path) -> None:
+    still = {name: (0.4, 0.4001, 0.4, 0.4001, 0.4) for name in ("CNN7x7", "MediumCNN")}
+    base, wide = (0.70, 0.7001, 0.70, 0.7001, 0.70), (0.71, 0.75, 0.72, 0.77, 0.70)
+    records = both(wide, base, **still)
+    pairs = [((name, "CNN5x5"),) for name in ("CNN3x3", *still)]
+    claims = [replace(claim(pairs=pair), id=f"2.1-{number}") for number, pair in enumerate(pairs)]
+    first, *_ = findings(tmp_path, claims, records, base="CNN5x5")
+    (row,) = csv_rows(first)
+    accuracies = [100 * np.array(each) for each in (wide, *still.values(), base)]
+    assert stats.dunnett(*accuracies[:-1], control=accuracies[-1], rng=0).pvalue[0] < 0.05
+    alone = stats.ttest_ind(accuracies[0], accuracies[-1], equal_var=False).pvalue
+    assert 0.05 < alone == pytest.approx(float(row["p_holm"]), rel=1e-4)
+    assert first.verdict.startswith("open")
+
+
 def test_with_few_seeds_the_deviation_is_the_experiments(tmp_path: Path) -> None:
     records = both(HIGH[:1], LOW[:1], CNN7x7=[0.6, 0.601, 0.602])
     (found,) = findings(tmp_path, [claim()], records)

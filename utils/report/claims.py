@@ -83,14 +83,18 @@ def find(evidence: Evidence) -> list[Finding]:
 
 
 def adjusted_p(comparisons: Sequence[Comparison], evidence: Evidence) -> list[float]:
-    """Holm's; where many rows are compared with one base, Dunnett's for their test accuracies."""
+    """Holm's; where many rows are compared with one base, Dunnett's for their test accuracies.
+
+    That takes one deviation for all rows: none is below the p of the comparison by itself.
+    """
     base = evidence.experiment.base
-    many = [each for each in comparisons if base and each.b == base]
+    many = [each for each in comparisons if base and each.b == base and each.counts[1]]
     many = [each for each in many if each.metric == "test_accuracy"]
     adjusted = {}
     if many:
         groups = [values_of(each.a, "test_accuracy", evidence) for each in many]
         found = dunnett(groups, values_of(base, "test_accuracy", evidence))
+        found = np.maximum(found, [each.estimate.p for each in many]).tolist()  # a NaN stays one
         adjusted = dict(zip(map(id, many), found, strict=True))
     others = [each for each in comparisons if id(each) not in adjusted]
     adjusted |= dict(zip(map(id, others), holm([o.estimate.p for o in others]), strict=True))

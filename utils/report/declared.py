@@ -129,6 +129,8 @@ def faults_of_row(row: Row, experiment: Experiment) -> Iterator[str]:
         yield f"seeds={seeds}: give one or more, from 0 to {2**32 - 1}"
     if row.at and isinstance(row.at[1], float) and not math.isfinite(row.at[1]):
         yield f"at={row.at}: its place is no finite number"
+    if row.at and re.search(f"[{STRANGE}]", str(row.at[0])):
+        yield f"{row.at[0]!r} has a line break, | or $"
     for name, of_muon in OF_MUON.items():
         if name in row.recipe and of_muon not in row.recipe and experiment.recipe.muon_rate:
             yield f"varies {name}, and Muon trains the hidden weights: say its {of_muon} too"
