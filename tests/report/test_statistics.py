@@ -88,6 +88,12 @@ def test_of_single_seeds_dunnett_says_nothing() -> None:
     assert all(map(math.isnan, dunnett([[81.0], [82.0]], [80.0])))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_row_that_does_not_vary_is_compared_without_a_warning() -> None:
+    (still, _) = dunnett([[10.0] * 5, [80.0, 81.0, 80.5]], [80.0, 81.0, 79.5, 80.2, 80.1])
+    assert still < 1e-6
+
+
 def test_levene_compares_the_groups_that_have_a_spread() -> None:
     assert levene([A, B, C, [1.0]]) == pytest.approx(stats.levene(A, B, C).pvalue)
     assert math.isnan(levene([A]))

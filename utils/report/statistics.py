@@ -5,6 +5,7 @@ covers such draws, not the choice of the test images.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -112,7 +113,9 @@ def dunnett(groups: Sequence[Values], base: Values) -> list[float]:
     """
     if not pooled_deviation([*groups, base])[1]:
         return [math.nan] * len(groups)
-    return stats.dunnett(*groups, control=base, rng=0).pvalue.tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of groups that do not vary at all
+        return stats.dunnett(*groups, control=base, rng=0).pvalue.tolist()
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
