@@ -30,8 +30,8 @@ class LocallyConnected2d(nn.Module):
 
     Source: Taigman et al., DeepFace (2014), section 2.2, for the layer; LeCun, Generalization and
     Network Design Strategies (1989), for the comparison with shared weights.
-    Raises: ValueError for a kernel size that is even, or for a map of another size or with other
-    channels.
+    Raises: ValueError for a kernel size that is even or below 1, or for a map of another size or
+    with other channels.
     """
 
     stride = 1  # with kernel_size and padding what a receptive field is computed from
@@ -42,7 +42,7 @@ class LocallyConnected2d(nn.Module):
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(
-                f"kernel_size must be odd, to have a place in its middle: {kernel_size}"
+                f"kernel_size must be odd and positive, to have a middle: {kernel_size}"
             )
         self.in_channels, self.size = in_channels, tuple(map(int, size))
         self.kernel_size, self.padding = kernel_size, kernel_size // 2

@@ -81,6 +81,27 @@ def copied(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "copied"))
 
 
+@pytest.mark.parametrize("is_fresh", [True, False])
+def test_records_are_forgotten_when_there_is_a_worker_and_only_if_asked_to(
+    is_fresh: bool, copied: Path, runs: list[Run]
+) -> None:
+    flags = [*FLAGS, str(copied), *(["--fresh"] if is_fresh else [])]
+    options = parse(EXPERIMENTS, "", flags)
+    paths = [run_path(options.results, run) for run in runs]
+
+    class Workers:
+        def train(self, *arguments: object) -> dict:
+            *_, before = arguments
+            assert all(path.exists() for path in paths)
+            before()
+            return {}
+
+    costs = {run.title: 1.0 for run in runs}
+    data = make_tiny(TINY_CIFAR10)
+    assert runner.train_runs(runs, costs, options, lambda _: data, Workers()) == {}
+    assert [path.exists() for path in paths] == [not is_fresh] * 3
+
+
 def test_a_run_that_stands_in_several_rows_is_trained_once(trained: Path, runs: list[Run]) -> None:
     assert Counter(run.name for run in runs) == {
         "CNN7x7": 1,

@@ -60,6 +60,10 @@ CASES = (CASE, replace(CASE, name="ReLU"))
             "rows CNN3x3 and base are the same run, which would count twice",
         ),
         (
+            {"rows": (Row("CNN3x3"), Row("a", "CNN3x3", recipe={"epochs": RECIPE.epochs}))},
+            "rows CNN3x3 and a are the same run, which would count twice",
+        ),
+        (
             {"cases": (LayerCase("Swish", list, (1, 3), analogue_of="SiLU"),)},
             "unknown analogue 'SiLU'; known: Swish",
         ),

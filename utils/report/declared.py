@@ -73,7 +73,7 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
     names = {*experiment.labels, *cases}
     if text := twice([*experiment.labels, *cases]):
         yield f"two rows or cases are called {text}"
-    if same := same_run(experiment.rows):
+    if same := same_run(experiment):
         yield f"rows {' and '.join(same)} are the same run, which would count twice"
     for what, found in {"figure": experiment.figures, "column": experiment.columns}.items():
         if text := twice(found):
@@ -111,13 +111,16 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
             yield f"claim {claim.id}: {fault}"
 
 
-def same_run(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The labels of two rows that are one run; empty where there are none."""
-    seen: dict[str, Row] = {}
-    for row in rows:
-        other = seen.setdefault(row.run_name, row)
-        if other is not row and replace(other, label=row.label, at=row.at, seeds=row.seeds) == row:
-            return other.label, row.label
+def same_run(experiment: Experiment) -> tuple[str, ...]:
+    """The labels of two rows that are one run, whatever its files are called, or none."""
+    seen: list[tuple[str, Any]] = []
+    for row in experiment.rows if experiment.recipe else ():
+        run = row.run(experiment.dataset, experiment.recipe, 0, Compute())
+        found = replace(run, name=""), row.precision
+        for label, other in seen:
+            if other == found:
+                return label, row.label
+        seen.append((row.label, found))
     return ()
 
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.errors import UserError
-from utils.records.files import cannot_read, is_there, read_record, write_atomically
+from utils.records.files import cannot_read, read_record, write_atomically
 from utils.records.runs import CHECKPOINT, changes, differences
 from utils.records.schema import Computes, Environment, Epoch, Record
 from utils.training.optimizers import HiddenMuon, as_matrix
@@ -208,8 +208,11 @@ def read_state(path: Path) -> Any:  # noqa: ANN401 (whatever was written)
         if path.is_fifo():  # it would be waited for
             raise OSError(errno.EINVAL, "not a file")
         written = memoryview(path.read_bytes())
-    except FileNotFoundError:
-        is_there(path)  # a link is, and raises
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise UserError(
+                f"{cannot_read(path, 'a broken link')}, or --fresh trains anew"
+            ) from error
         return None
     except OSError as error:
         raise UserError(f"{cannot_read(path, error.strerror)}, or --fresh trains anew") from error
