@@ -22,7 +22,7 @@ from utils.errors import UserError, in_one_line
 from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE, MNIST_RECIPE
 from utils.records.files import MISSHAPEN
-from utils.records.runs import find_records
+from utils.records.runs import find_files, find_records
 from utils.report.markdown import Column, markdown_table, percent_cell
 from utils.report.pages import render_pages
 from utils.report.statistics import mean as estimate
@@ -119,11 +119,10 @@ def candidates_markdown(
 
     def column(network: str) -> Column:
         def text(candidate: str) -> str:
-            values, best = (
-                finite(found.get(each, {}).get(network)) for each in (candidate, CHOSEN)
-            )
-            gone = len(found[candidate].get(network, ())) - len(values)
-            told = [f"{gone} of {gone + len(values)} diverged"] if gone else []
+            trained = found[candidate].get(network, ())
+            values, best = finite(trained), finite(found.get(CHOSEN, {}).get(network, ()))
+            gone = len(trained) - len(values)
+            told = [f"{gone} of {len(trained)} diverged"] if gone else []
             if not values:
                 return "".join(told)
             if best and candidate != CHOSEN:
@@ -137,9 +136,9 @@ def candidates_markdown(
     return markdown_table(shown, [("Recipe", str), *map(column, networks)]) if shown else ""
 
 
-def finite(values: Sequence[float | None] | None) -> list[float]:
+def finite(values: Sequence[float | None]) -> list[float]:
     """The accuracies of those that did not diverge."""
-    return [each for each in values or () if each is not None]
+    return [each for each in values if each is not None]
 
 
 def deviations_markdown(experiment: Experiment, results: Path) -> str:
@@ -207,11 +206,13 @@ def blocks(results: Path) -> dict[str, str]:
     lines = read_search(results / "benchmarks" / "recipe_search.csv")
     found = {"reached": reached_markdown([e for e in lines if e["test_accuracy"]], results)}
     for experiment in EXPERIMENTS:
-        if not accuracies(experiment, results / "benchmarks"):
-            log.info("%s: no records below %s yet", experiment.name, results / "benchmarks")
+        records = experiment, results / "benchmarks"
+        if not any(
+            find_files(row, experiment.dataset, records[1], ".json") for row in experiment.rows
+        ):
+            log.info("%s: no records below %s yet", experiment.name, records[1])
             continue
         tried = [line for line in lines if line["dataset"] == experiment.dataset]
-        records = experiment, results / "benchmarks"
         table, below = candidates_markdown(*records, tried), deviations_markdown(*records)
         found[experiment.dataset] = f"{table}\n\n{below}".rstrip()
     return found
