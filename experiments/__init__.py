@@ -34,6 +34,7 @@ TASK_2: tuple[Experiment, ...] = (
     depth.DEPTH,
     depth.DEPTH_MATCHED,
     depth.DEPTH_LADDER,
+    depth.DEPTH_LADDER_SGD,
     depth.INITIAL_WEIGHTS,
     depth.SHORTCUT,
 )

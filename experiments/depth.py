@@ -1,5 +1,7 @@
 """What do more convolutions bring, and what do residual connections change?"""
 
+from dataclasses import replace
+
 from utils.claim import Claim
 from utils.experiment import Experiment, Row
 from utils.recipes import CIFAR10_RECIPE, CONTROL_SEEDS, MORE_SEEDS
@@ -281,6 +283,89 @@ DEPTH_LADDER = Experiment(
     columns=("gradient_ratio",),
     axis="number of layers",
     claims=LADDER_CLAIMS,
+    control=True,
+)
+
+SGD_ALONE = {"muon_rate": 0.0}
+
+
+def with_either_optimiser(layers: int) -> tuple[Row, ...]:
+    """The ladder's residual and plain networks of one depth, with Muon and with SGD alone."""
+    shapes = dict(zip(("residual", "plain"), ladder(layers), strict=False))
+    muon = (replace(row, at=(f"{shape}, Muon", layers)) for shape, row in shapes.items())
+    sgd = (
+        replace(
+            row,
+            label=f"{row.label}, SGD",
+            at=(f"{shape}, SGD", layers),
+            recipe=SGD_ALONE,
+            seeds=CONTROL_SEEDS,
+        )
+        for shape, row in shapes.items()
+    )
+    return (*muon, *sgd)
+
+
+# put before the first network of SGD's had been trained
+DEPTH_LADDER_SGD = Experiment(
+    name="depth_ladder_sgd",
+    subject="Depth and shortcuts without Muon",
+    question="Does what is found about depth hang on Muon? The same networks with SGD alone",
+    dataset="cifar10",
+    rows=tuple(row for layers in (8, 20, 44) for row in with_either_optimiser(layers)),
+    recipe=CIFAR10_RECIPE,
+    seeds=MORE_SEEDS,
+    timed=False,
+    varied=("optimiser of the convolutions", "depth", "shortcuts"),
+    held=("width of each stage", "batch-norm", "schedule", *HELD[1:]),
+    not_tuned=("learning rate per depth", "learning rate of SGD without Muon"),
+    figures=("along",),
+    columns=("gradient_ratio",),
+    axis="number of layers",
+    claims=(
+        Claim(
+            "2.2-sgd-degradation",
+            "With SGD alone too a plain network of 44 layers is worse than one of 20 on the images "
+            "that it is trained on.",
+            "И с одним SGD обычная сеть из 44 слоёв хуже, чем из 20, даже на тех картинках, на "
+            "которых её обучают.",
+            "ours",
+            pairs=(("20 layers, plain, SGD", "44 layers, plain, SGD"),),
+            metric="train_accuracy",
+            about=LAYERS,
+        ),
+        *(
+            Claim(
+                f"2.2-sgd-shortcuts-{layers}",
+                f"With SGD alone too shortcuts make a network of {layers} layers more accurate.",
+                f"И с одним SGD shortcut делают сеть из {layers} слоёв точнее.",
+                "ours",
+                pairs=((f"{layers} layers, residual, SGD", f"{layers} layers, plain, SGD"),),
+                about=SHORTCUTS,
+            )
+            for layers in (20, 44)
+        ),
+        Claim(
+            "2.2-sgd-deeper-residual",
+            "With SGD alone too a residual network of 44 layers is as accurate as one of 20.",
+            "И с одним SGD residual-сеть из 44 слоёв столь же точна, как из 20.",
+            "ours",
+            "equal",
+            pairs=(("44 layers, residual, SGD", "20 layers, residual, SGD"),),
+            about=LAYERS,
+        ),
+        *(
+            Claim(
+                f"2.2-muon-{shape}-44",
+                f"Muon makes a {shape} network of 44 layers more accurate than SGD alone.",
+                f"С Muon {russian} из 44 слоёв точнее, чем с одним SGD.",
+                "ours",
+                pairs=((f"44 layers, {shape}", f"44 layers, {shape}, SGD"),),
+                about=tuple(SGD_ALONE),
+            )
+            for shape, russian in (("residual", "residual-сеть"), ("plain", "обычная сеть"))
+        ),
+    ),
     control=True,
 )
 
