@@ -151,10 +151,10 @@ def seed_difference(records: Sequence[Record]) -> float | None:
 COLUMNS: list[Column] = [
     ("Compared", lambda each: each.title),
     ("Pairs", lambda each: str(len(each.pairs))),
-    ("Mean difference, points", lambda each: f"{mean(each.differences).value:+.2f}"),
+    ("Mean difference, points", lambda each: f"{mean(each.differences).value:+z.2f}"),
     (
         "95 % interval",
-        lambda each: "{:+.2f} to {:+.2f}".format(*each.interval) if each.interval else "",
+        lambda each: "{:+z.2f} to {:+z.2f}".format(*each.interval) if each.interval else "",
     ),
     ("Standard deviation", lambda each: f"{stdev(each.differences):.2f}" if each.interval else ""),
 ]

@@ -126,7 +126,7 @@ def candidates_markdown(
             if not values:
                 return "".join(told)
             if best and candidate != CHOSEN:
-                told.insert(0, f"{100 * (mean(values) - mean(best)):+.2f}")
+                told.insert(0, f"{100 * (mean(values) - mean(best)):+z.2f}")
             cell = percent_cell(mean(values))
             return f"{cell} ({', '.join(told)})" if told else cell
 

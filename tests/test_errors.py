@@ -98,6 +98,19 @@ def test_a_package_that_is_broken_is_a_line_and_what_is_ours_keeps_its_traceback
         raise RuntimeError
 
 
+def test_a_setting_that_a_package_cannot_read_is_not_blamed_on_the_installation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(errors, "end_at_once", lambda _: None)
+    code = compile("int('wide')", "/lib/tqdm/utils.py", "exec")  # as TQDM_NCOLS=wide
+    with pytest.raises(SystemExit), errors.importing():
+        exec(code)
+    told = capsys.readouterr().err
+    assert "'wide', in /lib/tqdm/utils.py: unset what the environment sets" in told
+    with pytest.raises(ValueError, match="ours"), errors.importing():
+        raise ValueError("ours")
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -151,3 +151,5 @@ def test_the_comma_that_a_tuple_of_one_lacks_is_told(changes: dict, field: str) 
     assert text == "experiment kernel_size: recipe is no Recipe"
     text = error_of(lambda: make_experiment(subject=None))
     assert text == "experiment kernel_size: subject is no text"
+    text = error_of(lambda: make_experiment(timed="no"))
+    assert text == "experiment kernel_size: timed is neither True nor False"

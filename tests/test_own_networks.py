@@ -276,9 +276,18 @@ def test_layers_that_were_renamed_are_noticed_before_another_seed_is_trained(
     Image.new("RGB", (9, 9)).save(picture)
     monkeypatch.setattr(prediction, "load_quick_dataset", lambda name: cifar10)
     capsys.readouterr()
-    asking = ["--quick", "--out-dir", str(tmp_path), "--predict", str(picture)]
+    asking = ["--quick", "--out-dir", str(tmp_path), "--predict", "none.png", str(picture)]
     assert runner.main([experiment], "", asking) == 1
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == (
+        "error: --predict none.png: No such file or directory; give a picture; cannot be asked: "
+        "Mine, plain"
+    )
+    assert runner.main([experiment], "", [*asking, "--models", "CNN7x7"]) == 2
+    told = capsys.readouterr()
+    assert "  CNN7x7" in told.out and told.err.endswith(
+        "none.png: No such file or directory; give a picture\n"
+    )
     assert "Mine, plain          cannot be asked (" in out and "head.weight is missing" in out
     assert any(line.startswith("  CNN7x7") and line.count(" %") == 3 for line in out.splitlines())
     monkeypatch.setattr(one_run, "train", None)  # it would raise

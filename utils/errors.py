@@ -51,14 +51,17 @@ def importing() -> Iterator[None]:
     except UserError as error:
         _end(error)
     # of a broken or unmatched package too
-    except (ImportError, RuntimeError, OSError, MemoryError, SystemError) as error:
+    except (ImportError, RuntimeError, OSError, MemoryError, SystemError, ValueError) as error:
         if short := lacking_memory(error):
             _end(f"not enough memory ({in_one_line(short)}); end what else is running", 1)
         if _is_ours(error):
             raise  # a defect
+        said = " ".join(str(error).split())
+        if isinstance(error, ValueError):  # as of TQDM_NCOLS=wide
+            _end(f"{said}, in {_file_of(error)}: unset what the environment sets for it")
         _end(
-            f"{' '.join(str(error).split())}, in {sys.executable}: `make quick` sets up "
-            ".venv/bin/python, or pip install -r requirements.txt"
+            f"{said}, in {sys.executable}: `make quick` sets up .venv/bin/python, or pip install "
+            "-r requirements.txt"
         )
 
 
@@ -66,9 +69,14 @@ def _is_ours(error: Exception) -> bool:
     """Whether it names a module of ours, or comes out of one."""
     if isinstance(error, ImportError) and error.name:
         return (REPOSITORY / error.name.partition(".")[0]).exists()
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    path = Path(frame.f_code.co_filename)
+    path = _file_of(error)
     return path.is_relative_to(REPOSITORY) and ".venv" not in path.parts
+
+
+def _file_of(error: Exception) -> Path:
+    """Where it was raised."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return Path(frame.f_code.co_filename)
 
 
 def _end(error: object, code: int = 2) -> NoReturn:

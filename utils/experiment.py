@@ -236,6 +236,9 @@ class Experiment:
         for name in ("question", "subject", "axis", "base"):
             if not isinstance(getattr(self, name), str):
                 raise UserError(f"experiment {self.name}: {name} is no text")
+        for name in ("timed", "control"):
+            if not isinstance(getattr(self, name), bool):
+                raise UserError(f"experiment {self.name}: {name} is neither True nor False")
         if not isinstance(self.recipe, Recipe | None):
             raise UserError(f"experiment {self.name}: recipe is no Recipe")
         for name in (self.name, *(case.name for case in self.cases)):

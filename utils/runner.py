@@ -203,8 +203,9 @@ def rows_once(options: Options) -> list[tuple[Experiment, Row]]:
 def predict_pictures(options: Options) -> None:
     """Prints what the networks whose weights are on record take the user's pictures for.
 
-    Raises: UserError where there are no weights, or not the images that they were trained on;
-    SomeFailed at the end where a network cannot be asked.
+    Raises: UserError where there are no weights, or not the images that they were trained on, and
+    at the end for pictures that cannot be read; SomeFailed at the end where a network cannot be
+    asked.
     """
     networks: dict[str, list[Found]] = {}  # by the fingerprint of their images
     failed: list[str] = []
@@ -226,11 +227,18 @@ def predict_pictures(options: Options) -> None:
         )
     data_dir = None if options.quick else options.data_dir
     statistics = {images: statistics_of(found[0], data_dir) for images, found in networks.items()}
+    unread = []
     for picture in options.predict:
-        for images, found in networks.items():
-            failed += predict(picture, found, statistics[images], print)
+        try:
+            for images, found in networks.items():
+                failed += predict(picture, found, statistics[images], print)
+        except UserError as error:  # the other pictures are shown all the same
+            unread.append(str(error))
     if failed:
-        raise SomeFailed(f"cannot be asked: {', '.join(dict.fromkeys(failed))}")
+        asked = f"cannot be asked: {', '.join(dict.fromkeys(failed))}"
+        raise SomeFailed("; ".join([*unread, asked]))
+    if unread:
+        raise UserError("; ".join(unread))
 
 
 def price(path: Path, row: Row, results: Path) -> str:

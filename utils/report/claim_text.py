@@ -133,7 +133,7 @@ def difference_text(each: Comparison) -> str:
         return f"{1 + found.value:.2f} times"
     if not ends:
         return ""
-    form = "+.2f" if each.unit == "points" else "+.3g"
+    form = "+z.2f" if each.unit == "points" else "+z.3g"
     interval = ", ".join(format(end, form) for end in ends)
     unit = " points" if each.unit == "points" else ""
     return f"{found.value:{form}}{unit} [{interval}]"

@@ -20,7 +20,7 @@ COLUMNS: list[Column] = [
     ("Seed", lambda row: str(row["seed"])),
     ("Only A right", lambda row: count(row["only_a_right"])),
     ("Only B right", lambda row: count(row["only_b_right"])),
-    ("A less B, points", lambda row: f"{row['difference']:+.2f}"),
+    ("A less B, points", lambda row: f"{row['difference']:+z.2f}"),
     ("p", lambda row: digits(row["p"], 2)),
 ]
 

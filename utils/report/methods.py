@@ -89,7 +89,7 @@ def correlation_text(found: Sequence[Evidence]) -> str:
         return "There are too few seeds to tell."
     return (
         f"The correlation of two networks' test accuracies over the seeds is "
-        f"{np.mean(correlations):+.2f} in the mean of {len(correlations):,} pairs."
+        f"{np.mean(correlations):+z.2f} in the mean of {len(correlations):,} pairs."
     )
 
 

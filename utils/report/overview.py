@@ -161,8 +161,8 @@ def answer_row(answer: Answer, finding: Finding, language: str) -> Row:
     shown, is_russian = answer.shown[0], language == "ru"
     each = finding.comparisons[shown.pair]
     found, comma = each.estimate, "; " if is_russian else ", "
-    interval = f" [{found.low:.1f}{comma}{found.high:.1f}]" if np.isfinite(found.low) else ""
-    numbers = localised(f"{found.value:+.1f}{interval}".replace("-", "−"), language)
+    interval = f" [{found.low:z.1f}{comma}{found.high:z.1f}]" if np.isfinite(found.low) else ""
+    numbers = localised(f"{found.value:+z.1f}{interval}".replace("-", "−"), language)
     verdict = WORDS[language][shown_verdict(finding, shown)]
     return {
         "question": answer.question_ru if is_russian else answer.question,
