@@ -116,6 +116,11 @@ def test_a_bad_value_is_one_line(flags: str, message: str) -> None:
     assert refusal(flags.split()) == message
 
 
+def test_help_names_an_experiment_whatever_is_in_its_name() -> None:
+    experiments = [make_experiment(name=name, recipe=RECIPE) for name in ("width 50%", "100%s")]
+    assert "width 50%, 100%s" in " ".join(build_parser(experiments, "").format_help().split())
+
+
 def test_an_unknown_precision_is_refused() -> None:
     message = refusal(["--precision", "float16"])
     assert re.search(r"--precision.*'float16'.*float32.*bfloat16", message)

@@ -167,9 +167,10 @@ ACTIONS: dict[str, dict[str, Any]] = {
 
 def selection(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The flags about which runs a command is of; ``names`` are the script's experiments."""
+    listed = ", ".join(names).replace("%", "%%")  # argparse formats it
     return {
         "--experiments": several(
-            f"only these, of: {', '.join(names)} (default: all; with --quick and --evaluate those "
+            f"only these, of: {listed} (default: all; with --quick and --evaluate those "
             "of the report, without the control experiments)"
         ),
         "--models": several("only these rows, by their names in the tables (default: all)"),
