@@ -57,11 +57,7 @@ class Line:
     trained_on: Sequence[Environment]
     usual_on: Sequence[Environment]
     timed_on: Environment
-
-    @property
-    def ratio(self) -> Quartiles:
-        """Usual / ours, round by round."""
-        return ratio(self.usual.seconds, self.ours.seconds)
+    ratio: Quartiles  # usual / ours, round by round
 
 
 def file_of(dataset: str, run_name: str) -> str:
@@ -94,14 +90,17 @@ def read_line(schedules: Experiment, label: str, results: Path, quick: bool) -> 
     ]
     try:
         before = np.median(timed["views"])  # once, whatever the number of epochs
+        ours = side_of(tried, target, np.array(timed["ours"], float), before)
+        theirs = side_of(usual["tried"], target, np.array(timed["usual"], float))
         return Line(
             label=f"{label}, {records[0].data.description}",
             target=target,
-            ours=side_of(tried, target, np.array(timed["ours"], float), before),
-            usual=side_of(usual["tried"], target, np.array(timed["usual"], float)),
+            ours=ours,
+            usual=theirs,
             trained_on=tuple(record.environment for record in records),
             usual_on=tuple(Environment(**each) for each in usual["environments"]),
             timed_on=Environment(**timed["environment"]),
+            ratio=ratio(theirs.seconds, ours.seconds),
         )
     except MISSHAPEN as error:
         raise UserError(
@@ -121,9 +120,14 @@ def passes(accuracy: float | None, target: float) -> bool:
 def side_of(
     tried: Sequence[Mapping[str, Any]], target: float, epoch_seconds: np.ndarray, before: float = 0
 ) -> Side:
-    """The first of what was tried that passes the target, else the last."""
+    """The first of what was tried that passes the target, else the last.
+
+    Raises: ValueError for a time that cannot be one.
+    """
     passing = [entry for entry in tried if passes(entry["validation_accuracy"], target)]
     entry = (passing or tried[-1:])[0]
+    if entry["epochs"] < 1 or not (before >= 0 and (epoch_seconds > 0).all()):
+        raise ValueError("epochs and seconds are not above 0")
     return Side(**entry, passed=bool(passing), seconds=before + entry["epochs"] * epoch_seconds)
 
 

@@ -137,7 +137,13 @@ def test_the_time_to_accuracy_stands_on_its_records() -> None:
         ("usual", {"tried": []}),
         ("usual", {"tried": [{"epochs": 1}]}),
         ("usual", {"environments": [None]}),
+        ("usual", {"tried": [{"epochs": -1, "validation_accuracy": 0.9, "test_accuracy": 0.9}]}),
         ("seconds", {"ours": "fast"}),
+        ("seconds", {"ours": [1.0, None]}),
+        ("seconds", {"ours": [1.0, 2.0]}),  # the usual loop has other rounds
+        ("seconds", {"usual": []}),
+        ("seconds", {"usual": [-30.0]}),
+        ("seconds", {"views": []}),
         ("seconds", {"environment": {"python": 3}}),
     ],
 )

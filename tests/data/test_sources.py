@@ -366,6 +366,18 @@ def test_an_archive_is_refused_by_its_headers_before_it_is_unpacked(tmp_path: Pa
         assert error.startswith(f"{path}: x_train {message}")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_unpacks_whole_whatever_is_asked_for_is_not_unpacked(
+    method: int, tmp_path: Path
+) -> None:
+    bomb = header_bytes(HEADER.format((10,))) + bytes(30_000_000)
+    with zipfile.ZipFile(path := tmp_path / "mnist.npz", "w", method) as archive:
+        for key in sources.KEYS:
+            archive.writestr(f"{key}.npy", bomb)
+    message = error_of_little(lambda: sources.read_npz(path, fakes.TINY_MNIST))
+    assert message.startswith(f"{path}: x_train is neither stored nor deflated, as NumPy has it: ")
+
+
 @pytest.mark.parametrize("gz", [False, True], ids=["plain", "gz"])
 @pytest.mark.parametrize(
     "header, content, message",

@@ -155,6 +155,11 @@ def _read_member(
     """
     try:
         member = archive.getinfo(f"{key}.npy")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # zipfile unpacks more of these at a time than it is asked for, gigabytes of zeros
+            raise UserError(
+                f"{path}: {key} is neither stored nor deflated, as NumPy has it: {remedy}"
+            )
         with archive.open(member) as packed:
             start = io.BytesIO(packed.read(MOST_HEADER))
         shape, _, kind = READ_HEADER[np.lib.format.read_magic(start)](start)
