@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         ),
         "--only": {
             "nargs": "+",
+            "action": "extend",
             "choices": SECTIONS,
             "metavar": "SECTION",
             "help": f"only these, of: {', '.join(SECTIONS)} (default: all)",

@@ -185,7 +185,7 @@ def reached_markdown(lines: Sequence[Mapping[str, str]], results: Path) -> str:
         for row in experiment.rows:
             key = experiment.dataset, row.run_name
             label = f"{rows[key][0]} = {row.label}" if key in rows else row.label
-            values = [each.record.final.test_accuracy for each in found if each.row is row]
+            values = finite([each.record.final.test_accuracy for each in found if each.row is row])
             ordinary = before.get((experiment.dataset, row.label))
             if values and ordinary:
                 rows[key] = label, experiment.dataset, values, float(ordinary)

@@ -116,6 +116,14 @@ def test_a_bad_value_is_one_line(flags: str, message: str) -> None:
     assert refusal(flags.split()) == message
 
 
+def test_a_flag_given_twice_has_the_values_of_both() -> None:
+    flags = "--seeds 0 --seeds 1 2 --models CNN3x3 --models ShallowCNN --predict a --predict b"
+    arguments = build_parser(EXPERIMENTS, "").parse_args(flags.split())
+    assert arguments.seeds == [0, 1, 2]
+    assert arguments.models == ["CNN3x3", "ShallowCNN"]
+    assert [path.name for path in arguments.predict] == ["a", "b"]
+
+
 def test_help_names_an_experiment_whatever_is_in_its_name() -> None:
     experiments = [make_experiment(name=name, recipe=RECIPE) for name in ("width 50%", "100%s")]
     assert "width 50%, 100%s" in " ".join(build_parser(experiments, "").format_help().split())

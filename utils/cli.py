@@ -101,8 +101,9 @@ def switch(text: str) -> dict[str, Any]:
 
 
 def several(text: str, kind: type = str) -> dict[str, Any]:
-    """A flag with one value or more."""
-    return {"nargs": "+", "type": kind, "metavar": "N" if kind is int else "NAME", "help": text}
+    """A flag with one value or more; given twice it has the values of both."""
+    metavar = "N" if kind is int else "NAME"
+    return {"nargs": "+", "action": "extend", "type": kind, "metavar": metavar, "help": text}
 
 
 def number(text: str) -> dict[str, Any]:
@@ -153,6 +154,7 @@ ACTIONS: dict[str, dict[str, Any]] = {
     ),
     "--predict": {
         "nargs": "+",
+        "action": "extend",
         "type": path_of,
         "metavar": "IMAGE",
         "help": "show each network whose weights are on record these pictures (PNG or JPEG), and "

@@ -179,15 +179,19 @@ def with_diverged(folder: Path, *names: str) -> Path:
     shutil.copytree(RESULTS / "benchmarks", folder / "benchmarks")
     (folder / "runs").symlink_to(RESULTS / "runs")
     for name in names:
-        path = folder / "benchmarks" / "runs" / "cifar10" / f"{name}.json"
-        record = json.loads(path.read_text())
-        record["diverged"] = {"epoch": 1, "step": 3, "learning_rate": 1e20}
-        record["final"], record["epochs"] = dict.fromkeys(record["final"]), []
-        if record["timings"]:
-            record["timings"]["epoch_seconds"] = []
-        path.write_text(json.dumps(record))
-        path.with_suffix(".npz").unlink(missing_ok=True)
+        diverge(folder / "benchmarks" / "runs" / "cifar10" / f"{name}.json")
     return folder
+
+
+def diverge(path: Path) -> None:
+    """Makes of a record that of a run that has diverged."""
+    record = json.loads(path.read_text())
+    record["diverged"] = {"epoch": 1, "step": 3, "learning_rate": 1e20}
+    record["final"], record["epochs"] = dict.fromkeys(record["final"]), []
+    if record["timings"]:
+        record["timings"]["epoch_seconds"] = []
+    path.write_text(json.dumps(record))
+    path.with_suffix(".npz").unlink(missing_ok=True)
 
 
 def test_a_candidate_that_diverged_is_told_and_enters_no_mean(tmp_path: Path) -> None:
@@ -242,6 +246,19 @@ def test_what_diverged_has_no_pair_and_has_not_passed(tmp_path: Path) -> None:
     )
     assert line.ours.passed
     assert not side_of(tried(None), 0.7, np.array([2.0])).passed
+
+
+def test_a_seed_of_the_study_that_diverged_is_not_in_what_the_recipes_reach(
+    tmp_path: Path,
+) -> None:
+    for folder, names in (("benchmarks", "recipe_search.csv"), ("runs/cifar10", "CNN7x7-seed*")):
+        (tmp_path / folder).mkdir(parents=True)
+        for path in (RESULTS / folder).glob(names):
+            shutil.copy(path, tmp_path / folder)
+    diverge(tmp_path / "runs" / "cifar10" / "CNN7x7-seed3.json")
+    (line,) = recipes.blocks(tmp_path)["reached"].splitlines()[2:]
+    assert re.fullmatch(r"\| CNN7x7 \| CIFAR-10 \| 69\.84 \| 73\.\d\d ± 0\.\d\d \|", line)
+    assert line not in recipes.blocks(RESULTS)["reached"]
 
 
 def test_a_network_under_two_names_has_one_row_of_what_the_recipes_reach() -> None:

@@ -268,6 +268,11 @@ PROXIED = "cannot be reached through the proxy ("
             f"{PROXIED}Missing dependencies for SOCKS support.; see",
         ),
         ("HTTPS_PROXY", "http://[::1", PROXIED),
+        (
+            "HTTPS_PROXY",
+            "http://user:secret@127.0.0.1:99999",
+            f"{PROXIED}Failed to parse: http://…@127.0.0.1:99999",
+        ),
     ],
 )
 def test_what_is_wrong_with_certificates_and_proxies_here_is_told_and_the_next_is_tried(

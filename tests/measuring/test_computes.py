@@ -163,6 +163,18 @@ def test_what_rounding_decides_is_left_out_and_what_raises_is_not_known() -> Non
     assert computed(network, IMAGE)
 
 
+def test_a_network_with_infinity_in_its_mask_is_told_from_another() -> None:
+    def masked(activation: nn.Module) -> nn.Module:
+        network = Calls(lambda x: activation(x @ network.mask.softmax(-1)))
+        mask = nn.Transformer.generate_square_subsequent_mask(10)
+        network.register_buffer("mask", mask)
+        return network
+
+    before = computed(masked(nn.ReLU()), IMAGE)
+    assert all(len(logits) == 10 for logits in before.logits)
+    assert changes(before, computed(masked(nn.GELU()), IMAGE))
+
+
 def test_a_network_that_draws_from_numpy_is_always_the_same_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

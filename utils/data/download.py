@@ -15,6 +15,7 @@ The addresses are cited; the mechanism is tested against a local server.
 import gzip
 import logging
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -224,7 +225,8 @@ def why_unreachable(error: Exception) -> str:
     else:  # requests has no class of its own for a file of certificates that is not there
         text, variables = "was not asked", TLS_VARIABLES + PROXY_VARIABLES
     here = [name for name in os.environ if name.upper() in variables]
-    return f"{text} ({root_cause(error)}{'; see ' * bool(here)}{', '.join(here)})"
+    cause = re.sub(r"//\S*@", "//…@", str(root_cause(error)))  # without a proxy's password
+    return f"{text} ({cause}{'; see ' * bool(here)}{', '.join(here)})"
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -65,7 +65,8 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
                 with Dropout() as dropout:
                     (found,) = network.eval()(image)
                 for each in (image, *tensors_of(network)):
-                    each.addcmul_(each, scattered(each.shape).roll(1), value=1e-6)
+                    finite = each.where(each.isfinite(), 0)  # a mask may have infinity in it
+                    each.addcmul_(finite, scattered(each.shape).roll(1), value=1e-6)
                 (again,) = network(image)
                 is_stable = (found - again).abs().max() < ROUNDING / 5 * found.abs().max()
                 logits.append(tuple(map(rounded, found.tolist())) if is_stable else ())
