@@ -195,7 +195,7 @@ def test_a_checkpoint_that_may_not_be_read_is_not_overwritten(
     path = tmp_path / CHECKPOINT
     path.mkdir()  # to root, as a test may be, no file is forbidden
     assert error_of(lambda: train_in(tmp_path, RUN, cifar10)) == (
-        f"{path}: cannot be read (Is a directory); mend that to go on, or --fresh trains anew"
+        f"{path}: cannot be read (not a file); mend that to go on, or --fresh trains anew"
     )
     path.rmdir()
     path.symlink_to(tmp_path / "not mounted")

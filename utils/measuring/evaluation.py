@@ -128,7 +128,7 @@ def load_weights(path: Path, network: nn.Module) -> None:
     Raises: UserError for a file that cannot be read, or that is another network's.
     """
     try:
-        if path.is_fifo():  # it would be waited for
+        if path.exists() and not path.is_file():  # a pipe would be waited for
             raise OSError("not a file")
         # load_file takes no path that is not UTF-8
         tensors = safetensors.torch.load(path.read_bytes())

@@ -117,7 +117,7 @@ def read_picture(path: Path) -> Image.Image:
     harmless.
     """
     try:
-        if path.is_fifo():  # it would be waited for
+        if path.exists() and not path.is_file():  # a pipe would be waited for
             raise ValueError("not a file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged EXIF data, which count as none

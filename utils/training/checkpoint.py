@@ -205,7 +205,7 @@ def read_state(path: Path) -> Any:  # noqa: ANN401 (whatever was written)
     Raises: DamagedError; UserError for a file that may not be read.
     """
     try:
-        if path.is_fifo():  # it would be waited for
+        if path.exists() and not path.is_file():  # a pipe would be waited for
             raise OSError(errno.EINVAL, "not a file")
         written = memoryview(path.read_bytes())
     except FileNotFoundError as error:
