@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,21 @@ def test_an_installation_is_not_blamed_for_too_little_memory(
         raise error
     assert ended.value.code == 1
     assert capsys.readouterr().err.startswith(f"error: not enough memory ({type(error).__name__}")
+
+
+def test_an_installation_is_not_blamed_for_a_disk_without_room(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(errors, "end_at_once", lambda _: None)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
+    with pytest.raises(SystemExit) as ended, errors.importing():
+        tempfile.gettempdir()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        "error: [Errno 2] No usable temporary directory found in ['/proc/none']: make room there, "
+        "or set TMPDIR to a folder for temporary files\n"
+    )
 
 
 def test_a_module_of_ours_that_is_missing_keeps_its_traceback(

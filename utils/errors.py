@@ -57,6 +57,8 @@ def importing() -> Iterator[None]:
         if _is_ours(error):
             raise  # a defect
         said = " ".join(str(error).split())
+        if "temporary directory" in said:  # the disk is full, or nothing may be written
+            _end(f"{said}: make room there, or set TMPDIR to a folder for temporary files", 1)
         if isinstance(error, ValueError):  # as of TQDM_NCOLS=wide
             _end(f"{said}, in {_file_of(error)}: unset what the environment sets for it")
         _end(

@@ -346,7 +346,7 @@ def train_runs(
     try:
         with images as loader:
             if in_processes:
-                check_processes()
+                check_processes(min(options.jobs, len(runs)))
             forget_them = partial(forget, runs if options.fresh else (), options.results)
             if cluster:
                 sent = {name: load(name).to("cpu") for name in {run.dataset for run in runs}}

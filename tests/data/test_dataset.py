@@ -1,5 +1,6 @@
 """Datasets: one canonical order, a fingerprint, a part held out, a file for many processes."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,9 +188,13 @@ def test_the_same_images_are_held_out_every_time_whatever_was_drawn_before() -> 
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_mapped_dataset_is_the_one_that_was_saved(cifar10: Dataset, tmp_path: Path) -> None:
-    save_mapped(cifar10, tmp_path / "cifar10.pt")
-    mapped = load_mapped(tmp_path / "cifar10.pt")
+@pytest.mark.parametrize("folder", ["out", os.fsdecode(b"\xff")])
+def test_a_mapped_dataset_is_the_one_that_was_saved(
+    folder: str, cifar10: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / folder).mkdir()
+    save_mapped(cifar10, tmp_path / folder / "cifar10.pt")
+    mapped = load_mapped(tmp_path / folder / "cifar10.pt")
     assert_same(mapped, cifar10)
     known = {key: value for key, value in vars(cifar10).items() if key not in data.TENSORS}
     assert {key: getattr(mapped, key) for key in known} == known

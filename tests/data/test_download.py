@@ -217,6 +217,11 @@ def test_when_all_addresses_fail_each_is_named_with_its_reason_and_no_file_is_le
         "or use --quick, which needs no download"
     )
     assert everything_under(data_dir) == []
+    (data_dir / official.folder / "train-images-idx3-ubyte").touch()
+    assert error_of(lambda: download(official, data_dir, remote, LIMITS)).startswith(
+        f"{data_dir / official.folder} lacks train-labels-idx1-ubyte, t10k-images-idx3-ubyte, "
+        "t10k-labels-idx1-ubyte, and MNIST could not be downloaded: "
+    )
 
 
 # --- the disk -----------------------------------------------------------------------------------

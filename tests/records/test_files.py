@@ -212,16 +212,17 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
 def test_what_killed_writes_left_is_swept_but_not_another_command_s(tmp_path: Path) -> None:
     results, plots = tmp_path / "results", tmp_path / "plots"
     names = ("table.md.7.tmp", "images.12.tmp/mnist.pt", "quick/runs/b.json.5.tmp")
-    files = [folder / name for folder in (results, plots) for name in (*names, "own.tmp")]
+    own = ("own.tmp", "notes.2024.tmp", "draft.1.tmp/page")
+    files = [folder / name for folder in (results, plots) for name in (*names, *own)]
     for each in files:
         each.parent.mkdir(parents=True, exist_ok=True)
         each.write_text("half")
     (results / "quick" / ".lock").touch()
-    (results / "elsewhere.9.tmp").symlink_to(tmp_path)
+    (results / "elsewhere.md.9.tmp").symlink_to(tmp_path)
     for folder in (results, plots):
         sweep(folder, results)
     left = [each.relative_to(tmp_path).as_posix() for each in files if each.exists()]
     assert left == [
-        "results/quick/runs/b.json.5.tmp", "results/own.tmp",
-        "plots/quick/runs/b.json.5.tmp", "plots/own.tmp",
+        "results/quick/runs/b.json.5.tmp", *(f"results/{name}" for name in own),
+        "plots/quick/runs/b.json.5.tmp", *(f"plots/{name}" for name in own),
     ]  # fmt: skip

@@ -133,6 +133,10 @@ BFLOAT16 = Compute(precision="bfloat16")
             "an unfinished run with epochs 1 (not 3), learning_rate 0.5 (not 0.001); its "
             "declaration has changed since; ",
         ),
+        (
+            {"seed": 7},
+            "an unfinished run with seed 7 (not 0); it is another run's under this one's name; ",
+        ),
     ],
 )
 def test_the_checkpoint_of_another_run_is_refused_with_what_goes_on(

@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import _ExecutorManagerThread
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,23 +42,39 @@ def test_what_a_process_tells_adds_up_to_the_whole_run(cifar10: Dataset, tmp_pat
     assert (events[0].resumed, events[-1].finished) == (True, True)
 
 
+def no_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(method: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(multiprocessing, "get_context", refuse)
+
+
+def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many threads as the system allows are there already: the pool's own is one too many."""
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_ExecutorManagerThread, "start", refuse)
+
+
+@pytest.mark.parametrize("limit", [no_context, no_thread])
 def test_where_processes_cannot_be_joined_nothing_is_forgotten(
+    limit: Callable[[pytest.MonkeyPatch], None],
     cifar10: Dataset,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def refuse(method: str) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
     monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
-    monkeypatch.setattr(multiprocessing, "get_context", refuse)
+    limit(monkeypatch)
     kept = tmp_path / "results" / "quick" / "runs" / "cifar10" / "CNN7x7-seed0.npz"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"kept")
     flags = ["--quick", "--fresh", "--jobs", "2", "--threads", "1", "--out-dir", str(tmp_path)]
     assert runner.main([make_experiment(["CNN7x7", "DeepFCNet"], timed=False)], "", flags) == 2
-    assert "processes cannot be joined here (Read-only file system" in capsys.readouterr().err
+    assert "processes cannot be begun and joined here (" in (said := capsys.readouterr().err)
+    assert said.rstrip().endswith("; use --jobs 1")
     assert kept.read_bytes() == b"kept"
 
 

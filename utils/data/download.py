@@ -32,7 +32,7 @@ from torchvision.datasets import CIFAR10 as TorchvisionCIFAR10
 from torchvision.datasets import MNIST as TorchvisionMNIST
 from tqdm import tqdm
 
-from utils.data.sources import Official, check_is_file
+from utils.data.sources import Official, check_is_file, missing_files
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -147,8 +147,11 @@ def _fetch_all(official: Official, data_dir: Path, remote: Remote, limits: Limit
             log.warning("%s: %s", official.title, failures[-1])
             if isinstance(error, AddressCrawls):
                 attempts.append((address, False))
+    missing = missing_files(official, data_dir)
+    is_there_in_part = len(missing) < len(official.files)
+    here = f"{data_dir / official.folder} lacks {', '.join(missing)}, and " * is_there_in_part
     raise UserError(
-        f"{official.title} could not be downloaded: {'; '.join(failures)}. "
+        f"{here}{official.title} could not be downloaded: {'; '.join(failures)}. "
         f"Put {', '.join(remote.files)} into {folder}, or {official.name}.npz into {data_dir}, "
         "or use --quick, which needs no download"
     )

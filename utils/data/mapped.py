@@ -29,6 +29,10 @@ def save_mapped(dataset: Dataset, path: Path) -> None:
 
 def load_mapped(path: Path) -> Dataset:
     """A dataset whose images stay in the file: all processes that load it share their memory."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # no name that torch can map: a copy of its own for each process
+        return Dataset(**torch.load(io.BytesIO(path.read_bytes()), weights_only=True))
     return Dataset(**torch.load(path, mmap=True, weights_only=True))
 
 

@@ -6,6 +6,7 @@ Whatever is wrong with a record costs one line that names the file and the field
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path
@@ -45,12 +46,16 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         ) from error
 
 
+# of write_atomically, whose files all have a suffix, and of utils.data.mapped
+LEFT = re.compile(r"(.+\.[a-z]+|images)\.\d+\.tmp")
+
+
 def sweep(folder: Path, locks: Path) -> None:
     """Deletes what writes that were killed have left below a folder.
 
     Not in what has a ``.lock`` of its own below ``locks``: another command may be writing there.
     """
-    for path in list(folder.rglob("*.[0-9]*.tmp")):
+    for path in [each for each in folder.rglob("*.tmp") if LEFT.fullmatch(each.name)]:
         between = path.relative_to(folder).parents[:-1]
         if any((locks / each / ".lock").exists() for each in between):
             continue

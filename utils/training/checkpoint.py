@@ -155,6 +155,8 @@ def way_on(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     changed = [key for key in found | wanted if found.get(key) != wanted.get(key)]
     if flags.keys() >= set(changed):
         how = f"it goes on with {' and '.join(flags[key] for key in changed)}"
+    elif {"network", "dataset", "seed"} & set(changed):  # which are in its name
+        how = "it is another run's under this one's name"
     else:
         how = "its declaration has changed since"
     return f"an unfinished run with {differences(found, wanted)}; {how}; --fresh trains it anew"

@@ -7,11 +7,13 @@ to a file once, which all processes map into their memory. Whatever is stopped w
 leaves its last whole checkpoint, since files get their names when they are whole.
 """
 
+import contextlib
 import logging
 import logging.handlers
 import multiprocessing
+import os
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -52,15 +54,39 @@ def one_after_another(runs: Sequence[Run], work: Work, tell: Tell) -> Failures:
     return failures
 
 
-def check_processes() -> None:
-    """Processes can be joined here. Raises: UserError where the system has nothing for that."""
+def check_processes(jobs: int) -> None:
+    """So many processes can be begun and joined here. Raises: UserError where they cannot."""
     try:
-        multiprocessing.get_context("spawn").Queue()
-    except OSError as error:
-        raise UserError(
-            f"--jobs: processes cannot be joined here ({error.strerror}; on Linux it takes "
-            "/dev/shm); use --jobs 1"
-        ) from error
+        context = multiprocessing.get_context("spawn")
+        context.Queue()
+        with pool(jobs, context, signals.in_child) as executor:
+            with signals.spawning():
+                begun = [executor.submit(os.getpid) for _ in range(jobs)]
+            for each in begun:
+                each.result()
+    except (OSError, RuntimeError) as error:
+        raise UserError(no_processes(jobs, error)) from error
+
+
+def no_processes(jobs: int, error: BaseException) -> str:
+    """What the system says, and what it takes."""
+    return (
+        f"--jobs: {jobs} processes cannot be begun and joined here ({in_one_line(error)}); on "
+        "Linux that takes /dev/shm, and as many processes and threads as `ulimit -u` allows; use "
+        "--jobs 1"
+    )
+
+
+@contextlib.contextmanager
+def pool(jobs: int, *how: Any) -> Iterator[ProcessPoolExecutor]:  # noqa: ANN401 (see there)
+    """A pool whose processes are gone at the end, whatever they were at."""
+    executor = ProcessPoolExecutor(jobs, *how)
+    try:
+        yield executor
+    finally:  # Ctrl-C too: nobody waits for what is in the middle of an epoch
+        for process in multiprocessing.active_children():
+            process.kill()
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def side_by_side(runs: Sequence[Run], work: Work, jobs: int, tell: Tell) -> Failures:
@@ -123,12 +149,16 @@ def _pool(
     """
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
-    executor = ProcessPoolExecutor(jobs, context, _prepare, (messages,))
     begun: set[str] = set()
     broken: list[Run] = []
-    try:
-        with signals.spawning():
-            pending: dict[Future, Run] = {executor.submit(_work, work, run): run for run in runs}
+    with pool(jobs, context, _prepare, (messages,)) as executor:
+        try:
+            with signals.spawning():
+                pending: dict[Future, Run] = {
+                    executor.submit(_work, work, run): run for run in runs
+                }
+        except (OSError, RuntimeError) as error:
+            raise UserError(no_processes(jobs, error)) from error
         while pending:
             _listen(messages, begun, tell)
             broken += take_out(pending, (BrokenProcessPool,), tell, failures)
@@ -136,10 +166,6 @@ def _pool(
         # they end once all that they have said is heard
         while multiprocessing.active_children() or not messages.empty():
             _listen(messages, begun, tell)
-    finally:  # Ctrl-C too: nobody waits for what is in the middle of an epoch
-        for process in multiprocessing.active_children():
-            process.kill()
-        executor.shutdown(wait=False, cancel_futures=True)
     broken.sort(key=runs.index)
     died = [run for run in broken if run.title in begun] or broken[:jobs]
     return [run for run in broken if run not in died], died
