@@ -391,7 +391,10 @@ canvas.save(figure, Path(path))
     exec(code, {"path": plain})
     rc = "".join(f"{key}: {value}\n" for key, value in {"backend": "TkAgg", **RC}.items())
     (tmp_path / "matplotlibrc").write_text(rc)
+    (tmp_path / "stylelib").mkdir()
+    (tmp_path / "stylelib" / "own.mplstyle").write_bytes(b"# \xec\xee\xb8\nfont.size: 12\n")
     environment = {**os.environ, "MATPLOTLIBRC": str(tmp_path), "MPLBACKEND": "nonsense"}
+    environment["MPLCONFIGDIR"] = str(tmp_path)
     environment["PYTHONPATH"] = str(REPOSITORY)
     command = [sys.executable, "-c", f"path = {str(users)!r}{code}"]
     subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True)

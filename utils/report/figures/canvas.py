@@ -39,6 +39,11 @@ STYLE = {
     "legend.frameon": False,
 }
 
+# A user's matplotlibrc is for the user's own figures; rcdefaults() would read their styles too.
+DEFAULTS = {
+    key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")
+}
+
 DPI = 144
 WIDTH = 9.0  # inches
 
@@ -106,8 +111,7 @@ def new_figure(
     share_y: bool | str = False,
 ) -> tuple[Figure, np.ndarray]:
     """A figure as wide as the README, and its axes ``[rows, columns]``; ``height`` in inches."""
-    matplotlib.rcdefaults()  # a user's matplotlibrc is for the user's own figures
-    matplotlib.rcParams.update(STYLE)  # read when a figure is made
+    matplotlib.rcParams.update(DEFAULTS | STYLE)  # read when a figure is made
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
