@@ -18,7 +18,7 @@ All on CIFAR-10 under one recipe. Declared in experiments/; tables and figures: 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from utils.errors import importing
 

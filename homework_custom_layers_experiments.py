@@ -15,7 +15,7 @@ Declared in experiments/; tables and figures: results/ and plots/.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from utils.errors import importing
 

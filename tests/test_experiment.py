@@ -153,3 +153,9 @@ def test_the_comma_that_a_tuple_of_one_lacks_is_told(changes: dict, field: str) 
     assert text == "experiment kernel_size: subject is no text"
     text = error_of(lambda: make_experiment(timed="no"))
     assert text == "experiment kernel_size: timed is neither True nor False"
+
+
+@pytest.mark.parametrize("name", ["claims.csv", ".lock", "homework.log", "runs"])
+def test_an_experiment_has_no_name_that_something_else_in_results_has(name: str) -> None:
+    text = error_of(lambda: make_experiment(name=name))
+    assert text.startswith(f"experiment {name}: so is something else in results/ called")

@@ -221,8 +221,9 @@ def test_a_script_runs_wherever_it_is_started_and_whatever_the_terminal_takes(
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "ascii:strict"}
     environment |= {"LC_ALL": "C", "HOME": str(tmp_path), "PYTHONUTF8": "0"}
     flags = ["--quick", "--no-train", "--threads", "1", "--out-dir", f"~/{folder.name}"]
+    (script := tmp_path / "link.py").symlink_to(REPOSITORY / f"{TASK2}.py")
     done = subprocess.run(
-        ["sh", "-c", f'"$@" {closing}', "", sys.executable, REPOSITORY / f"{TASK2}.py", *flags],
+        ["sh", "-c", f'"$@" {closing}', "", sys.executable, script, *flags],
         cwd="/",
         env=environment,
         capture_output=True,

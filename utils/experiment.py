@@ -187,6 +187,8 @@ class LayerCase:
     weights_of: str | None = None  # the part whose weight gradient counts; by default all of it
 
 
+TAKEN = ("benchmarks", "quick", "runs", "speed")  # folders below results/
+
 TUPLES = {  # fields of an experiment -> what each of these holds
     **{"rows": Row, "cases": LayerCase, "claims": Claim},
     **dict.fromkeys(("varied", "held", "not_tuned", "figures", "columns"), str),
@@ -243,6 +245,11 @@ class Experiment:
             raise UserError(f"experiment {self.name}: recipe is no Recipe")
         for name in (self.name, *(case.name for case in self.cases)):
             check_name("experiment or case", name)
+        if self.name in TAKEN or self.name.startswith(".") or self.name.endswith((".csv", ".log")):
+            raise UserError(
+                f"experiment {self.name}: so is something else in results/ called; give it another "
+                "name"
+            )
 
     @property
     def labels(self) -> tuple[str, ...]:
