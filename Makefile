@@ -80,7 +80,7 @@ version = import sys; print(sys.version_info[:2])
 .venv/run: requirements.txt
 	@"$$PYTHON" -c '$(old)'
 	@"$$PYTHON" -m venv $$([ "$$($(bin)/python -c '$(version)' 2>&1)" = "$$("$$PYTHON" -c '$(version)')" ] || echo --clear) .venv
-	$(if $(CPU),$(bin)/python -m pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu)
+	$(if $(filter-out 0 no,$(CPU)),$(bin)/python -m pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu)
 	$(bin)/python -m pip install -r requirements.txt
 	touch $@
 

@@ -226,6 +226,18 @@ def test_a_changed_network_is_trained_anew_whatever_else_it_is_called(
     assert runner.main(EXPERIMENTS, "", flags) == 0
 
 
+def test_nothing_is_forgotten_where_a_folder_lies_in_a_file_s_place(
+    copied: Path, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = copied / "results" / "quick" / "runs" / "cifar10"
+    before = sorted(path.name for path in runs.glob("*.json"))
+    (folder := runs / f"{Path(before[-1]).stem}.safetensors").mkdir()
+    monkeypatch.setattr(runner, "load_quick_dataset", lambda _: cifar10)
+    assert runner.main(EXPERIMENTS, "", [*FLAGS, str(copied), "--fresh"]) == 2
+    assert sorted(path.name for path in runs.glob("*.json")) == before
+    folder.rmdir()
+
+
 def test_records_that_are_called_as_no_row_are_named(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

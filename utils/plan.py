@@ -280,9 +280,14 @@ def counting(at_hand: Mapping[str, Record]) -> str:
 
 
 def forget(runs: Sequence[Run], results: Path) -> None:
-    """Deletes the records, arrays, weights, checkpoints and speeds of these runs."""
-    for run in runs:
-        speed_path(results, run).unlink(missing_ok=True)
-        path = run_path(results, run)
-        for suffix in SUFFIXES:
-            path.with_suffix(suffix).unlink(missing_ok=True)
+    """Deletes the records, arrays, weights, checkpoints and speeds of these runs.
+
+    Raises: UserError, before the first, where a folder lies in a file's place.
+    """
+    paths = [speed_path(results, run) for run in runs]
+    paths += [run_path(results, run).with_suffix(suffix) for run in runs for suffix in SUFFIXES]
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            raise UserError(f"{path}: a folder where a file belongs; move it away")
+    for path in paths:
+        path.unlink(missing_ok=True)

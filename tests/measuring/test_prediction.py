@@ -190,10 +190,12 @@ def test_mean_and_deviation_are_those_of_the_images_of_the_record(
 def test_the_likeliest_comes_first() -> None:
     class Fixed(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.tensor([[0.0, 5.0, 1.0, 3.0] + 6 * [-9.0]])
+            return torch.tensor([[0.0, 5.0, 1.0, 3.0] + 6 * [-9.0]]) + x.mean()
 
     found = top(Fixed(), torch.zeros(1, 1, 28, 28), "0123456789")
     assert [text.split()[0] for text in found] == ["1", "3", "2"]
+    message = error_of(lambda: top(Fixed(), torch.full((1, 1, 28, 28), torch.nan), "0123456789"))
+    assert message == "what comes out is not a number"
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,14 @@ def statistics_of(found: Found, data_dir: Path | None) -> Dataset | Statistics:
 
 @torch.no_grad()
 def top(network: nn.Module, image: Tensor, classes: Sequence[str]) -> list[str]:
-    """The likeliest classes of an image ``[1, channels, height, width]``, as "7 98 %"."""
-    likeliest = network.eval()(image).softmax(1)[0].topk(SHOWN)
+    """The likeliest classes of an image ``[1, channels, height, width]``, as "7 98 %".
+
+    Raises: UserError where its weights, or what they make of the image, are no numbers.
+    """
+    shares = network.eval()(image).softmax(1)[0]
+    if shares.isnan().any():
+        raise UserError("what comes out is not a number")
+    likeliest = shares.topk(SHOWN)
     return [
         f"{classes[place]} {100 * share:.0f} %"
         for share, place in zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)
