@@ -7,7 +7,7 @@ loop never passes, all its epochs count and the ratio is a lower bound.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import geometric_mean
+from statistics import geometric_mean, median
 from typing import Any
 
 import numpy as np
@@ -89,9 +89,12 @@ def read_line(schedules: Experiment, label: str, results: Path, quick: bool) -> 
         for each in sorted(records, key=lambda record: record.recipe.epochs)
     ]
     try:
-        before = np.median(timed["views"])  # once, whatever the number of epochs
-        ours = side_of(tried, target, np.array(timed["ours"], float), before)
-        theirs = side_of(usual["tried"], target, np.array(timed["usual"], float))
+        seconds = {side: np.array(timed[side], float) for side in SIDES}
+        before = median(timed["views"])  # once, whatever the number of epochs
+        if {each.shape for each in seconds.values()} != {(len(timed["views"]),)}:
+            raise ValueError("ours, usual and views are of other rounds")
+        ours = side_of(tried, target, seconds["ours"], before)
+        theirs = side_of(usual["tried"], target, seconds["usual"])
         return Line(
             label=f"{label}, {records[0].data.description}",
             target=target,
@@ -126,8 +129,11 @@ def side_of(
     """
     passing = [entry for entry in tried if passes(entry["validation_accuracy"], target)]
     entry = (passing or tried[-1:])[0]
-    if entry["epochs"] < 1 or not (before >= 0 and (epoch_seconds > 0).all()):
-        raise ValueError("epochs and seconds are not above 0")
+    if type(entry["epochs"]) is not int or entry["epochs"] < 1:
+        raise ValueError(f"epochs: {entry['epochs']}")
+    every = np.array([before, *epoch_seconds])  # [1 + rounds]
+    if not (np.isfinite(every).all() and before >= 0 and (epoch_seconds > 0).all()):
+        raise ValueError("seconds are not above 0, or not finite")
     return Side(**entry, passed=bool(passing), seconds=before + entry["epochs"] * epoch_seconds)
 
 

@@ -151,14 +151,22 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "What do shortcuts do?",
         "Что дают остаточные связи?",
-        "Nothing that matters in a network of seven convolutions, 3 points at 20 layers, 12 at 44",
-        "В сети из семи свёрток ничего существенного, 3 пункта при 20 слоях, 12 при 44",
+        "Nothing that matters in a network of seven convolutions, 3 points at 20 layers, 12 at 44; "
+        "more with SGD alone",
+        "В сети из семи свёрток ничего существенного, 3 пункта при 20 слоях, 12 при 44; с одним "
+        "SGD больше",
         "depth.md",
         (
             Shown(
                 "2.2-shortcuts-44",
                 "With against without, 44 layers",
                 "С ними и без них, 44 слоя",
+                SUPPORTED,
+            ),
+            Shown(
+                "2.2-sgd-shortcuts-44",
+                "With against without, 44 layers, SGD alone",
+                "С ними и без них, 44 слоя, один SGD",
                 SUPPORTED,
             ),
             Shown(

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from utils import REPOSITORY, errors
 from utils.errors import UserError, exit_code
@@ -107,9 +108,11 @@ def test_a_setting_that_a_package_cannot_read_is_not_blamed_on_the_installation(
     with pytest.raises(SystemExit), errors.importing():
         exec(code)
     told = capsys.readouterr().err
-    assert "'wide', in /lib/tqdm/utils.py: unset what the environment sets" in told
+    assert "'wide', of /lib/tqdm/utils.py: unset what the environment sets for it, or, in" in told
     with pytest.raises(ValueError, match="ours"), errors.importing():
         raise ValueError("ours")
+    with pytest.raises(ValueError, match="divisible"), errors.importing():  # of what ours has asked
+        nn.Conv2d(3, 4, 3, groups=2)
 
 
 @pytest.mark.parametrize(

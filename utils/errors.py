@@ -2,11 +2,13 @@
 
 import contextlib
 import gc
+import itertools
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import CodeType
 from typing import NoReturn
 
 from utils import REPOSITORY
@@ -54,31 +56,36 @@ def importing() -> Iterator[None]:
     except (ImportError, RuntimeError, OSError, MemoryError, SystemError, ValueError) as error:
         if short := lacking_memory(error):
             _end(f"not enough memory ({in_one_line(short)}); end what else is running", 1)
-        if _is_ours(error):
-            raise  # a defect
         said = " ".join(str(error).split())
         if "temporary directory" in said:  # the disk is full, or nothing may be written
             _end(f"{said}: make room there, or set TMPDIR to a folder for temporary files", 1)
+        if _is_ours(error):
+            raise  # a defect
+        setting = ""
         if isinstance(error, ValueError):  # as of TQDM_NCOLS=wide
-            _end(f"{said}, in {_file_of(error)}: unset what the environment sets for it")
+            *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+            setting = f", of {frame.f_code.co_filename}: unset what the environment sets for it, or"
         _end(
-            f"{said}, in {sys.executable}: `make quick` sets up .venv/bin/python, or pip install "
-            "-r requirements.txt"
+            f"{said}{setting}, in {sys.executable}: `make quick` sets up .venv/bin/python, or pip "
+            "install -r requirements.txt"
         )
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether it names a module of ours, or comes out of one."""
+    """Whether it names a module of ours, comes out of one, or out of what one has called.
+
+    Else it comes out of a package that is being imported.
+    """
     if isinstance(error, ImportError) and error.name:
         return (REPOSITORY / error.name.partition(".")[0]).exists()
-    path = _file_of(error)
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    below = list(itertools.takewhile(lambda code: not _is_file_of_ours(code), reversed(codes)))
+    return not below or below[-1].co_name != "<module>"
+
+
+def _is_file_of_ours(code: CodeType) -> bool:
+    path = Path(code.co_filename)
     return path.is_relative_to(REPOSITORY) and ".venv" not in path.parts
-
-
-def _file_of(error: Exception) -> Path:
-    """Where it was raised."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return Path(frame.f_code.co_filename)
 
 
 def _end(error: object, code: int = 2) -> NoReturn:

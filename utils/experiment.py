@@ -245,7 +245,8 @@ class Experiment:
             raise UserError(f"experiment {self.name}: recipe is no Recipe")
         for name in (self.name, *(case.name for case in self.cases)):
             check_name("experiment or case", name)
-        if self.name in TAKEN or self.name.startswith(".") or self.name.endswith((".csv", ".log")):
+        low = self.name.lower()
+        if low in TAKEN or low.startswith(".") or low.endswith((".csv", ".log", ".png", ".tmp")):
             raise UserError(
                 f"experiment {self.name}: so is something else in results/ called; give it another "
                 "name"

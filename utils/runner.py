@@ -38,7 +38,7 @@ from utils.one_run import keep_one, run_one, train_one, where
 from utils.plan import check_images, compute_of, forget, runs_to_train
 from utils.records.checks import read_speed
 from utils.records.environment import machine_name
-from utils.records.files import read_record, sweep, write_text
+from utils.records.files import LEFT, read_record, sweep, write_text
 from utils.records.runs import WEIGHTS, Found, find_files, find_records, run_path, strangers
 from utils.records.schema import Record
 from utils.records.study import gather
@@ -157,8 +157,9 @@ def tidy_up(options: Options) -> None:
     pages = [REPOSITORY / "docs"] if options.is_study else []
     for folder in (options.results, options.plots, *pages):
         sweep(folder, options.results)
-    for remnant in REPOSITORY.glob("README*.[0-9]*.tmp") if options.is_study else ():
-        remnant.unlink(missing_ok=True)
+    for remnant in REPOSITORY.glob("README*.tmp") if options.is_study else ():
+        if LEFT.fullmatch(remnant.name):
+            remnant.unlink(missing_ok=True)
     drop_finished(options.results / "runs")
 
 

@@ -9,15 +9,18 @@ The exit codes are a shell's: 128 and the number of the signal.
 
 import _thread
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import connection, parent_process
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 1.5  # seconds in which a command may tidy up
@@ -45,7 +48,8 @@ def raised(advice: str) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         end_at_once(advice)
         # not a Thread: its start takes a lock, which what was interrupted may hold
-        _thread.start_new_thread(_end_late, (over, advice, number))
+        with contextlib.suppress(RuntimeError):  # the system begins no more of them
+            _thread.start_new_thread(_end_late, (over, advice, number))
         raise Interrupted(128 + number)
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -91,6 +95,21 @@ def spawning() -> Iterator[None]:
     finally:
         if has_masks:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+@contextlib.contextmanager
+def pool(processes: int, *how: Any, **more: Any) -> Iterator[ProcessPoolExecutor]:  # noqa: ANN401
+    """A pool, made as ``ProcessPoolExecutor`` is, whose processes are gone at the end.
+
+    After Ctrl-C too: nobody waits for what they are in the middle of.
+    """
+    executor = ProcessPoolExecutor(processes, *how, **more)
+    try:
+        yield executor
+    finally:
+        for process in multiprocessing.active_children():
+            process.kill()
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def in_child() -> None:

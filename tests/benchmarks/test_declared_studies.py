@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import shutil
 from functools import partial
@@ -143,7 +144,12 @@ def test_the_time_to_accuracy_stands_on_its_records() -> None:
         ("seconds", {"ours": [1.0, 2.0]}),  # the usual loop has other rounds
         ("seconds", {"usual": []}),
         ("seconds", {"usual": [-30.0]}),
+        ("seconds", {"usual": [30.0]}),
+        ("seconds", {"ours": 3.0}),
+        ("seconds", {"ours": [[1.0]] * 5}),
+        ("seconds", {"ours": [1.0, 2.0, 3.0, 4.0, math.inf]}),
         ("seconds", {"views": []}),
+        ("seconds", {"views": [math.inf] * 5}),
         ("seconds", {"environment": {"python": 3}}),
     ],
 )

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,7 +212,12 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
 
 def test_what_killed_writes_left_is_swept_but_not_another_command_s(tmp_path: Path) -> None:
     results, plots = tmp_path / "results", tmp_path / "plots"
-    names = ("table.md.7.tmp", "images.12.tmp/mnist.pt", "quick/runs/b.json.5.tmp")
+    names = (
+        "table.md.7.tmp",
+        f"cluster-{uuid.uuid4()}.7.tmp",
+        "images.12.tmp/mnist.pt",
+        "quick/runs/b.json.5.tmp",
+    )
     own = ("own.tmp", "notes.2024.tmp", "draft.1.tmp/page")
     files = [folder / name for folder in (results, plots) for name in (*names, *own)]
     for each in files:

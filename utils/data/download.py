@@ -228,7 +228,7 @@ def why_unreachable(error: Exception) -> str:
     else:  # requests has no class of its own for a file of certificates that is not there
         text, variables = "was not asked", TLS_VARIABLES + PROXY_VARIABLES
     here = [name for name in os.environ if name.upper() in variables]
-    cause = re.sub(r"//\S*@", "//…@", str(root_cause(error)))  # without a proxy's password
+    cause = re.sub(r"//.*@", "//…@", str(root_cause(error)))  # without a proxy's password
     return f"{text} ({cause}{'; see ' * bool(here)}{', '.join(here)})"
 
 

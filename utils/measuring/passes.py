@@ -9,14 +9,13 @@ import logging
 import multiprocessing
 import operator
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 import torch
 
 from utils import signals
-from utils.errors import SomeFailed
+from utils.errors import SomeFailed, in_one_line
 from utils.machine import keep_freed_memory
 from utils.records.schema import Case, Speed
 
@@ -39,31 +38,33 @@ Timed = TypeVar("Timed", Speed, Case)
 def in_passes(measure: Callable[[], Result], passes: int) -> list[Result]:
     """What each pass gave; a single one runs in this process. ``measure`` can be pickled.
 
-    Raises: SomeFailed where a process died.
+    Raises: SomeFailed where a process died or none can be begun.
     """
     if passes == 1:
         return [measure()]
     context = multiprocessing.get_context("spawn")
     prepared = (torch.get_num_threads(),)
     # one task a process: each pass has a fresh one, and they follow one another
-    pool = ProcessPoolExecutor(1, context, _prepare, prepared, max_tasks_per_child=1)
-    try:
-        with signals.spawning():
-            results = pool.map(operator.call, [measure] * passes)
+    with signals.pool(1, context, _prepare, prepared, max_tasks_per_child=1) as pool:
+        try:
+            with signals.spawning():
+                results = pool.map(operator.call, [measure] * passes)
+        except (OSError, RuntimeError) as error:
+            raise SomeFailed(
+                f"no process that measures can be begun ({in_one_line(error)}; `ulimit -u`?); "
+                "what is finished is on disk, and --no-train renders it"
+            ) from error
         found = []
-        for result in results:
-            found.append(result)
-            log.info("measured %d of %d times", len(found), passes)
+        try:
+            for result in results:
+                found.append(result)
+                log.info("measured %d of %d times", len(found), passes)
+        except BrokenProcessPool as error:
+            raise SomeFailed(
+                "the process that measures died, of too little memory perhaps; what is finished "
+                "is on disk, and --no-train renders it"
+            ) from error
         return found
-    except BrokenProcessPool as error:
-        raise SomeFailed(
-            "the process that measures died, of too little memory perhaps; what is finished is on "
-            "disk, and --no-train renders it"
-        ) from error
-    finally:  # Ctrl-C too: nobody waits for the end of a pass
-        for process in multiprocessing.active_children():
-            process.kill()
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _prepare(threads: int) -> None:

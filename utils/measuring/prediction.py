@@ -3,6 +3,7 @@
 picture --as the dataset's images are--> uint8 [1, channels, height, width] --network--> top three
 """
 
+import errno
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -124,7 +125,7 @@ def read_picture(path: Path) -> Image.Image:
     """
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise ValueError("not a file")
+            raise OSError(errno.EINVAL, "not a file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged EXIF data, which count as none
             warnings.simplefilter("error", Image.DecompressionBombWarning)

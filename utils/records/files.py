@@ -46,8 +46,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         ) from error
 
 
-# of write_atomically, whose files all have a suffix, and of utils.data.mapped
-LEFT = re.compile(r"(.+\.[a-z]+|images)\.\d+\.tmp")
+# of write_atomically, whose files all have a suffix, of data.mapped and of training.cluster
+LEFT = re.compile(r"(.+\.[a-z]+|images|cluster-[-0-9a-f]+)\.\d+\.tmp")
 
 
 def sweep(folder: Path, locks: Path) -> None:

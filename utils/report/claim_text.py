@@ -117,9 +117,9 @@ def number_text(value: float, metric: str) -> str:
     if metric in ("test_accuracy", "train_accuracy"):
         return f"{value:.2f} %"
     if metric.startswith("log10"):
-        return f"10^{value:.1f}"
+        return f"10^{value:z.1f}"
     points = metric in ("generalization_gap", "shift_loss")
-    return f"{value:.2f} points" if points else f"{value:.3g}"
+    return f"{value:z.2f} points" if points else f"{value:.3g}"
 
 
 def difference_text(each: Comparison) -> str:

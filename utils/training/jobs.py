@@ -7,14 +7,13 @@ to a file once, which all processes map into their memory. Whatever is stopped w
 leaves its last whole checkpoint, since files get their names when they are whole.
 """
 
-import contextlib
 import logging
 import logging.handlers
 import multiprocessing
 import os
 import queue
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import Any
@@ -29,6 +28,7 @@ Work = Callable[[Run, Tell], None]  # trains a run and writes all that is kept o
 Keep = Callable[[Run, Any], None]  # writes what came of a run, where its process does not
 Failures = dict[str, BaseException]  # title of a run -> what stopped it
 
+START_SECONDS = 120  # of processes that import nothing
 POLL_SECONDS = 0.1
 MOST_MESSAGES = 100  # taken in before it is asked whether a run has ended
 TOLD_SHARE = 0.002  # of a run, in which a process keeps its steps to itself
@@ -59,11 +59,12 @@ def check_processes(jobs: int) -> None:
     try:
         context = multiprocessing.get_context("spawn")
         context.Queue()
-        with pool(jobs, context, signals.in_child) as executor:
+        with signals.pool(jobs, context, signals.in_child) as executor:
             with signals.spawning():
                 begun = [executor.submit(os.getpid) for _ in range(jobs)]
-            for each in begun:
-                each.result()
+            for each in begun:  # a pool whose own threads cannot start is silent
+                each.result(timeout=START_SECONDS)
+            executor.shutdown()  # what it had is free for those that work
     except (OSError, RuntimeError) as error:
         raise UserError(no_processes(jobs, error)) from error
 
@@ -75,18 +76,6 @@ def no_processes(jobs: int, error: BaseException) -> str:
         "Linux that takes /dev/shm, and as many processes and threads as `ulimit -u` allows; use "
         "--jobs 1"
     )
-
-
-@contextlib.contextmanager
-def pool(jobs: int, *how: Any) -> Iterator[ProcessPoolExecutor]:  # noqa: ANN401 (see there)
-    """A pool whose processes are gone at the end, whatever they were at."""
-    executor = ProcessPoolExecutor(jobs, *how)
-    try:
-        yield executor
-    finally:  # Ctrl-C too: nobody waits for what is in the middle of an epoch
-        for process in multiprocessing.active_children():
-            process.kill()
-        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def side_by_side(runs: Sequence[Run], work: Work, jobs: int, tell: Tell) -> Failures:
@@ -151,7 +140,7 @@ def _pool(
     messages = context.Queue()
     begun: set[str] = set()
     broken: list[Run] = []
-    with pool(jobs, context, _prepare, (messages,)) as executor:
+    with signals.pool(jobs, context, _prepare, (messages,)) as executor:
         try:
             with signals.spawning():
                 pending: dict[Future, Run] = {

@@ -187,7 +187,7 @@ def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
 def first_step_ratio(label: str, evidence: Evidence) -> str:
     """The first layer's gradient norm over the last's in the first step, as in "10^-17.1"."""
     power = values_of(label, "log10_initial_gradient_ratio", evidence)[0]
-    return "undefined" if math.isnan(power) else f"10^{power:.1f}"
+    return "undefined" if math.isnan(power) else f"10^{power:z.1f}"
 
 
 def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:

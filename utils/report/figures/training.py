@@ -142,7 +142,7 @@ def draw_generalization_gap(evidence: Evidence, folder: Path) -> list[Picture]:
         epochs, gap = gaps[model].shape[1], 100 * accuracy_columns(records)["generalization_gap"]
         last[model] = gap
         ax.plot(epochs, gap, **{**shown[model], "markersize": 10})
-        ends.append((f"{model}  {gap:.1f}", epochs, gap, shown[model]["color"]))
+        ends.append((f"{model}  {gap:z.1f}", epochs, gap, shown[model]["color"]))
     label_line_ends(ax, ends)
     caption = (
         f"Train accuracy minus test accuracy, {evidence.dataset}: after each epoch on "
