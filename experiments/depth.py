@@ -291,17 +291,17 @@ SGD_ALONE = {"muon_rate": 0.0}
 
 def with_either_optimiser(layers: int) -> tuple[Row, ...]:
     """The ladder's residual and plain networks of one depth, with Muon and with SGD alone."""
-    shapes = dict(zip(("residual", "plain"), ladder(layers), strict=False))
-    muon = (replace(row, at=(f"{shape}, Muon", layers)) for shape, row in shapes.items())
+    rows = ladder(layers)[:2]
+    muon = (replace(row, at=(f"{row.at[0]}, Muon", layers)) for row in rows)
     sgd = (
         replace(
             row,
             label=f"{row.label}, SGD",
-            at=(f"{shape}, SGD", layers),
+            at=(f"{row.at[0]}, SGD", layers),
             recipe=SGD_ALONE,
             seeds=CONTROL_SEEDS,
         )
-        for shape, row in shapes.items()
+        for row in rows
     )
     return (*muon, *sgd)
 
