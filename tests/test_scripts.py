@@ -1,5 +1,6 @@
 """The scripts from end to end, as a user starts them: quick output in a folder of its own."""
 
+import ast
 import csv
 import hashlib
 import os
@@ -11,13 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import models
-from experiments import STUDY, TASK_2
+from experiments import STUDY, TASK_1, TASK_2, TASK_3
 from tests.fakes import leave_pixels_out, measure_once
 from utils import REPOSITORY, errors, runner
 from utils.data.dataset import TENSORS, Dataset, load_quick_dataset
@@ -206,6 +208,13 @@ def test_every_declared_run_can_be_built_and_sees_its_dataset(experiment: Experi
         assert declared.recipe.epochs <= 40
     for case in experiment.cases:
         assert case.build()
+
+
+@pytest.mark.parametrize("script, task", zip(SCRIPTS, (TASK_1, TASK_2, TASK_3), strict=True))
+def test_a_script_s_help_names_every_experiment(script: str, task: Sequence[Experiment]) -> None:
+    words = ast.get_docstring(ast.parse((REPOSITORY / f"{script}.py").read_text())).split()
+    for each in task:
+        assert {each.name, f"{each.name.rpartition('_')[0]}_*"} & set(words), each.name
 
 
 def test_every_network_is_in_an_experiment() -> None:
