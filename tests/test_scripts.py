@@ -210,7 +210,7 @@ def test_every_declared_run_can_be_built_and_sees_its_dataset(experiment: Experi
         assert case.build()
 
 
-@pytest.mark.parametrize("script, task", zip(SCRIPTS, (TASK_1, TASK_2, TASK_3), strict=True))
+@pytest.mark.parametrize("script, task", [*zip(SCRIPTS, (TASK_1, TASK_2, TASK_3), strict=True)])
 def test_a_script_s_help_names_every_experiment(script: str, task: Sequence[Experiment]) -> None:
     words = ast.get_docstring(ast.parse((REPOSITORY / f"{script}.py").read_text())).split()
     for each in task:
