@@ -67,7 +67,7 @@ def measure(setting: Setting) -> dict[str, Any] | None:
     torch.set_num_threads(threads)  # training has its own number
     return {
         "runs": [run.title for run in runs],
-        "train_images": IMAGES,
+        "train_images": max(len(each.x_train) for each in images.values()),
         "seconds": {way: values.tolist() for way, values in seconds.items()},
     }
 
@@ -173,6 +173,7 @@ def markdown(record: Record) -> str:
             ("Times the first", lambda row: row["ratio"]),
         ],
     )
+    rounds = len(seconds[ALONE])
     overhead = between(ratio(seconds[CLUSTER], seconds[BESIDE]))
     return (
         f"{table}\n\nThe start of two processes is in the second row, seconds however long a run "
@@ -180,5 +181,5 @@ def markdown(record: Record) -> str:
         f"takes {overhead} times as long as `--jobs`. "
         f"Wall-clock seconds on the CPU for one epoch on {record['train_images']:,} images, with "
         f"its evaluations and record, of each of {', '.join(NETWORKS)} with {len(SEEDS)} seeds. "
-        f"All had their turn in {len(seconds[ALONE])} rounds: medians, in brackets the quartiles."
+        f"Medians of {rounds} round{'s' * (rounds > 1)} in turn, in brackets the quartiles."
     )

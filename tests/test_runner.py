@@ -338,6 +338,8 @@ def test_ctrl_c_says_how_to_go_on(
     assert "the same command goes on after the last finished epoch" in capsys.readouterr().err
     assert runner.main(EXPERIMENTS, "", [*FLAGS, str(tmp_path), "--fresh"]) == 130
     assert "the same command without --fresh goes on after the" in capsys.readouterr().err
+    assert runner.main(EXPERIMENTS, "", [*FLAGS, str(tmp_path), "--measure"]) == 130
+    assert "the same command measures anew" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -409,7 +411,14 @@ def test_weights_that_were_asked_for_are_not_forgotten(
     assert runner.main(EXPERIMENTS[1:], "", flags) == 2
     assert "whose weights are to be kept; it goes on with --weights" in capsys.readouterr().err
     assert runner.main(EXPERIMENTS[1:], "", [*flags, "--weights"]) == 0
-    assert [*tmp_path.rglob("*.safetensors")]
+    (weights,) = tmp_path.rglob("*.safetensors")
+    kept = weights.read_bytes()
+
+    weights.with_suffix(".json").unlink()
+    assert runner.main(EXPERIMENTS[1:], "", flags) == 2
+    assert f"error: {weights}: its record is gone" in capsys.readouterr().err
+    assert weights.read_bytes() == kept
+    assert runner.main(EXPERIMENTS[1:], "", [*flags, "--weights"]) == 0
 
 
 def test_with_the_flags_it_was_begun_with_it_goes_on(

@@ -224,7 +224,8 @@ def check_images(options: Options, missing: Sequence[Run], load: Callable[[str],
         wanted = identity(run) | {"fingerprint": load(run.dataset).fingerprint}
         if options.scheduler:
             del wanted["device"]  # each worker has its own
-        path = run_path(options.results, run).with_suffix(CHECKPOINT)
+        record = run_path(options.results, run)
+        path = record.with_suffix(CHECKPOINT)
         with contextlib.suppress(DamagedError):  # it is set aside when the run is begun
             kept = find_checkpoint(path, wanted)
             if kept and kept.get("weights") and not options.weights:
@@ -232,6 +233,12 @@ def check_images(options: Options, missing: Sequence[Run], load: Callable[[str],
                     f"{path}: an unfinished run whose weights are to be kept; it goes on with "
                     "--weights; --fresh trains it anew"
                 )
+        weights = record.with_suffix(WEIGHTS)
+        if is_there(weights) and not options.weights:
+            raise UserError(
+                f"{weights}: its record is gone, and the run trained anew would delete it; bring "
+                f"{record.name} back, keep the new weights with --weights, or move it away"
+            )
     paths = {run_path(options.results, run) for run in missing}
     for experiment in standing_in(missing, options.study):
         data = load(str(experiment.dataset))

@@ -85,9 +85,15 @@ def main(
         with logs(options.results / f"{Path(sys.argv[0]).stem}.log"), alone:
             run_script(options, render)
 
-    is_fresh = "--fresh" in (sys.argv if argv is None else argv)
-    again = "the same command without --fresh" if is_fresh else "the same command"
-    return exit_code(command, f"{again} goes on after the last finished epoch")
+    return exit_code(command, how_to_go_on(sys.argv if argv is None else argv))
+
+
+def how_to_go_on(argv: Sequence[str]) -> str:
+    """What is said of a command that was interrupted."""
+    if "--measure" in argv:
+        return "the same command measures anew"
+    again = "the same command without --fresh" if "--fresh" in argv else "the same command"
+    return f"{again} goes on after the last finished epoch"
 
 
 def run_script(options: Options, render: Callable[[Options], None]) -> None:
