@@ -7,6 +7,7 @@
 Control experiments, which change one thing at a time:
 
     kernel_size_equal_flops    the same four shapes at equal FLOPs
+    kernel_size_equal_cost     and at equal parameters and FLOPs at once
     depth_matched              2, 4 and 6 convolutions at an equal number of parameters
     depth_ladder               8, 20 and 44 layers, residual, plain, and without batch-norm
     depth_ladder_sgd           the residual and plain ones with SGD alone, beside those with Muon

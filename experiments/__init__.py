@@ -31,6 +31,7 @@ TASK_2: tuple[Experiment, ...] = (
     kernel_size.KERNEL_SIZE,
     kernel_size.KERNEL_SIZE_MATCHED,
     kernel_size.KERNEL_SIZE_EQUAL_FLOPS,
+    kernel_size.KERNEL_SIZE_EQUAL_COST,
     depth.DEPTH,
     depth.DEPTH_MATCHED,
     depth.DEPTH_LADDER,
