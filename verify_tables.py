@@ -23,6 +23,7 @@ with importing() if __name__ == "__main__" else nullcontext():  # torch too, whi
     from utils.records.runs import find_records
     from utils.records.study import gather
     from utils.report.claim_text import claims_csv
+    from utils.report.declared import check_declared
     from utils.report.makespan import makespan_text
     from utils.report.mcnemar import mcnemar_rows
     from utils.report.methods import methods_blocks
@@ -36,6 +37,7 @@ RESULTS = REPOSITORY / "results"
 
 def recomputed() -> dict[Path, str]:
     """Committed file -> what the records make of it."""
+    check_declared(STUDY, models.MODELS, ANSWERS)
     every = [gather(experiment, RESULTS, models.MODELS) for experiment in STUDY]
     for evidence in every:
         check_layers(evidence.experiment, evidence.cases, RESULTS)

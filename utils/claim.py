@@ -60,7 +60,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Shown:
-    """One comparison of a claim, as a row of the overview figure."""
+    """One comparison of a claim, as a row of the overview figure, whose axis is of accuracies."""
 
     claim: str  # its id
     label: str

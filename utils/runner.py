@@ -83,7 +83,7 @@ def main(
         options = parse(experiments, description, argv, folder, study)
         alone = contextlib.nullcontext() if options.only_reads else lock(options.results)
         with logs(options.results / f"{Path(sys.argv[0]).stem}.log"), alone:
-            run_script(options, render)
+            run_script(options, render, answers)
 
     return exit_code(command, how_to_go_on(sys.argv if argv is None else argv))
 
@@ -96,14 +96,16 @@ def how_to_go_on(argv: Sequence[str]) -> str:
     return f"{again} goes on after the last finished epoch"
 
 
-def run_script(options: Options, render: Callable[[Options], None]) -> None:
+def run_script(
+    options: Options, render: Callable[[Options], None], answers: Sequence[Answer] = ()
+) -> None:
     """Checks, trains, measures and renders; or compares weights with their records.
 
     Raises: SomeFailed at the end where a run or a measurement did.
     """
     keep_freed_memory()
     if not options.folder:  # what is not the study has tables of its own
-        check_declared(options.study, models.MODELS)
+        check_declared(options.study, models.MODELS, answers)
     if options.evaluate:
         return evaluate_weights(options)
     if options.predict:

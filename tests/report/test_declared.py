@@ -9,10 +9,11 @@ import pytest
 
 import models
 from experiments import STUDY
+from experiments.answers import ANSWERS
 from tests.fake_records import NETWORKS, RECIPE, make_experiment
 from tests.fakes import error_of
 from utils import runner
-from utils.claim import Claim
+from utils.claim import Answer, Claim, Shown
 from utils.experiment import Experiment, LayerCase, Row
 from utils.report.declared import check_declared
 
@@ -34,6 +35,12 @@ CASES = (CASE, replace(CASE, name="ReLU"))
         ({"figures": ("curvs",)}, "unknown figure 'curvs'; known: accuracies, "),
         ({"columns": ("shfit",)}, "unknown column 'shfit'; known: gradient_ratio, "),
         ({"asks": "speed"}, "unknown short table 'speed'; known: cases, "),
+        (
+            {"asks": "receptive_field"},
+            "asks='receptive_field' is of a column that columns=() lacks",
+        ),
+        ({"asks": "cases", "cases": CASES}, "asks='cases' sets cases beside their analogues, and"),
+        ({"cases_are": "layers"}, "unknown kind of cases 'layers'; known: block, layer; mend"),
         ({"base": "CNN3X3"}, "unknown base 'CNN3X3'; known: CNN3x3, CNN5x5; mend"),
         ({"dataset": "fashion"}, "unknown dataset 'fashion'; known: cifar10, mnist; mend"),
         ({"recipe": None}, "has rows, and no dataset or no recipe"),
@@ -54,6 +61,7 @@ CASES = (CASE, replace(CASE, name="ReLU"))
             {"cases": (replace(CASE, input_shape=(1, 0)),)},
             "case Swish: input_shape=(1, 0): give (b",
         ),
+        ({"cases": (replace(CASE, input_shape=8),)}, "case Swish: input_shape=8: give (batch, …)"),
         ({"cases": (CASE, CASE)}, "two rows or cases are called Swish"),
         (
             {"rows": (Row("CNN3x3"), Row("base", "CNN3x3"))},
@@ -92,6 +100,9 @@ CASES = (CASE, replace(CASE, name="ReLU"))
         (claim(margin="0.5"), "claim a: margin: Input should be a valid number; mend"),
         (claim(pairs=(PAIR * 2,)), "claim a: pairs.0: Tuple should have at most 2 items"),
         (claim(pairs=PAIR), "claim a: pairs.0: Input should be a tuple; mend"),
+        (claim(pairs=[PAIR]), "claim a: its pairs and what it is about are tuples, and each pair"),
+        (claim(pairs=([*PAIR],)), "claim a: its pairs and what it is about are tuples, and each"),
+        (claim(about=["dropout"]), "claim a: its pairs and what it is about are tuples, and ea"),
         (claim(pairs=(PAIR, PAIR)), "claim a: compares 'CNN3x3' with 'CNN5x5' twice; mend"),
         (claim(pairs=(("CNN3x3",) * 2,)), "claim a: compares 'CNN3x3' with itself; mend"),
         (
@@ -143,7 +154,36 @@ def test_what_is_declared_wrongly_is_told(changes: dict[str, Any], fault: str) -
 
 
 def test_the_study_is_declared_rightly() -> None:
-    check_declared(STUDY, models.MODELS)
+    check_declared(STUDY, models.MODELS, ANSWERS)
+
+
+SHOWN = Shown("a", "3×3 against 5×5", "3×3 против 5×5", "supported")
+
+
+@pytest.mark.parametrize(
+    "shown, changes, fault",
+    [
+        ((), {}, "shows no comparison"),
+        ((replace(SHOWN, claim="b"),), {}, "shows claim b, and no experiment has it"),
+        ((replace(SHOWN, pair=1),), {}, "shows pair 1 of claim a, which has 1"),
+        ((replace(SHOWN, pair="0"),), {}, "shown.0.pair: Input should be a valid integer"),
+        ((replace(SHOWN, label="a | b"),), {}, "'a | b' has a line break, | or $"),
+        ((SHOWN,), {"kind": "time"}, "shows claim a, of kind 'time' and of test_accuracy; its "),
+        (
+            (SHOWN,),
+            {"metric": "gradient_ratio"},
+            "shows claim a, of kind 'greater' and of gradient_ratio; its axis is for greater, eq",
+        ),
+    ],
+)
+def test_an_answer_that_shows_what_has_no_place_on_its_axis_is_told(
+    shown: tuple[Shown, ...], changes: dict[str, Any], fault: str
+) -> None:
+    answer = Answer("Which?", "Какая?", "3×3", "3×3", "kernel_size.md", shown)
+    experiment = make_experiment(**claim(**changes))
+    message = error_of(lambda: check_declared([experiment], NETWORKS, [answer]))
+    assert message.startswith(f"answer 'Which?': {fault}")
+    assert message.endswith("; mend it in experiments/")
 
 
 def test_two_experiments_of_one_name_are_told() -> None:

@@ -13,9 +13,11 @@ from tests.fakes import leave_pixels_out
 from utils import REPOSITORY
 from utils.claim import Answer, Claim, Shown
 from utils.records.study import gather
+from utils.report.figures.forest import SHAPES
 from utils.report.languages import localised, word_of
 from utils.report.overview import also_differing, render_overview
 from utils.report.short import short_tables
+from utils.report.verdicts import LITTLE, NO_DIFFERENCE, OPEN, REFUTED, SUPPORTED
 
 CLAIM = Claim(
     "2.1-5x5", "CNN3x3 is better.", "CNN3x3 лучше.", "ours", pairs=(("CNN3x3", "CNN5x5"),)
@@ -65,6 +67,20 @@ def test_an_equality_that_holds_is_no_win(tmp_path: Path) -> None:
     found = render_overview([gather(experiment, tmp_path, NETWORKS)], [ANSWER], tmp_path / "plots")
     assert "| as good | [kernel_size]" in found["overview.answers"]
     assert "![Of 1 comparisons: as good 1]" in found["overview.figure"]
+
+
+def test_a_difference_below_what_matters_is_drawn(tmp_path: Path) -> None:
+    experiment = replace(EXPERIMENT, claims=(replace(CLAIM, margin=40),))
+    accuracies = {"CNN3x3": (0.80, 0.81, 0.82, 0.81, 0.81), "CNN5x5": (0.7, 0.71, 0.7, 0.72, 0.7)}
+    records = [record for each in accuracies.items() for record in make_seeds(*each)]
+    write_runs(tmp_path, experiment, records)
+    found = render_overview([gather(experiment, tmp_path, NETWORKS)], [ANSWER], tmp_path / "plots")
+    assert "| supported, by less than matters | [kernel_size]" in found["overview.answers"]
+    assert "![Of 1 comparisons: supported, by less than matters 1]" in found["overview.figure"]
+
+
+def test_every_verdict_of_a_comparison_has_a_marker() -> None:
+    assert {LITTLE, NO_DIFFERENCE, OPEN, REFUTED, SUPPORTED} < {*SHAPES}
 
 
 def test_both_figures_are_drawn(blocks: dict[str, str], tmp_path: Path) -> None:

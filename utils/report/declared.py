@@ -13,7 +13,7 @@ from matplotlib.colors import is_color_like
 from matplotlib.markers import MarkerStyle
 from pydantic import TypeAdapter, ValidationError
 
-from utils.claim import Claim, OfCases, OfNetworks, OfSeeds
+from utils.claim import Answer, Claim, OfCases, OfNetworks, OfSeeds
 from utils.errors import UserError, in_one_line
 from utils.experiment import Compute, Experiment, LayerCase, Row, Styled
 from utils.records.files import first_fault
@@ -24,17 +24,27 @@ from utils.report.measures import UNITS
 from utils.report.rows import EXTRA_COLUMNS, reported_results
 from utils.report.short import ASKED
 
-DECLARED = {kind: TypeAdapter(kind) for kind in (Claim, Row)}
+DECLARED = {kind: TypeAdapter(kind) for kind in (Answer, Claim, Row)}
 
+# what an answer may show: differences in points of accuracy
+SHOWN_KINDS, SHOWN_METRICS = ("greater", "equal", "best"), ("test_accuracy", "train_accuracy")
 # of a recipe: what trains the classifier and the biases, and Muon's own of the same
 OF_MUON = {"optimizer": "muon_rate", "learning_rate": "muon_rate", "weight_decay": "muon_decay"}
 
 
-def check_declared(experiments: Sequence[Experiment], networks: Mapping[str, Styled]) -> None:
+def check_declared(
+    experiments: Sequence[Experiment],
+    networks: Mapping[str, Styled],
+    answers: Sequence[Answer] = (),
+) -> None:
     """Whatever is named is there, and nothing has the name of another.
 
     ``networks`` is ``models.MODELS``. Raises: UserError with the first that is not so.
     """
+    claims = {claim.id: claim for experiment in experiments for claim in experiment.claims}
+    for answer in answers:
+        for fault in wrong_types(answer) or faults_of_answer(answer, claims):
+            raise UserError(f"answer {answer.question!r}: {fault}; mend it in experiments/")
     if text := twice([each.name for each in experiments]):
         raise UserError(f"two experiments are called {text}; the tables of one would be lost")
     if text := twice([claim.id for experiment in experiments for claim in experiment.claims]):
@@ -93,12 +103,17 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
         "figure": (experiment.figures, FIGURES),
         "column": (experiment.columns, EXTRA_COLUMNS),
         "short table": ([experiment.asks], ("", "cases", *ASKED)),
+        "kind of cases": ([experiment.cases_are], ("layer", "block")),
         "base": ([experiment.base], {"", *names}),
         "analogue": ([case.analogue_of or "" for case in experiment.cases], {"", *cases}),
     }
     for what, (found, known) in named.items():
         if unknown := [name for name in found if name not in known]:
             yield f"unknown {what} {unknown[0]!r}; known: {', '.join(filter(None, sorted(known)))}"
+    if experiment.asks in EXTRA_COLUMNS and experiment.asks not in experiment.columns:
+        yield f"asks={experiment.asks!r} is of a column that columns={experiment.columns} lacks"
+    if experiment.asks == "cases" and not any(case.analogue_of for case in experiment.cases):
+        yield "asks='cases' sets cases beside their analogues, and none has one (analogue_of)"
     if experiment.timed and len({row.precision for row in experiment.rows}) > 1:
         yield "rows differ in precision, so that no table can have their speed; timed=False"
     table = experiment.reported_table
@@ -142,7 +157,7 @@ def faults_of_row(row: Row, experiment: Experiment) -> Iterator[str]:
 def faults_of_case(case: LayerCase) -> Iterator[str]:
     """What is wrong with a case."""
     shape = case.input_shape
-    if not all(type(n) is int and n > 0 for n in shape):
+    if not (isinstance(shape, Sequence) and all(type(n) is int and n > 0 for n in shape)):
         yield f"input_shape={shape}: give (batch, …), each 1 or more"
     try:
         pickle.dumps(case.build)  # each pass of the measurement is a process
@@ -168,7 +183,7 @@ def plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
-def wrong_types(declared: Claim | Row) -> list[str]:
+def wrong_types(declared: Answer | Claim | Row) -> list[str]:
     """The first field that is not of its declared type, in words; any sequence is a tuple."""
     try:
         text = json.dumps(asdict(declared), default=plain)
@@ -182,6 +197,9 @@ def faults_of_claim(claim: Claim, rows: set[str], cases: set[str]) -> Iterator[s
     """What is wrong with a claim; ``rows`` and ``cases`` are the names of the experiment's."""
     if re.search(f"[{STRANGE}]", claim.id + claim.text + claim.text_ru):
         yield "its id or text has a line break, | or $"
+    if not all(isinstance(each, tuple) for each in (claim.about, claim.pairs, *claim.pairs)):
+        yield "its pairs and what it is about are tuples, and each pair is one"
+        return
     if claim.kind == "front":
         return
     if len(claim.pairs) < 1 + (claim.kind == "lead"):
@@ -212,6 +230,27 @@ def faults_of_claim(claim: Claim, rows: set[str], cases: set[str]) -> Iterator[s
         yield f"kind {claim.kind!r} cannot be of {claim.metric}, but of {', '.join(known)}"
     if claim.kind == "equal" and claim.margin is None and UNITS.get(claim.metric) != "points":
         yield f"needs a margin, since {claim.metric} has none of its own"
+
+
+def faults_of_answer(answer: Answer, claims: Mapping[str, Claim]) -> Iterator[str]:
+    """What is wrong with an answer; ``claims`` are the study's, by their ids."""
+    if not answer.shown:
+        yield "shows no comparison"
+    for shown in answer.shown:
+        claim = claims.get(shown.claim)
+        if claim is None:
+            yield f"shows claim {shown.claim}, and no experiment has it"
+        elif not 0 <= shown.pair < len(claim.pairs):
+            yield f"shows pair {shown.pair} of claim {claim.id}, which has {len(claim.pairs)}"
+        elif claim.kind not in SHOWN_KINDS or claim.metric not in SHOWN_METRICS:
+            yield (
+                f"shows claim {claim.id}, of kind {claim.kind!r} and of {claim.metric}; its axis "
+                f"is for {', '.join(SHOWN_KINDS)} of {' or '.join(SHOWN_METRICS)}"
+            )
+    labels = [text for shown in answer.shown for text in (shown.label, shown.label_ru)]
+    texts = (answer.question, answer.question_ru, answer.answer, answer.answer_ru, *labels)
+    if strange := [text for text in texts if re.search(f"[{STRANGE}]", text)]:
+        yield f"{strange[0]!r} has a line break, | or $"
 
 
 def twice(names: Sequence[str]) -> str:

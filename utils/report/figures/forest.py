@@ -18,12 +18,13 @@ from utils.report.figures.canvas import (
     save,
 )
 from utils.report.languages import AS_GOOD, WORDS, localised
-from utils.report.verdicts import NO_DIFFERENCE, OPEN, REFUTED, SUPPORTED
+from utils.report.verdicts import LITTLE, NO_DIFFERENCE, OPEN, REFUTED, SUPPORTED
 
 LINEAR = 0.5  # points on either side of zero where the axis is not logarithmic
 TICKS = (-20, -6, -2, -0.5, 0, 0.5, 2, 6, 20)
 SHAPES = {  # verdict -> marker and colour
     SUPPORTED: ("^", BLUE),
+    LITTLE: ("^", GREY),
     REFUTED: ("v", VERMILLION),
     NO_DIFFERENCE: ("s", GREY),
     AS_GOOD: ("s", GREY),
