@@ -48,6 +48,25 @@ class Holds(nn.Module):
         return {"epochs": 1}
 
 
+class Masks(nn.Module):
+    """Holds a mask for the whole image in a single number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.ones(1, 1, 1, 1).expand(1, 1, 8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.mask
+
+
+class LeavesOut(nn.Sequential):
+    """Keeps less than it is, as an adapter does beside a large network."""
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401
+        found = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in found.items() if not name.endswith("bias")}
+
+
 class Grows(nn.Module):
     """Remembers all that it has seen."""
 
@@ -194,6 +213,14 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "begins late": (
         lambda: nn.Sequential(Grows(False), *small(channels=3)),
         "0.seen is made in its forward, and would not fit into the network again; make ",
+    ),
+    "expanded": (
+        lambda: small(Masks(), channels=3),
+        "does not take its own state dict, with which a run goes on (While copying the parameter ",
+    ),
+    "leaves out": (
+        lambda: LeavesOut(*small(channels=3)),
+        "does not take its own state dict, with which a run goes on (Missing key(s) in state_dict",
     ),
     "lazy": (
         lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)),
@@ -447,6 +474,8 @@ def test_an_expert_that_one_image_chooses_is_trained(
 class Anneals(nn.Module):
     """Cools down with every step."""
 
+    turns = 0  # a class's default, until the first step makes a number of its own
+
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.generator, self.steps, self.kind = torch.Generator(), 0, kind
@@ -465,18 +494,28 @@ class Anneals(nn.Module):
             self.size, self.sparsity, self.seen = len(x), x.mean().item(), x.detach()
         elif self.kind == "done":
             self.steps = True
+        elif self.kind == "default":
+            self.turns += 1
+        elif self.kind == "made":
+            self.made = getattr(self, "made", 0) + 1
+            return x / self.made
+        elif self.kind == "cached":
+            if not hasattr(self, "grid"):
+                self.grid, self.is_made = torch.linspace(0, 1, 8), True
+            return x + self.grid
         elif self.kind == "number":
             self.steps += 1
         else:
             self.mean = self.mean + 1
-        return x / (1 + self.steps + self.mean)
+        return x / (1 + self.steps + self.turns + self.mean)
 
 
 @pytest.mark.parametrize(
     ("kind", "changed"),
     [
         *(("number", "1.steps"), ("drawn", "1.generator"), ("passing", "1.mean")),
-        *(("done", "1.steps"), ("kept", ""), ("shown", ""), ("mixed", "")),
+        *(("done", "1.steps"), ("default", "1.turns"), ("made", "1.made")),
+        *(("kept", ""), ("shown", ""), ("mixed", ""), ("cached", "")),
     ],
 )
 def test_what_no_checkpoint_keeps_is_told(

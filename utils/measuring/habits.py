@@ -1,7 +1,7 @@
 """Habits of a network of one's own, beside what it computes, that its runs would suffer from."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 
 import numpy as np
@@ -129,15 +129,14 @@ def tell_of_memory(
     """Tells what of ``kept_outside`` has changed since ``before`` and is read in training.
 
     A number or tensor that is only written, to be looked at, is the same after a step from either
-    state. What says that something was done is told anyway.
+    state, and so is what is made once and kept. What says that something was done is told anyway.
     """
     after, state = kept_outside(network), {k: v.clone() for k, v in network.state_dict().items()}
-    both = before.keys() & after
-    changed = [what for what in after if what in both and not same(before[what], after[what])]
+    changed = [what for what in after if not same(before.get(what), after[what])]
     ends = []
     for held in (before, after) if changed else ():
         network.load_state_dict(state)
-        put_back(network, held)
+        put_back(network, held, after.keys() - held)
         torch.manual_seed(0)
         np.random.seed(0)
         random.seed(0)
@@ -146,7 +145,8 @@ def tell_of_memory(
         changed = [
             what
             for what in changed
-            if isinstance(after[what], bool) or not same(*(end.get(what) for _, end in ends))
+            if (what in before and isinstance(after[what], bool))
+            or not same(*(end.get(what) for _, end in ends))
         ]
     if changed:
         tell_once(
@@ -155,15 +155,17 @@ def tell_of_memory(
         )
 
 
-def put_back(network: nn.Module, held: dict[str, object]) -> None:
-    """Has the modules hold what ``kept_outside`` found."""
-    for place, value in held.items():
+def put_back(network: nn.Module, held: dict[str, object], made: Collection[str]) -> None:
+    """Has the modules hold what ``kept_outside`` found, and not what was ``made`` since."""
+    for place in [*held, *made]:
         path, _, name = place.rpartition(".")
         module = network.get_submodule(path)
-        if isinstance(getattr(module, name), torch.Generator):
-            getattr(module, name).set_state(value)
+        if place in made:
+            delattr(module, name)
+        elif isinstance(getattr(module, name), torch.Generator):
+            getattr(module, name).set_state(held[place])
         else:
-            setattr(module, name, value)
+            setattr(module, name, held[place])
 
 
 def kept_outside(network: nn.Module) -> dict[str, object]:

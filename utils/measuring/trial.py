@@ -1,5 +1,6 @@
 """Trial: whatever a run will ask of its network, asked of it untrained, before hours are spent."""
 
+import copy
 import logging
 import math
 import re
@@ -266,6 +267,14 @@ def check_state(network: nn.Module, name: str, begun: State) -> None:
                 f"{name}: {each} {what if each in kept else 'is made in its forward'}, and would "
                 "not fit into the network again; make it whole in __init__, in models/"
             )
+    try:
+        network.load_state_dict(copy.deepcopy(network.state_dict()))
+    except RuntimeError as error:  # its lines: of which class, and then a fault each
+        raise UserError(
+            f"{name}: does not take its own state dict, with which a run goes on "
+            f"({str(error).splitlines()[-1].strip()}); mend it in models/: a buffer that is "
+            "expanded needs a .clone(), and a state_dict() of its own leaves nothing out"
+        ) from error
 
 
 def failing(tries: Mapping[str, Callable[[], object]]) -> list[str]:
