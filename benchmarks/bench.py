@@ -22,7 +22,7 @@ from benchmarks.setting import BUSY, Record, Setting, others_running
 from utils.cli import PLACE, OneLineParser, check_writable, number, switch
 from utils.data.dataset import Dataset, load_dataset, load_quick_dataset
 from utils.errors import UserError, exit_code
-from utils.machine import check_device, check_threads, environment, keep_freed_memory
+from utils.machine import check_device, check_threads, environment, keep_freed_memory, limit_threads
 from utils.records.environment import machine_name
 from utils.records.files import MISSHAPEN, read_json, write_json, write_text
 from utils.records.schema import SCHEMA, Environment
@@ -71,6 +71,7 @@ def run(argv: Sequence[str] | None) -> None:
     arguments = build_parser().parse_args(argv)
     if arguments.render and arguments.only:
         raise UserError("--only chooses what is measured; with --render nothing is: leave it out")
+    limit_threads()
     if arguments.threads is not None:
         torch.set_num_threads(check_threads(arguments.threads))
     device, below = check_device(arguments.device), "quick" if arguments.quick else ""

@@ -198,6 +198,17 @@ def test_a_scheduler_is_an_address_or_stands_in_a_file(
     assert refusal(flags).endswith("needs Dask: pip install -r requirements-cluster.txt")
 
 
+def test_no_more_threads_than_the_environment_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setenv("OMP_THREAD_LIMIT", "3")
+    message = error_of(lambda: parse(EXPERIMENTS, "", ["--threads", "4"]))
+    assert message == "--threads 4: OMP_THREAD_LIMIT=3 in the environment allows fewer; unset it"
+    assert parse(EXPERIMENTS, "", ["--threads", "3"]).threads == 3
+    assert parse(EXPERIMENTS, "", []).threads == 3
+    monkeypatch.setenv("OMP_THREAD_LIMIT", "0")  # none, as OpenMP takes it
+    assert parse(EXPERIMENTS, "", []).threads == 8
+
+
 @pytest.mark.parametrize(
     "flags, threads", [("--threads 3 --jobs 2", 3), ("--jobs 2", 4), ("--jobs 64", 1), ("", 8)]
 )

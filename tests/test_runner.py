@@ -30,7 +30,7 @@ from tests.fakes import TINY_CIFAR10, error_of, full_disk, make_tiny, measure_on
 from utils import machine, one_run, runner
 from utils.cli import parse
 from utils.data.dataset import Dataset
-from utils.experiment import Row, Run
+from utils.experiment import Compute, Row, Run
 from utils.logs import logs
 from utils.measuring import speed
 from utils.measuring.sizes import sizes
@@ -455,6 +455,15 @@ def test_that_all_runs_diverged_is_no_lack_of_records(
     write_runs(tmp_path / "results" / "quick", experiment, [record])
     assert runner.main([experiment], "", ["--quick", "--no-train", "--out-dir", str(tmp_path)]) == 0
     assert "kernel_size: all of its runs diverged\n" in capsys.readouterr().err
+
+
+def test_what_diverged_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    experiment = make_experiment(["CNN5x5"])
+    runs = [experiment.rows[0].run("cifar10", RECIPE, seed, Compute()) for seed in range(3)]
+    write_runs(tmp_path, experiment, [make_record("CNN5x5", 0), make_diverged("CNN5x5", 1)])
+    runner.name_diverged(runs, tmp_path)  # of the third, which failed, there is no record
+    where = "epoch 1, step 17, learning rate 0.4"
+    assert caplog.messages == [f"diverged, and recorded so: cifar10 CNN5x5 seed 1 ({where})"]
 
 
 def test_other_images_than_those_of_the_records_are_refused_before_a_step(

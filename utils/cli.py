@@ -19,7 +19,7 @@ import models
 from utils import REPOSITORY
 from utils.errors import UserError
 from utils.experiment import Experiment, Precision
-from utils.machine import check_device, check_threads, parse_device
+from utils.machine import allowed_threads, check_device, check_threads, parse_device
 from utils.recipes import QUICK_EPOCHS
 
 MAX_EPOCHS = 10
@@ -335,7 +335,8 @@ def threads_of_a_run(threads: int | None, jobs: int) -> int:
     """As asked for, else torch's own choice, divided among the runs that share the machine."""
     if not 1 <= jobs <= MAX_JOBS:
         raise UserError(f"--jobs {jobs}: must be between 1 and {MAX_JOBS}")
-    return check_threads(max(1, torch.get_num_threads() // jobs) if threads is None else threads)
+    own = min(torch.get_num_threads(), allowed_threads())
+    return check_threads(max(1, own // jobs) if threads is None else threads)
 
 
 def check_scheduler(arguments: argparse.Namespace) -> str | None:

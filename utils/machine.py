@@ -64,11 +64,27 @@ def processors() -> int:
 def check_threads(number: int) -> int:
     """The number of threads.
 
-    Raises: UserError for one that cannot be meant.
+    Raises: UserError for one that cannot be meant, and for more than the environment allows.
     """
     if not 1 <= number <= MAX_THREADS:
         raise UserError(f"--threads {number}: must be between 1 and {MAX_THREADS}")
+    if number > (allowed := allowed_threads()):
+        raise UserError(
+            f"--threads {number}: OMP_THREAD_LIMIT={allowed} in the environment allows fewer; "
+            "unset it"
+        )
     return number
+
+
+def allowed_threads() -> int:
+    """What the environment lets OpenMP have; torch waits for ever for those beyond it."""
+    limit = os.environ.get("OMP_THREAD_LIMIT", "").strip()
+    return int(limit) if limit.isdecimal() and int(limit) else MAX_THREADS
+
+
+def limit_threads() -> None:
+    """Has torch begin with no more threads than are allowed: what a process of ours does first."""
+    torch.set_num_threads(min(torch.get_num_threads(), allowed_threads()))
 
 
 def warn_if_crowded(threads: int) -> str | None:

@@ -27,7 +27,13 @@ from utils.data.mapped import mapped
 from utils.errors import SomeFailed, UserError, exit_code, few
 from utils.experiment import Experiment, Row, Run
 from utils.logs import logs
-from utils.machine import keep_freed_memory, warn_if_crowded, warn_if_slower
+from utils.machine import (
+    allowed_threads,
+    keep_freed_memory,
+    limit_threads,
+    warn_if_crowded,
+    warn_if_slower,
+)
 from utils.measurements import check_speeds, measure_layers, measure_networks
 from utils.measuring.evaluation import check_weights, record_beside
 from utils.measuring.layers import check_layers
@@ -104,6 +110,7 @@ def run_script(
     Raises: SomeFailed at the end where a run or a measurement did.
     """
     keep_freed_memory()
+    limit_threads()
     if not options.folder:  # what is not the study has tables of its own
         check_declared(options.study, models.MODELS, answers)
     if options.evaluate:
@@ -149,7 +156,8 @@ def train_and_measure(options: Options) -> tuple[Sequence[Run], list[str]]:
                 log.warning(warning)
         failures = train_runs(runs, costs, options, load, cluster)
     # with as many threads as the runs had together
-    compute = replace(compute, threads=options.threads * options.jobs)
+    together = min(options.threads * options.jobs, allowed_threads())
+    compute = replace(compute, threads=together)
     torch.set_num_threads(compute.threads)
     unmeasured: list[str] = []
     for experiment in options.experiments:

@@ -19,6 +19,7 @@ from tests.fake_records import (
     RECIPE,
     make_arrays,
     make_data,
+    make_diverged,
     make_experiment,
     make_record,
     with_epochs,
@@ -36,6 +37,7 @@ from utils.report.figures.images import plot_confusion, square_start
 from utils.report.figures.plotting import plot_models_by_epoch
 from utils.report.figures.training import mix_up, recognised
 from utils.report.markdown import picture_markdown
+from utils.report.render import render_experiment
 from utils.report.rows import training_rows
 
 RC = {  # what people have in their matplotlibrc
@@ -221,10 +223,12 @@ def test_a_single_epoch_of_a_single_model_is_drawn(tmp_path: Path) -> None:
         assert FIGURES[name](evidence, tmp_path / "plots")
 
 
-def test_a_run_that_diverged_is_drawn_all_the_same(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_epochs_whose_numbers_are_not_known_are_drawn_all_the_same(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
     record, lost = make_record("CNN3x3"), [None, None]  # as a record keeps what is not a number
     first = record.epochs[0]
-    diverged = with_epochs(
+    unknown = with_epochs(
         record,
         running_loss=[first.running_loss, *lost],
         test_loss=[first.test_loss, *lost],
@@ -234,11 +238,23 @@ def test_a_run_that_diverged_is_drawn_all_the_same(tmp_path: Path, drawn: list[F
         gradient_norm=[first.gradient_norm, *2 * [dict.fromkeys(first.gradient_norm)]],
     )
     experiment = make_experiment()
-    write_runs(tmp_path, experiment, [diverged, make_record("CNN5x5")])
+    write_runs(tmp_path, experiment, [unknown, make_record("CNN5x5")])
     evidence = read(experiment, tmp_path)
     for name in ("curves", "stability", "gradient_flow", "gradient_norms"):
         assert FIGURES[name](evidence, tmp_path / "plots")
     assert any("not a positive number" in text for figure in drawn for text in texts(figure))
+
+
+def test_a_figure_and_its_caption_say_what_diverged(tmp_path: Path, drawn: list[Figure]) -> None:
+    experiment = make_experiment(figures=("accuracies",))
+    records = [make_record("CNN3x3"), make_diverged("CNN3x3", 1), make_diverged("CNN5x5", 0)]
+    write_runs(tmp_path, experiment, records)
+    blocks = render_experiment(read(experiment, tmp_path), tmp_path, tmp_path / "plots")
+    said = " Left out: CNN3x3 diverged in 1 of 2 runs; CNN5x5 diverged in 1 of 1 runs.*"
+    assert blocks["kernel_size.figures"].endswith(said)
+    (figure,) = drawn
+    assert [each.get_text() for each in figure.axes[0].get_yticklabels()] == ["CNN3x3", "CNN5x5"]
+    assert texts(figure).count("diverged") == 1
 
 
 def test_a_network_without_gradients_is_drawn_without_a_warning(tmp_path: Path) -> None:

@@ -8,7 +8,14 @@ import pytest
 
 from experiments.custom_layers import CUSTOM_LAYERS
 from models import MODELS
-from tests.fake_records import NETWORKS, make_experiment, make_record, make_seeds, write_runs
+from tests.fake_records import (
+    NETWORKS,
+    make_diverged,
+    make_experiment,
+    make_record,
+    make_seeds,
+    write_runs,
+)
 from tests.fakes import leave_pixels_out
 from utils import REPOSITORY
 from utils.claim import Answer, Claim, Shown
@@ -77,6 +84,18 @@ def test_a_difference_below_what_matters_is_drawn(tmp_path: Path) -> None:
     found = render_overview([gather(experiment, tmp_path, NETWORKS)], [ANSWER], tmp_path / "plots")
     assert "| supported, by less than matters | [kernel_size]" in found["overview.answers"]
     assert "![Of 1 comparisons: supported, by less than matters 1]" in found["overview.figure"]
+
+
+def test_the_caption_names_what_is_left_out_since_runs_diverged(tmp_path: Path) -> None:
+    lost = replace(CLAIM, id="lost", pairs=(("CNN5x5", "CNN7x7"),))
+    experiment = make_experiment(["CNN3x3", "CNN5x5", "CNN7x7"], claims=(CLAIM, lost))
+    records = [make_record(name, seed) for name in ("CNN3x3", "CNN5x5") for seed in (0, 1)]
+    write_runs(tmp_path, experiment, [*records, make_diverged("CNN7x7", 0)])
+    answer = replace(ANSWER, shown=(*ANSWER.shown, replace(ANSWER.shown[0], claim="lost")))
+    every = [gather(experiment, tmp_path, NETWORKS)]
+    found = render_overview(every, [answer], tmp_path / "plots")
+    assert found["overview.figure"].endswith(" Left out, since runs diverged: a.*")
+    assert found["overview.figure.ru"].endswith(": б.*")
 
 
 def test_every_verdict_of_a_comparison_has_a_marker() -> None:

@@ -29,6 +29,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
             "too little to matter; hollow: the two differ in something else too. “Train images”: "
             "accuracy on those."
         ),
+        "left_out": " Left out, since runs diverged: {labels}.",
         "counts": "Of {number} comparisons: {each}",
         "question": "Question",
         "answer": "Answer",
@@ -77,6 +78,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
             "разница слишком мала, чтобы быть важной; пустой значок: сети различаются и чем-то "
             "ещё; «на обучающих»: точность на обучающих изображениях, а не на тесте."
         ),
+        "left_out": " Не показано, так как обучение разошлось: {labels}.",
         "counts": "Сравнений {number}: {each}",
         "question": "Вопрос",
         "answer": "Ответ",

@@ -5,7 +5,7 @@ several experiments under several labels has one row of the table, under its fir
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 
@@ -59,9 +59,9 @@ def render_overview(
     screen; ``overview.table`` is every trained network in one table. A block that would be empty
     does not come back.
     """
-    compared = comparisons(every)
+    compared, gone = comparisons(every), on_diverged(every)
     figures = {
-        f"overview.figure{suffix}": draw_answers(answers, compared, plots, language)
+        f"overview.figure{suffix}": draw_answers(answers, compared, gone, plots, language)
         for language, suffix in SUFFIXES.items()
     }
     return overview_texts(every, answers) | {name: text for name, text in figures.items() if text}
@@ -88,8 +88,23 @@ def comparisons(every: Sequence[Evidence]) -> Compared:
     }
 
 
-def draw_answers(answers: Sequence[Answer], compared: Compared, plots: Path, language: str) -> str:
-    """Draws the forest of all comparisons that have one; returns the image with its caption."""
+def on_diverged(every: Sequence[Evidence]) -> set[str]:
+    """The ids of the claims that rest on runs of which some diverged."""
+    return {
+        claim.id
+        for evidence in every
+        for claim in evidence.experiment.claims
+        if any(name in evidence.diverged for pair in claim.pairs for name in pair)
+    }
+
+
+def draw_answers(
+    answers: Sequence[Answer], compared: Compared, gone: Collection[str], plots: Path, language: str
+) -> str:
+    """Draws the forest of all comparisons that have one; returns the image with its caption.
+
+    That names the comparisons that are left out, whose claims are ``gone``.
+    """
     is_russian = language == "ru"
     groups = {
         answer.question_ru if is_russian else answer.question: [
@@ -107,7 +122,14 @@ def draw_answers(answers: Sequence[Answer], compared: Compared, plots: Path, lan
     verdicts = Counter(row.verdict for rows in groups.values() for row in rows)
     each = ", ".join(f"{words[verdict]} {number}" for verdict, number in verdicts.most_common())
     finding = words["counts"].format(number=verdicts.total(), each=each)
-    return f"![{finding}](plots/{path.name})\n\n*{words['forest']}*"
+    lost = [
+        shown.label_ru if is_russian else shown.label
+        for answer in answers
+        for shown in answer.shown
+        if shown.claim in gone
+    ]
+    left_out = words["left_out"].format(labels="; ".join(lost)) if lost else ""
+    return f"![{finding}](plots/{path.name})\n\n*{words['forest']}{left_out}*"
 
 
 def forest_row(shown: Shown, evidence: Evidence, finding: Finding, language: str) -> ForestRow:

@@ -10,7 +10,7 @@ from pathlib import Path
 from utils.records.files import write_text
 from utils.records.study import Evidence
 from utils.report.claim_text import claims_markdown
-from utils.report.claims import find
+from utils.report.claims import diverged_text, find
 from utils.report.figures import FIGURES
 from utils.report.markdown import cases_markdown, picture_markdown, training_markdown
 from utils.report.rows import Row, case_rows, to_csv, training_rows
@@ -27,8 +27,10 @@ def render_experiment(evidence: Evidence, results: Path, plots: Path) -> dict[st
         return {}
     for name, text in make_tables(evidence).items():
         write_text(results / experiment.name / name, text)
+    gone = "; ".join(diverged_text(label, evidence) for label in evidence.diverged)
+    left_out = f" Left out: {gone}." if gone else ""
     pictures = [
-        picture_markdown(each, plots)
+        picture_markdown(each._replace(caption=each.caption + left_out), plots)
         for name in experiment.figures
         for each in FIGURES[name](evidence, plots / experiment.name)
     ]

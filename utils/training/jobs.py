@@ -21,7 +21,7 @@ from typing import Any
 from utils import signals
 from utils.errors import UserError, in_one_line
 from utils.experiment import Run
-from utils.machine import keep_freed_memory
+from utils.machine import keep_freed_memory, limit_threads
 from utils.training.progress import Event, Tell
 
 Work = Callable[[Run, Tell], None]  # trains a run and writes all that is kept of it
@@ -190,6 +190,7 @@ def _prepare(messages: Any) -> None:  # noqa: ANN401 (as above)
     _messages = messages
     signals.in_child()
     keep_freed_memory()
+    limit_threads()
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.addHandler(logging.handlers.QueueHandler(messages))

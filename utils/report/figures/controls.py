@@ -31,11 +31,15 @@ def draw_accuracies(evidence: Evidence, folder: Path) -> list[Picture]:
     """A line for each row of the table: its test accuracies, and hollow its train accuracy."""
     if not evidence.runs:
         return []
-    labels = list(evidence.runs)
+    known = {*evidence.runs, *evidence.diverged}
+    labels = [label for label in evidence.experiment.labels if label in known]
     heading = title(evidence, "accuracy")
     figure, axes = new_figure(1, 1, 0.36 * len(labels) + 1.3, heading)
     ax = axes[0, 0]
     for place, label in enumerate(labels):
+        if label not in evidence.runs:
+            ax.text(0.5, place, "diverged", transform=ax.get_yaxis_transform(), ha="center")
+            continue
         (look,) = looks([label], evidence).values()
         alone = {**look, "linestyle": "none", "markersize": 7}
         test = values_of(label, "test_accuracy", evidence)
@@ -55,7 +59,7 @@ def draw_accuracies(evidence: Evidence, folder: Path) -> list[Picture]:
         f"Accuracy after the last epoch, {evidence.dataset}: {INTERVALS}; small: each seed; "
         "hollow: train accuracy."
     )
-    means = {label: np.mean(values_of(label, "test_accuracy", evidence)) for label in labels}
+    means = {label: np.mean(values_of(label, "test_accuracy", evidence)) for label in evidence.runs}
     finding = extremes(means, "Test accuracy")
     return [Picture(save(figure, folder / "accuracies.png"), caption, finding)]
 
