@@ -113,6 +113,22 @@ def test_what_is_not_tidied_up_in_time_or_is_told_twice_ends(times: int) -> None
     assert seconds < (2 if times == 1 else 1)
 
 
+@BOTH
+def test_an_operation_that_no_signal_can_stop_is_not_waited_for(number: signal.Signals) -> None:
+    process = started("""
+import hashlib
+def command():
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes, without Python in between
+sys.exit(errors.exit_code(command, "it goes on"))
+""")
+    time.sleep(0.1)
+    process.send_signal(number)
+    code, error, seconds = ended(process)
+    assert (code, error) == (CODES[number], "interrupted; it goes on\n")
+    assert seconds < 2
+
+
 def test_what_is_ignored_stays_so() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
     with raised(""):

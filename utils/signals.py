@@ -7,14 +7,13 @@
 The exit codes are a shell's: 128 and the number of the signal.
 """
 
-import _thread
 import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -41,25 +40,42 @@ def end_at_once(advice: str) -> None:
 def raised(advice: str) -> Iterator[None]:
     """Within, a signal raises ``Interrupted``.
 
-    A second one ends the process at once, and so does what is not tidied up in time.
+    A second one ends the process at once, and so does what is not tidied up in time: an operation
+    of torch may take longer, and Python handles no signal before it is over.
     """
-    over = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
         end_at_once(advice)
-        # not a Thread: its start takes a lock, which what was interrupted may hold
-        with contextlib.suppress(RuntimeError):  # the system begins no more of them
-            _thread.start_new_thread(_end_late, (over, advice, number))
         raise Interrupted(128 + number)
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    _handle(handle)
+    over = threading.Event()
+    with _watched(over, advice):
+        _handle(handle)
+        try:
+            yield
+        finally:
+            over.set()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _watched(over: threading.Event, advice: str) -> Iterator[None]:
+    """Within, a thread of its own hears of a signal when it comes, and ends what is late."""
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    watcher = threading.Thread(target=_end_late, args=(heard, over, advice), daemon=True)
     try:
+        with contextlib.suppress(RuntimeError):  # the system begins no more of them
+            watcher.start()
         yield
     finally:
-        over.set()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        told.close()
+        if not watcher.ident:
+            heard.close()
 
 
 def _handle(handler: Handler) -> None:
@@ -75,10 +91,11 @@ def _end(advice: str, number: int, frame: FrameType | None = None) -> None:
     os._exit(128 + number)
 
 
-def _end_late(over: threading.Event, advice: str, number: int) -> None:
-    time.sleep(PATIENCE)
-    if not over.is_set():
-        _end(advice, number)
+def _end_late(heard: socket.socket, over: threading.Event, advice: str) -> None:
+    with heard:
+        while numbers := heard.recv(1):
+            if numbers[0] in SIGNALS and not over.wait(PATIENCE):
+                _end(advice, numbers[0])
 
 
 @contextlib.contextmanager
