@@ -354,6 +354,22 @@ DEPTH_LADDER_SGD = Experiment(
             pairs=(("44 layers, residual, SGD", "20 layers, residual, SGD"),),
             about=LAYERS,
         ),
+        # the first networks of SGD's had been seen when these two were put
+        *(
+            Claim(
+                f"2.2-sgd-more-{layers}",
+                f"At {layers} layers shortcuts bring more with SGD alone than with Muon.",
+                f"При {layers} слоях shortcut дают с одним SGD больше, чем с Muon.",
+                "ours",
+                "lead",
+                pairs=tuple(
+                    (f"{layers} layers, residual{with_}", f"{layers} layers, plain{with_}")
+                    for with_ in (", SGD", "")
+                ),
+                about=SHORTCUTS,
+            )
+            for layers in (20, 44)
+        ),
         *(
             Claim(
                 f"2.2-muon-{shape}-44",

@@ -79,3 +79,5 @@ class Answer:
     answer_ru: str
     page: str  # of docs/
     shown: tuple[Shown, ...]
+    # what else it rests on: a claim's id, and the verdict that it was written under
+    rests_on: tuple[tuple[str, str], ...] = ()

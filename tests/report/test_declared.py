@@ -226,3 +226,9 @@ def test_nothing_is_done_before(tmp_path: Path, capsys: pytest.CaptureFixture[st
     experiment: Experiment = make_experiment(figures=("curvs",))
     assert runner.main([experiment], "", ["--quick", "--out-dir", str(tmp_path)]) == 2
     assert "unknown figure 'curvs'" in capsys.readouterr().err
+
+
+def test_an_answer_rests_on_claims_that_are_there() -> None:
+    answer = Answer("Which?", "Какая?", "3×3", "3×3", "a.md", (SHOWN,), (("b", "supported"),))
+    message = error_of(lambda: check_declared([make_experiment(**claim())], NETWORKS, [answer]))
+    assert message.startswith("answer 'Which?': rests on claim b, and no experiment has it; ")

@@ -61,8 +61,10 @@ def test_an_answer_stands_with_its_difference_and_verdict(blocks: dict[str, str]
 
 def test_what_else_differs_stands_beside_the_verdict() -> None:
     confounds = "5.35 times the parameters; 5 to 3 layers with weights; receptive field 16 to 10"
-    assert also_differing(confounds, "en") == "; parameters, layers differ too"
-    assert also_differing(confounds, "ru") == "; различаются и параметры, слои"
+    assert also_differing(confounds, "en") == "; parameters, layers, receptive field differ too"
+    assert also_differing(confounds, "ru") == "; различаются и параметры, слои, рецептивное поле"
+    more = f"{confounds}; max-pooling in CNN3x3 alone"
+    assert also_differing(more, "en").endswith("layers, receptive field, other parts differ too")
     assert also_differing("dropout in CNN5x5 alone", "en") == "; other parts differ too"
     assert also_differing("none", "en") == ""
 

@@ -63,6 +63,9 @@ def test_no_answer_outlives_its_evidence() -> None:
         pairs = [line for line in lines if line["id"] == shown.claim]
         assert len(pairs) == len(texts[shown.claim].pairs) > shown.pair
         assert pairs[0]["verdict"].startswith(shown.verdict), shown
+    for name, verdict in (each for answer in ANSWERS for each in answer.rests_on):
+        found = {line["verdict"] for line in lines if line["id"] == name}
+        assert len(found) == 1 and found.pop().startswith(verdict), name
 
 
 def test_every_answer_has_its_page() -> None:

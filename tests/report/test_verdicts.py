@@ -10,7 +10,7 @@ from utils.report.verdicts import LITTLE, NO_DIFFERENCE, OPEN, REFUTED, SUPPORTE
 MARGIN = 0.5
 
 
-@pytest.mark.parametrize("kind", ["greater", "time", "best"])
+@pytest.mark.parametrize("kind", ["greater", "lead", "time", "best"])
 @pytest.mark.parametrize(
     ("value", "half", "p_holm", "expected"),
     [
@@ -77,6 +77,7 @@ def test_what_is_exact_holds_or_does_not(value: float, expected: str) -> None:
         ([SUPPORTED, "open: about 40 seeds"], "open: about 40 seeds"),
         (["open: about 40 seeds", "open: about 12 seeds"], "open: about 40 seeds"),
         ([SUPPORTED, NO_DIFFERENCE], OPEN),
+        ([NO_DIFFERENCE, NO_DIFFERENCE], NO_DIFFERENCE),
     ],
 )
 def test_a_sentence_about_several_holds_where_each_does(verdicts: list[str], expected: str) -> None:

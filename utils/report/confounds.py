@@ -67,6 +67,8 @@ def _fields(record: Record, precise: bool) -> dict[str, Any]:
     """What a row can vary of a run, the network apart; with ``precise`` precision too."""
     fields = {key: value for key, value in record.overrides.items() if key != "in_channels"}
     fields |= asdict(record.recipe)
+    if not record.recipe.muon_rate:
+        del fields["muon_decay"]  # of nobody's weights
     fields |= {"images": record.images} if record.images else {}
     fields |= {"permuted": True} if record.permuted else {}
     fields |= {"part": record.part} if record.part != "train" else {}

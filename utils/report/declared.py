@@ -236,6 +236,9 @@ def faults_of_answer(answer: Answer, claims: Mapping[str, Claim]) -> Iterator[st
     """What is wrong with an answer; ``claims`` are the study's, by their ids."""
     if not answer.shown:
         yield "shows no comparison"
+    for name, _verdict in answer.rests_on:
+        if name not in claims:
+            yield f"rests on claim {name}, and no experiment has it"
     for shown in answer.shown:
         claim = claims.get(shown.claim)
         if claim is None:

@@ -36,6 +36,7 @@ ALSO = {  # key of a word -> how it is told among what else differs
     "parameters_too": "times the parameters",
     "flops_too": "times the FLOPs",
     "layers_too": "layers with weights",
+    "field_too": "receptive field",
 }
 COLUMNS: list[Column] = [
     ("Model", lambda row: row["name"]),
@@ -159,11 +160,12 @@ def shown_verdict(finding: Finding, shown: Shown) -> str:
 
 def also_differing(confounds: str, language: str) -> str:
     """What else differs between the two, in a word or two each; nothing where nothing does."""
-    words = WORDS[language]
-    found = [words[key] for key, part in ALSO.items() if part in confounds]
+    words, parts = WORDS[language], confounds.split("; ")
     if confounds == "none":
         return ""
-    return words["also"].format(what=", ".join(found or [words["else_too"]]))
+    found = [words[key] for key, told in ALSO.items() if any(told in part for part in parts)]
+    left = [part for part in parts if not any(told in part for told in ALSO.values())]
+    return words["also"].format(what=", ".join([*found, *[words["else_too"]] * bool(left)]))
 
 
 def answers_markdown(answers: Sequence[Answer], compared: Compared, language: str) -> str:
