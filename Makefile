@@ -1,6 +1,9 @@
 PYTHON ?= python3
-# CPU=1 takes the CPU-only build of torch; a plain install on Linux brings several GB of CUDA
-CPU ?=
+# CPU=1 takes the CPU-only build of torch; a plain install on Linux brings several GB of CUDA.
+# Not from the environment, where some systems have the processor's name in it
+ifeq ($(origin CPU),environment)
+CPU :=
+endif
 DATA_DIR ?= data
 # bfloat16 where the processor is faster with it; empty: float32
 PRECISION ?=
@@ -71,7 +74,7 @@ lint: .venv/dev ## repair what the linter can repair
 
 clean: ## remove the environment, quick output, unfinished runs, logs and locks
 	rm -rf .venv results/quick plots/quick README*.tmp
-	$(if $(wildcard results plots docs),find $(wildcard results plots docs) \( -name '*.checkpoint.*' -o -name '*.log' -o -name '*.lock' -o -name '*.tmp' \) -prune -exec rm -rf {} +)
+	$(if $(wildcard results plots docs),find -H $(wildcard results plots docs) \( -name '*.checkpoint.*' -o -name '*.log' -o -name '*.lock' -o -name '*.tmp' \) -prune -exec rm -rf {} +)
 
 old = import sys; sys.version_info < (3, 11) and sys.exit("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": give PYTHON=python3.13, say")
 version = import sys; print(sys.version_info[:2])

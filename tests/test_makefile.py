@@ -62,6 +62,24 @@ def test_python_may_stand_in_a_folder_with_spaces(tmp_path: Path) -> None:
     assert told[-5:-1] == ["-m", "venv", "--clear", ".venv"]
 
 
+@pytest.mark.parametrize(
+    ("given", "environment", "is_small"),
+    [(["CPU=1"], "", True), (["CPU=0"], "", False), ([], "", False), ([], "x86_64", False)],
+)
+def test_the_small_torch_is_installed_where_it_is_asked_for(
+    given: list[str], environment: str, is_small: bool
+) -> None:
+    told = subprocess.run(
+        ["make", "-n", "-B", ".venv/run", *given],
+        cwd=REPOSITORY,
+        env={**os.environ, "CPU": environment},  # as some systems have it
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert ("download.pytorch.org/whl/cpu" in told.stdout) == is_small
+
+
 def test_an_old_python_is_told_before_anything_is_set_up(tmp_path: Path) -> None:
     python = tmp_path / "python"
     old = "import sys; sys.version_info = (3, 10); sys.version = '3.10.1 (main)'; "
@@ -93,3 +111,9 @@ def test_clean_takes_what_commands_left_and_nothing_else(tmp_path: Path) -> None
         subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
         assert all(path.exists() for path in kept)
         assert not any(path.exists() for path in left)
+    disk = tmp_path / "disk"  # another one, with the results on it
+    (tmp_path / "results").rename(disk)
+    (tmp_path / "results").symlink_to(disk)
+    (disk / "homework.log").touch()
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    assert not (disk / "homework.log").exists()

@@ -24,7 +24,13 @@ from tests.training.runs import RUN
 from utils.data.dataset import Dataset
 from utils.errors import UserError
 from utils.experiment import Compute, Row
-from utils.measuring.evaluation import Comparison, check_weights, compare, trained_network
+from utils.measuring.evaluation import (
+    Comparison,
+    check_weights,
+    compare,
+    load_weights,
+    trained_network,
+)
 from utils.records.files import write_bytes, write_record
 from utils.records.runs import Found
 from utils.records.schema import Final, Record
@@ -163,6 +169,16 @@ def test_a_file_that_is_not_what_it_should_be_fails_with_a_line(
     path = record.with_suffix(".safetensors")
     assert line.startswith(f"CNN7x7-seed0: {text.format(path=path, record=record)}")
     assert "\n" not in line
+
+
+def test_a_network_that_takes_no_state_dict_is_told(tmp_path: Path) -> None:
+    network = nn.Linear(2, 3)
+    network.register_buffer("mask", torch.zeros(1).expand(3))
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(weights_of(network))
+    message = error_of(lambda: load_weights(path, network))
+    assert message.startswith(f"{path}: the network does not take it (While copying the parameter ")
+    assert "\n" not in message
 
 
 def test_a_record_without_a_test_accuracy_is_told(tmp_path: Path) -> None:

@@ -92,6 +92,16 @@ def test_a_damaged_checkpoint_is_kept_and_the_run_starts_anew(
     assert (tmp_path / "run.checkpoint.damaged").read_bytes() == damaged
 
 
+def test_a_folder_where_a_damaged_checkpoint_is_to_be_kept_is_told(
+    cifar10: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / CHECKPOINT).touch()
+    (tmp_path / "run.checkpoint.damaged").mkdir()
+    message = error_of(lambda: train_in(tmp_path, RUN, cifar10))
+    kept = tmp_path / "run.checkpoint.damaged"
+    assert message == f"{kept}: a folder, where {CHECKPOINT} is to be kept; move it away"
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("state") / CHECKPOINT

@@ -144,4 +144,10 @@ def load_weights(path: Path, network: nn.Module) -> None:
                 f"{wanted.get(name, 'expected')}); restore it, or what models/ had, or train again "
                 "with --fresh --weights"
             )
-    network.load_state_dict(tensors)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:  # its lines: of which class, and then a fault each
+        raise UserError(
+            f"{path}: the network does not take it ({str(error).splitlines()[-1].strip()}); mend "
+            "the network in models/, or train again with --fresh --weights"
+        ) from error

@@ -230,6 +230,8 @@ def read_state(path: Path) -> Any:  # noqa: ANN401 (whatever was written)
 def set_aside(path: Path, reason: object) -> None:
     """Keeps a damaged file under another name, and says so."""
     kept = path.with_suffix(".damaged")
+    if kept.is_dir():
+        raise UserError(f"{kept}: a folder, where {path.name} is to be kept; move it away")
     os.replace(path, kept)
     log.warning("%s is damaged (%s): starting anew, it is kept as %s", path, reason, kept.name)
 
