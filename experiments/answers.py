@@ -68,8 +68,9 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "Does regularisation help?",
         "Помогает ли регуляризация?",
-        "In a network that overfits much, yes; dropout harms another, trained with augmentation",
-        "Да, если сеть сильно переобучается; другой сети, обученной с аугментацией, dropout вредит",
+        "In a network that overfits much, all but label smoothing; beside augmentation dropout harms",
+        "Если сеть сильно переобучается — всё, кроме label smoothing; рядом с аугментацией dropout "
+        "вредит",
         "regularisation.md",
         (
             Shown(
@@ -85,18 +86,25 @@ ANSWERS: tuple[Answer, ...] = (
                 SUPPORTED,
             ),
             Shown(
+                "1.2-added-dropout",
+                "CNN3x3: dropout added to all others",
+                "CNN3x3: dropout в добавку к остальным",
+                REFUTED,
+            ),
+            Shown(
                 "1.2-reg-dropout",
                 "CNNWithResidualReg: with dropout against without",
                 "CNNWithResidualReg с dropout и без",
                 REFUTED,
             ),
         ),
+        rests_on=(("1.2-weight-decay", SUPPORTED), ("1.2-label-smoothing", NO_DIFFERENCE)),
     ),
     Answer(
         "Does kernel size matter?",
         "Важен ли размер ядра?",
-        "7×7 is worse in all three comparisons; 5×5 is as good at equal parameters, else worse",
-        "7×7 хуже во всех трёх сравнениях; 5×5 не хуже при равном числе параметров, иначе хуже",
+        "7×7 is worse in all four comparisons; 5×5 is as good at equal parameters, else worse",
+        "7×7 хуже во всех четырёх сравнениях; 5×5 не хуже при равном числе параметров, иначе хуже",
         "kernel_size.md",
         (
             Shown(
@@ -117,7 +125,14 @@ ANSWERS: tuple[Answer, ...] = (
                 "3×3 против 5×5, FLOPs поровну",
                 SUPPORTED,
             ),
+            Shown(
+                "2.1-cost",
+                "3×3 against 5×5, equal parameters and FLOPs",
+                "3×3 против 5×5, параметров и FLOPs поровну",
+                SUPPORTED,
+            ),
         ),
+        rests_on=(("2.1-7x7", SUPPORTED), ("2.1-5x5", SUPPORTED)),
     ),
     Answer(
         "Does depth help?",
@@ -182,6 +197,7 @@ ANSWERS: tuple[Answer, ...] = (
                 NO_DIFFERENCE,
             ),
         ),
+        rests_on=(("2.2-sgd-more-20", SUPPORTED), ("2.2-sgd-more-44", SUPPORTED)),
     ),
     Answer(
         "What do custom layers and blocks bring?",
