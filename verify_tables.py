@@ -29,7 +29,7 @@ with importing() if __name__ == "__main__" else nullcontext():  # torch too, whi
     from utils.report.methods import methods_blocks
     from utils.report.overview import overview_texts
     from utils.report.pages import filled_pages, read_page
-    from utils.report.render import holds, make_tables, text_blocks
+    from utils.report.render import holds, make_tables, stale_tables, text_blocks
     from utils.report.rows import to_csv
 
 RESULTS = REPOSITORY / "results"
@@ -47,6 +47,7 @@ def recomputed() -> dict[Path, str]:
         for evidence in every
         for name, text in make_tables(evidence).items()
     }
+    texts |= {path: "" for evidence in every for path in stale_tables(evidence, RESULTS)}
     tested = [row for evidence in every for row in mcnemar_rows(evidence)]
     texts |= {
         RESULTS / "mcnemar.csv": to_csv(tested),

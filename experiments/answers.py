@@ -68,7 +68,8 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "Does regularisation help?",
         "Помогает ли регуляризация?",
-        "In a network that overfits much, all but label smoothing; beside augmentation dropout harms",
+        "In a network that overfits much, all but label smoothing; beside augmentation dropout "
+        "harms",
         "Если сеть сильно переобучается — всё, кроме label smoothing; рядом с аугментацией dropout "
         "вредит",
         "regularisation.md",

@@ -405,7 +405,7 @@ def render_study(answers: Sequence[Answer], options: Options) -> None:
     for evidence in every:
         if evidence.experiment.name in asked or is_outdated(evidence, results):
             rendered = render_experiment(evidence, results, plots)
-            if not rendered:
+            if evidence.empty:
                 none = f"no records below {results} yet"
                 found = "all of its runs diverged" if evidence.diverged else none
                 log.warning("%s: %s", evidence.experiment.name, found)

@@ -88,6 +88,10 @@ CASES = (CASE, replace(CASE, name="ReLU"))
             {"rows": (Row("CNN3x3", at=("all", math.nan)),)},
             "row CNN3x3: at=('all', nan): its place is no finite number",
         ),
+        (
+            {"rows": (Row("CNN3x3", at=("x", 1)), Row("CNN5x5", at=("x", 1.0)))},
+            "two rows stand at ('x', 1), of which a figure would show one",
+        ),
         ({"rows": (Row("CNN3x3", at=("$x", 1)),)}, "row CNN3x3: '$x' has a line break, | or $"),
         (claim(kind="equal", margin=0), "claim a: margin 0: must be above 0 and finite"),
         (claim(margin=math.inf), "claim a: margin inf: must be above 0 and finite"),

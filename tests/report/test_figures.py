@@ -245,6 +245,32 @@ def test_epochs_whose_numbers_are_not_known_are_drawn_all_the_same(
     assert any("not a positive number" in text for figure in drawn for text in texts(figure))
 
 
+def test_words_are_those_of_the_dataset_and_the_axis(tmp_path: Path, drawn: list[Figure]) -> None:
+    rows = [Row("CNN3x3", at=("wide", 32)), Row("CNN5x5", at=("wide", 64))]
+    experiment = make_experiment(rows, dataset="mnist", axis="hidden units")
+    norms = {"features.0.0": 1.0, "classifier.1": 3.0}
+    records = [
+        with_epochs(
+            make_record(name, dataset="mnist"),
+            gradient_norm=3 * [norms],
+            gradient_norm_first=3 * [norms],
+        )
+        for name in ("CNN3x3", "CNN5x5")
+    ]
+    arrays = make_arrays({"features.0.0": (4, 8)}) | {"filters": np.ones((4, 1, 3, 3))}
+    for record in records:
+        write_runs(tmp_path, experiment, [record], arrays)
+    evidence = read(experiment, tmp_path)
+    (depth,) = FIGURES["gradient_depth"](evidence, tmp_path / "plots")
+    assert depth.finding.endswith("is 10^-0.5 in hidden units: 64, wide")
+    assert "hidden units: 32" in texts(drawn[0])
+    assert [tick for ax in drawn[0].axes for tick in ax.get_xticks()] == 2 * [1, 2]
+    (filters,) = FIGURES["filters"](evidence, tmp_path / "plots")
+    assert "red" not in filters.caption + filters.finding
+    (maps,) = FIGURES["feature_maps"](evidence, tmp_path / "plots")
+    assert "licence" not in maps.caption
+
+
 def test_a_figure_and_its_caption_say_what_diverged(tmp_path: Path, drawn: list[Figure]) -> None:
     experiment = make_experiment(figures=("accuracies",))
     records = [make_record("CNN3x3"), make_diverged("CNN3x3", 1), make_diverged("CNN5x5", 0)]

@@ -114,7 +114,7 @@ def test_both_figures_are_drawn(blocks: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_an_answer_without_records_is_left_out(tmp_path: Path) -> None:
-    assert render(tmp_path) == {}
+    assert not any(render(tmp_path).values())
     assert not list(tmp_path.iterdir())
 
 

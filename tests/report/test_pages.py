@@ -36,6 +36,13 @@ def test_rendering_twice_changes_nothing_more(first: str, second: str) -> None:
     assert "by hand" in once
 
 
+def test_an_empty_block_takes_what_stood_there_away() -> None:
+    text = "# Title\n\n<!-- begin: a -->\n\n8 %\n\n<!-- end: a -->\n"
+    empty = "# Title\n\n<!-- begin: a -->\n<!-- end: a -->\n"
+    assert replace_blocks(text, {"a": ""}) == replace_blocks(empty, {"a": ""}) == empty
+    assert replace_blocks(empty, {"a": "8 %"}) == text
+
+
 def test_later_text_replaces_earlier_text_of_any_length() -> None:
     once = replace_blocks(TEXT, {"a.table": "long\n" * 50, "b.table": "x"})
     again = replace_blocks(once, {"a.table": "y", "b.table": "z"})

@@ -105,8 +105,8 @@ def test_how_many_of_the_reports_conclusions_hold_is_counted_from_the_claims(
     text = PAGES[REPOSITORY / "docs" / "original_report.md"]
     supported, refuted = counts["supported"], counts["refuted"]
     assert (
-        f"Of {len(verdicts)} of its conclusions that are decided here {supported} are supported "
-        f"and {refuted} refuted; in two there is no difference that matters,"
+        f"Of {len(verdicts)} of its conclusions that stand as claims here {supported} are "
+        f"supported and {refuted} refuted; in two there is no difference that matters,"
     ) in text
     assert counts["no difference that matters"] == 2
 

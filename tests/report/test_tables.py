@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from utils.experiment import Experiment, LayerCase, Row
 from utils.records.study import gather
 from utils.report.markdown import training_markdown
 from utils.report.overview import render_overview
-from utils.report.render import render_experiment
+from utils.report.render import is_outdated, render_experiment
 from utils.report.rows import (
     case_rows,
     cell,
@@ -276,9 +277,29 @@ def test_text_with_commas_survives_a_csv() -> None:
 
 
 def test_nothing_is_rendered_without_records(tmp_path: Path) -> None:
-    assert render(make_experiment(), tmp_path) == {}
-    assert render_all([make_experiment()], tmp_path) == {}
+    blocks = render(make_experiment(), tmp_path) | render_all([make_experiment()], tmp_path)
+    assert not any(blocks.values())
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_made_of_records_that_are_gone_goes_with_them(tmp_path: Path) -> None:
+    experiment = make_experiment(["CNN3x3"])
+    write_runs(tmp_path, experiment, [make_record("CNN3x3")])
+    filled = {name for name, text in render(experiment, tmp_path).items() if text}
+    assert not is_outdated(gather(experiment, tmp_path, NETWORKS), tmp_path)
+    mine = tmp_path / "kernel_size" / "notes.md"
+    mine.touch()
+    shutil.rmtree(tmp_path / "runs")
+    assert is_outdated(gather(experiment, tmp_path, NETWORKS), tmp_path)
+    blocks = render(experiment, tmp_path)
+    assert filled <= blocks.keys()
+    assert not any(blocks.values())
+    assert list(mine.parent.iterdir()) == [mine]
+    assert not is_outdated(gather(experiment, tmp_path, NETWORKS), tmp_path)
+
+
+def test_no_rows_are_an_empty_file() -> None:
+    assert to_csv([]) == ""
 
 
 def test_the_overview_has_one_row_for_a_run_under_two_names(tmp_path: Path) -> None:
@@ -290,7 +311,7 @@ def test_the_overview_has_one_row_for_a_run_under_two_names(tmp_path: Path) -> N
     write_runs(tmp_path, experiments[1], [make_record("CNN3x3"), make_record("DeepCNN")])
     write_runs(tmp_path, experiments[2], [make_record("FCNet", fields={}, dataset="mnist")])
     blocks = render_all(experiments, tmp_path)
-    assert list(blocks) == ["overview.table"]
+    assert [name for name, text in blocks.items() if text] == ["overview.table"]
     cells = [line.split(" | ") for line in blocks["overview.table"].splitlines()[2:5]]
     assert [(line[0], line[2]) for line in cells] == [
         ("| CNN3x3 = ShallowCNN", "kernel_size, depth"),

@@ -24,7 +24,7 @@ def claims_csv(every: Sequence[Evidence]) -> str:
     for evidence in every:
         for finding in find(evidence):
             rows += csv_rows(finding)
-    return to_csv(rows) if rows else ""
+    return to_csv(rows)
 
 
 def csv_rows(finding: Finding) -> list[Row]:

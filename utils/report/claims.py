@@ -110,7 +110,7 @@ def compare_all(claim: Claim, metric: str, evidence: Evidence) -> list[Compariso
     missing = [name for name in names if not values[name]]
     trained = evidence.runs if claim.kind != "time" else ()
     if unknown := [name for name in missing if name not in trained]:
-        return f"{NOT_TESTED}: no record of {', '.join(unknown)}"
+        return f"{NOT_TESTED}: no record of {told_apart(unknown)}"
     for name in names:
         if name in missing or any(map(math.isnan, values[name])):
             return f"{OPEN}: {metric} of {name} is not defined"
@@ -123,7 +123,7 @@ def compare_all(claim: Claim, metric: str, evidence: Evidence) -> list[Compariso
             if not in_the_same_passes(a, b, metric, evidence)[0]:
                 return f"{NOT_TESTED}: {a} and {b} were timed in no common pass"
     if claim.kind == "front":
-        best = ", ".join(front(evidence))
+        best = told_apart(front(evidence))
         return f"no claim that data can decide; on the Pareto front of accuracy and latency: {best}"
     if claim.kind == "lead":
         first, *others = claim.pairs
@@ -303,4 +303,9 @@ def who(comparisons: Sequence[Comparison], word: str) -> str:
     """The rivals, or where these are one and the same those beside it, with this verdict."""
     one_a = len({each.a for each in comparisons}) == 1
     names = [each.b if one_a else each.a for each in comparisons if each.verdict == word]
+    return told_apart(names)
+
+
+def told_apart(names: Sequence[str]) -> str:
+    """Names one after another, some of which may have commas of their own."""
     return ("; " if any("," in name for name in names) else ", ").join(names)

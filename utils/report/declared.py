@@ -88,6 +88,9 @@ def faults(experiment: Experiment, networks: Mapping[str, Styled]) -> Iterator[s
     for what, found in {"figure": experiment.figures, "column": experiment.columns}.items():
         if text := twice(found):
             yield f"{what} {text} is named twice"
+    places = [row.at for row in experiment.rows if row.at]
+    if text := twice(places):
+        yield f"two rows stand at {text}, of which a figure would show one"
     if experiment.rows and not (experiment.dataset and experiment.recipe):
         yield "has rows, and no dataset or no recipe"
     for row in experiment.rows:

@@ -57,15 +57,15 @@ def render_overview(
     """Draws ``plots/overview.png`` and its Russian twin; returns the blocks over all experiments.
 
     ``overview.figure`` and ``overview.answers``, each with a ``….ru``, are the README's first
-    screen; ``overview.table`` is every trained network in one table. A block that would be empty
-    does not come back.
+    screen; ``overview.table`` is every trained network in one table. Without records they are
+    empty.
     """
     compared, gone = comparisons(every), on_diverged(every)
     figures = {
         f"overview.figure{suffix}": draw_answers(answers, compared, gone, plots, language)
         for language, suffix in SUFFIXES.items()
     }
-    return overview_texts(every, answers) | {name: text for name, text in figures.items() if text}
+    return overview_texts(every, answers) | figures
 
 
 def overview_texts(every: Sequence[Evidence], answers: Sequence[Answer]) -> dict[str, str]:
@@ -76,7 +76,7 @@ def overview_texts(every: Sequence[Evidence], answers: Sequence[Answer]) -> dict
     for language, suffix in SUFFIXES.items():
         blocks[f"overview.answers{suffix}"] = answers_markdown(answers, compared, language)
         blocks[f"overview.time{suffix}"] = time_text(every, language)
-    return {name: text for name, text in blocks.items() if text}
+    return blocks
 
 
 def comparisons(every: Sequence[Evidence]) -> Compared:

@@ -56,7 +56,8 @@ def replace_blocks(text: str, blocks: Mapping[str, str], source: str = "README.m
     found = find_blocks(text, source)
     for name, (start, end) in sorted(found.items(), key=lambda item: -item[1][0]):
         if name in blocks:  # from the last to the first: earlier positions stay true
-            text = f"{text[:start]}\n\n{blocks[name].strip()}\n\n{text[end:]}"
+            content = f"\n\n{blocks[name].strip()}\n\n" if blocks[name] else "\n"
+            text = f"{text[:start]}{content}{text[end:]}"
     return text
 
 

@@ -16,15 +16,20 @@ from utils.report.markdown import cases_markdown, picture_markdown, training_mar
 from utils.report.rows import Row, case_rows, to_csv, training_rows
 from utils.report.short import short_tables
 
+TABLES = ("table.csv", "table.md", "training.csv", "training.md")
+BLOCKS = ("table", "conclusions", "figures", "short", "short.ru")  # of an experiment
+
 
 def render_experiment(evidence: Evidence, results: Path, plots: Path) -> dict[str, str]:
     """Writes an experiment's tables and figures; returns its README blocks, by name.
 
-    Without any record nothing is written, and no block comes back.
+    Where all of its records are gone, so are its tables, and its blocks are empty.
     """
     experiment = evidence.experiment
+    for path in stale_tables(evidence, results):
+        path.unlink()
     if evidence.empty:
-        return {}
+        return text_blocks(evidence)
     for name, text in make_tables(evidence).items():
         write_text(results / experiment.name / name, text)
     gone = "; ".join(diverged_text(label, evidence) for label in evidence.diverged)
@@ -38,10 +43,10 @@ def render_experiment(evidence: Evidence, results: Path, plots: Path) -> dict[st
 
 
 def text_blocks(evidence: Evidence) -> dict[str, str]:
-    """An experiment's README blocks but for its figures; none without any record."""
+    """An experiment's README blocks but for its figures; all of them, empty, without any record."""
     experiment = evidence.experiment
     if evidence.empty:
-        return {}
+        return {f"{experiment.name}.{part}": "" for part in BLOCKS}
     tables = [text for name, text in make_tables(evidence).items() if name.endswith(".md")]
     return short_tables(evidence) | {
         f"{experiment.name}.table": "\n\n".join(
@@ -55,7 +60,14 @@ def is_outdated(evidence: Evidence, results: Path) -> bool:
     """Whether a table that was written before is not what the records say now."""
     folder = results / evidence.experiment.name
     tables = {folder / name: text for name, text in make_tables(evidence).items()}
-    return any(path.exists() and not holds(path, text) for path, text in tables.items())
+    other = any(path.exists() and not holds(path, text) for path, text in tables.items())
+    return other or bool(stale_tables(evidence, results))
+
+
+def stale_tables(evidence: Evidence, results: Path) -> list[Path]:
+    """Tables that were written of records that are gone."""
+    made, folder = make_tables(evidence), results / evidence.experiment.name
+    return [path for name in TABLES if name not in made and (path := folder / name).is_file()]
 
 
 def holds(path: Path, text: str) -> bool:

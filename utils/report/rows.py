@@ -272,7 +272,9 @@ def cell(value: object) -> str:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """Rows, which share their columns -> the text of a CSV file."""
+    """Rows, which share their columns -> the text of a CSV file; an empty one of none."""
+    if not rows:
+        return ""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows[0])

@@ -8,6 +8,7 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from utils.records.study import (
@@ -37,6 +38,7 @@ from utils.report.provenance import seed_ranges
 from utils.report.rows import largest_receptive_field
 from utils.report.wording import listed
 
+NO_LICENCE = " The image itself is not shown: CIFAR-10 comes without a licence to pass it on."
 CHANNELS = 9  # of a feature map that are shown, three by three
 FULL = {"color": BLACK, "marker": "o"}  # in legends, where each network has a colour of its own
 SHORTCUTS = ("shortcut", "downsample")  # what they are called: here, and in torchvision
@@ -139,7 +141,7 @@ def draw_gradient_norms(evidence: Evidence, folder: Path) -> list[Picture]:
 
 def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
     """Gradient norm by layer in the first step and the last epoch, a panel for each series."""
-    series: dict[str, dict[float, str]] = {}  # series -> number of layers -> row
+    series: dict[str, dict[float, str]] = {}  # series -> place on the axis -> row
     for row in evidence.experiment.rows:
         records = evidence.runs.get(row.label)
         if row.at and records and records[0].epochs[0].gradient_norm_first:
@@ -147,13 +149,14 @@ def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
     if not series:
         return []
     figure, axes = new_figure(2, len(series), 6, title(evidence, "gradients by layer"), "row")
-    lines: dict[str, Look] = {}  # number of layers -> its line in the legend
+    lines: dict[str, Look] = {}  # place on the axis -> its line in the legend
+    ends: dict[Axes, list[int]] = {}  # the last layers of its networks
     for column, (name, rows) in zip(axes.T, series.items(), strict=True):
         for (layers, label), style in zip(rows.items(), cycle(("-", "--", ":")), strict=False):
             epochs = evidence.runs[label][0].epochs
             (look,) = looks([label], evidence).values()
             look = {"color": look["color"], "linestyle": style, "marker": "."}
-            lines[f"{layers:g} layers"] = {"color": BLACK, "linestyle": style}
+            lines[place_words(layers, evidence)] = {"color": BLACK, "linestyle": style}
             for ax, norms in zip(
                 column, (epochs[0].gradient_norm_first, epochs[-1].gradient_norm), strict=True
             ):
@@ -163,7 +166,8 @@ def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
                 at = {"xytext": (3, 3), "textcoords": "offset points", "fontsize": 9}
                 ax.annotate(f"{layers:g}", (len(values), values[-1]), **at)
                 ax.set_yscale("log")
-                ax.set_xticks([1, *rows])
+                ends.setdefault(ax, []).append(len(values))
+                ax.set_xticks(sorted({1, *ends[ax]}))
         column[0].set_title(name)
         column[1].set_xlabel("layer, from the input")
     axes[0, 0].set_ylabel("gradient norm, first step")
@@ -178,10 +182,19 @@ def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
     )
     finding = "In the first step the first layer's gradient norm over the last layer's is "
     finding += "; ".join(
-        f"{first_step_ratio(rows[max(rows)], evidence)} in {max(rows):g} layers, {name}"
+        f"{first_step_ratio(rows[max(rows)], evidence)} in {place_words(max(rows), evidence)}, "
+        f"{name}"
         for name, rows in series.items()
     )
     return [Picture(save(figure, folder / "gradient_depth.png"), caption, finding)]
+
+
+def place_words(place: float, evidence: Evidence) -> str:
+    """As in "44 layers", where the axis is the "number of layers", else "hidden units: 44"."""
+    what = evidence.experiment.axis
+    if what.startswith("number of "):
+        return f"{place:g} {what.removeprefix('number of ')}"
+    return f"{what}: {place:g}" if what else f"{place:g}"
 
 
 def first_step_ratio(label: str, evidence: Evidence) -> str:
@@ -227,15 +240,16 @@ def draw_filters(evidence: Evidence, folder: Path) -> list[Picture]:
         plot_grid(filters, ax, columns=math.ceil(math.sqrt(len(filters))))
         size = "×".join(map(str, filters.shape[2:]))
         ax.set_title(f"{model}\n{len(filters)} of {size}", fontsize=10)
+    in_colour = all(arrays["filters"].shape[1] == 3 for arrays in found.values())
     caption = (
         f"Filters of the first convolution after training, {evidence.dataset}; each on its own "
-        "scale, the input channels as red, green and blue."
+        f"scale{', the input channels as red, green and blue' if in_colour else ''}."
     )
     sizes = (
         f"{len(each['filters'])} of {'×'.join(map(str, each['filters'].shape[2:]))} in {model}"
         for model, each in found.items()
     )
-    finding = f"Small colour patches, {listed(list(sizes))}"
+    finding = f"Small {'colour patches' if in_colour else 'patches'}, {listed(list(sizes))}"
     return [Picture(save(figure, folder / "filters.png"), caption, finding)]
 
 
@@ -253,7 +267,7 @@ def draw_activations(evidence: Evidence, folder: Path) -> list[Picture]:
         f"Activations of the first convolution for {probe_image(evidence, found)}; each channel "
         "on its own scale."
     )
-    finding = f"Edges and patches that {listed(list(found))} find in one image"
+    finding = f"What the first convolutions of {listed(list(found))} find in one image"
     return [Picture(save(figure, folder / "activations.png"), caption, finding)]
 
 
@@ -295,7 +309,7 @@ def draw_feature_maps(evidence: Evidence, folder: Path) -> list[Picture]:
     caption = (
         "Feature maps behind each convolution or residual block, from the input (left) to the "
         f"output, for {probe_image(evidence, found)}: the first {CHANNELS} channels, each on its "
-        "own scale. The image itself is not shown: CIFAR-10 comes without a licence to pass it on."
+        f"own scale.{NO_LICENCE if evidence.experiment.dataset == 'cifar10' else ''}"
     )
-    finding = f"{listed(list(found))}: edges in the first maps, few bright spots in the last"
+    finding = f"One image in {listed(list(found))}, from the first layer to the last"
     return [Picture(save(figure, folder / "feature_maps.png"), caption, finding)]
