@@ -343,7 +343,7 @@ def test_many_rows_of_one_network_are_told_apart(lines: bool, tmp_path: Path) ->
     evidence = read(make_experiment(rows), tmp_path)
     found = looks(evidence.styles, evidence, lines).values()
     assert len({tuple(each.values()) for each in found}) == len(rows)
-    assert {each["linestyle"] for each in found} == ({"-", "--", ":"} if lines else {"none"})
+    assert {each["linestyle"] for each in found} == ({"-", "--", ":", "-."} if lines else {"none"})
 
 
 @pytest.mark.parametrize("experiment", STUDY, ids=lambda each: each.name)

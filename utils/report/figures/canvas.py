@@ -85,7 +85,7 @@ def extremes(values: Mapping[str, float], what: str, unit: str = " %") -> str:
 def looks(labels: Iterable[str], evidence: Evidence, lines: bool = True) -> dict[str, Look]:
     """Label -> colour and marker of its network; where it has several, lines tell them apart.
 
-    Beyond three of them, or without ``lines``, other markers do.
+    Beyond four of them, or without ``lines``, other markers do.
     """
     shown: dict[str, Look] = {}
     seen: Counter[tuple[str, str]] = Counter()
@@ -96,8 +96,8 @@ def looks(labels: Iterable[str], evidence: Evidence, lines: bool = True) -> dict
         markers = [network.marker, *(each for each in "oDs^vPX" if each != network.marker)]
         shown[label] = {
             "color": network.colour,
-            "marker": markers[(before // 3 if lines else before) % len(markers)],
-            "linestyle": ("-", "--", ":")[before % 3] if lines else "none",
+            "marker": markers[(before // 4 if lines else before) % len(markers)],
+            "linestyle": ("-", "--", ":", "-.")[before % 4] if lines else "none",
             "fillstyle": "none" if before else "full",
         }
     return shown
