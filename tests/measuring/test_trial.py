@@ -527,6 +527,42 @@ def test_what_no_checkpoint_keeps_is_told(
     assert [line.startswith(start) for line in told] == [True] * bool(changed)
 
 
+class Remembers(nn.Module):
+    """Begins with None, and has something in its place from the first step on."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.held, self.shape, self.kind = None, (), kind
+        self.register_buffer("grid", None, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        if self.kind == "mean":
+            mean = x.detach().mean()
+            self.held = mean if self.held is None else 0.9 * self.held + 0.1 * mean
+            return x - self.held
+        if self.kind == "begun":
+            self.held = True
+        if self.kind == "looked at":
+            self.held, self.shape = x.mean(), len(x)
+        if self.grid is None:
+            self.grid = torch.linspace(0, 1, x.shape[-1])
+        return x + self.grid
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"), [("mean", "1.held"), ("begun", "1.held"), ("looked at", ""), ("grid", "")]
+)
+def test_what_begins_with_none_is_told_where_it_is_read(
+    kind: str, changed: str, attempt: Attempt, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt(lambda: small(Remembers(kind), channels=3))
+    told = [line for line in caplog.messages if "checkpoint" in line]
+    start = f"MyNet: {changed}: changes in training, and is in no checkpoint: "
+    assert [line.startswith(start) for line in told] == [True] * bool(changed)
+
+
 def draws_for_itself(seed: int = 42) -> nn.Module:
     network = small(channels=3)
     for weight in network.parameters():

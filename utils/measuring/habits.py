@@ -132,7 +132,11 @@ def tell_of_memory(
     state, and so is what is made once and kept. What says that something was done is told anyway.
     """
     after, state = kept_outside(network), {k: v.clone() for k, v in network.state_dict().items()}
-    changed = [what for what in after if not same(before.get(what), after[what])]
+    changed = [
+        what
+        for what, value in after.items()
+        if is_plain(value) and not same(before.get(what), value)
+    ]
     ends = []
     for held in (before, after) if changed else ():
         network.load_state_dict(state)
@@ -160,28 +164,35 @@ def put_back(network: nn.Module, held: dict[str, object], made: Collection[str])
     for place in [*held, *made]:
         path, _, name = place.rpartition(".")
         module = network.get_submodule(path)
+        inside = module._buffers if name in module._buffers else vars(module)
         if place in made:
-            delattr(module, name)
-        elif isinstance(getattr(module, name), torch.Generator):
-            getattr(module, name).set_state(held[place])
+            del inside[name]
+        elif isinstance(inside.get(name), torch.Generator):
+            inside[name].set_state(held[place])
         else:
-            setattr(module, name, held[place])
+            inside[name] = held[place]
 
 
 def kept_outside(network: nn.Module) -> dict[str, object]:
-    """What the modules hold that is in no state dict: numbers, tensors and random generators."""
+    """What the modules hold that is in no state dict; of random generators their states."""
     found: dict[str, object] = {}
+    of_torch = vars(nn.Module()).keys()
     for path, module in network.named_modules():
         passing = {name: module.get_buffer(name) for name in module._non_persistent_buffers_set}
         for name, value in {**vars(module), **passing}.items():
+            if name in of_torch:
+                continue
             if isinstance(value, torch.Generator):
                 value = value.get_state()
-            if isinstance(value, Tensor) and value.grad_fn is None:
+            elif isinstance(value, Tensor) and value.grad_fn is None:
                 value = value.clone()
-            elif not isinstance(value, int | float):
-                continue
             found[f"{path}.{name}".lstrip(".")] = value
     return found
+
+
+def is_plain(value: object) -> bool:
+    """Whether it is a number, or a tensor that is not of one step alone."""
+    return isinstance(value, int | float) or (isinstance(value, Tensor) and value.grad_fn is None)
 
 
 def same(first: object, second: object) -> bool:
