@@ -255,7 +255,12 @@ KERNEL_SIZE_EQUAL_COST = Experiment(
         Row("CNN5x5-equal", "CNN5x5", overrides={"widths": (12, 62)}),
         Row("CNN7x7-equal", "CNN7x7", overrides={"widths": (6, 63)}),
         # as in the report's network each 1×1 has half the channels of the 3×3 behind it
-        Row("CNN1x1+3x3-equal", "CNN1x1+3x3", overrides={"widths": (6, 13, 32, 64)}),
+        Row(
+            "CNN1x1+3x3-equal",
+            "CNN1x1+3x3",
+            overrides={"widths": (6, 13, 32, 64)},
+            seeds=(*CONTROL_SEEDS, 15, 16, 17),  # as many as five had left open
+        ),
     ),
     recipe=CIFAR10_RECIPE,
     seeds=CONTROL_SEEDS,
