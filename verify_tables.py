@@ -27,6 +27,7 @@ with importing() if __name__ == "__main__" else nullcontext():  # torch too, whi
     from utils.report.makespan import makespan_text
     from utils.report.mcnemar import mcnemar_rows
     from utils.report.methods import methods_blocks
+    from utils.report.original import original_text
     from utils.report.overview import overview_texts
     from utils.report.pages import filled_pages, read_page
     from utils.report.render import holds, make_tables, stale_tables, text_blocks
@@ -56,6 +57,7 @@ def recomputed() -> dict[Path, str]:
     blocks = {name: text for evidence in every for name, text in text_blocks(evidence).items()}
     blocks |= overview_texts(every, ANSWERS) | methods_blocks(every, tested)
     blocks |= {"cluster.makespan": makespan_text(every)} | recipes.blocks(RESULTS)
+    blocks["original.conclusions"] = original_text(every)
     pages = filled_pages(REPOSITORY, blocks)
     return texts | {path: filled for path, (_, filled) in pages.items()}
 

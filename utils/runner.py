@@ -53,6 +53,7 @@ from utils.report.declared import check_declared
 from utils.report.makespan import makespan_text
 from utils.report.mcnemar import mcnemar_rows
 from utils.report.methods import methods_blocks
+from utils.report.original import original_text
 from utils.report.overview import render_overview
 from utils.report.pages import render_pages
 from utils.report.render import is_outdated, render_experiment, text_blocks
@@ -420,4 +421,5 @@ def render_study(answers: Sequence[Answer], options: Options) -> None:
         write_text(results / "mcnemar.csv", to_csv(tested))
         blocks |= methods_blocks(every, tested)
         blocks["cluster.makespan"] = makespan_text(every)
+        blocks["original.conclusions"] = original_text(every)
         render_pages(REPOSITORY, blocks)

@@ -24,6 +24,7 @@ from utils.report.claims import find
 from utils.report.makespan import makespan_text
 from utils.report.mcnemar import mcnemar_rows
 from utils.report.methods import methods_blocks
+from utils.report.original import original_text
 from utils.report.overview import render_overview
 from utils.report.pages import find_blocks
 from utils.report.render import render_experiment
@@ -63,6 +64,7 @@ def rendered(
         tested = [row for evidence in every for row in mcnemar_rows(evidence)]
         blocks |= render_overview(every, ANSWERS, plots) | methods_blocks(every, tested)
     blocks["cluster.makespan"] = makespan_text(every)
+    blocks["original.conclusions"] = original_text(every)
     return blocks, plots
 
 
@@ -88,7 +90,7 @@ def test_the_pages_are_what_the_records_say(rendered: tuple[dict[str, str], Path
         for name, (start, end) in find_blocks(text, "").items()
     }
     short = sum(bool(experiment.asks) for experiment in STUDY)
-    assert len(blocks) == 3 * len(STUDY) + 2 * short + 7 + 5 + 1
+    assert len(blocks) == 3 * len(STUDY) + 2 * short + 7 + 5 + 1 + 1
     for name, text in blocks.items():
         assert found[name] == text.strip(), f"{name}: run `make render`"
 
