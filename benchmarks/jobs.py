@@ -27,7 +27,7 @@ from benchmarks.setting import Record, Setting, between
 from utils.data.dataset import Dataset
 from utils.data.mapped import MappedLoader, save_mapped
 from utils.experiment import Compute, Run
-from utils.machine import processors
+from utils.machine import allowed_threads, processors
 from utils.measuring.timing import Effort, in_turn, quartiles, ratio
 from utils.one_run import keep_one, run_one, train_one
 from utils.recipes import CIFAR10_RECIPE, MNIST_RECIPE, quick
@@ -49,8 +49,11 @@ log = logging.getLogger(__name__)
 
 def measure(setting: Setting) -> dict[str, Any] | None:
     """Seconds of all ways, ``[rounds]``; None where there are too few processors, or no Dask."""
-    if processors() < JOBS or importlib.util.find_spec("distributed") is None:
-        log.warning("left out: %d processors and Dask are needed", JOBS)
+    if (
+        min(processors(), allowed_threads()) < JOBS
+        or importlib.util.find_spec("distributed") is None
+    ):
+        log.warning("left out: %d processors, as many threads and Dask are needed", JOBS)
         return None
     threads, runs = torch.get_num_threads(), declared(setting.quick)
     images = {name: first(setting.dataset(name)) for name in RECIPES}

@@ -6,8 +6,10 @@ from pathlib import Path
 from unittest.mock import create_autospec
 
 import pytest
+import torch
 
 from benchmarks import jobs
+from benchmarks.setting import Setting
 from tests.fakes import TINY, make_tiny
 from utils.data.mapped import MappedLoader, save_mapped
 
@@ -24,6 +26,15 @@ def test_a_run_that_fails_makes_the_measurement_fail(load: MappedLoader) -> None
     jobs.train([run], 1, partial(jobs.here, load))
     with pytest.raises(RuntimeError, match="1 of 1 runs failed"):
         jobs.train([replace(run, network="nothing")], 1, partial(jobs.here, load))
+
+
+def test_it_is_left_out_where_no_two_threads_are_allowed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OMP_THREAD_LIMIT", "1")
+    setting = Setting(quick=True, rounds=1, device=torch.device("cpu"), dataset=make_tiny)
+    assert jobs.measure(setting) is None
+    assert caplog.messages == ["left out: 2 processors, as many threads and Dask are needed"]
 
 
 def test_a_cluster_is_called_as_it_is_declared(

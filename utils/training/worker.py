@@ -28,7 +28,7 @@ from utils.data.dataset import Dataset, find_dataset
 from utils.data.mapped import load_mapped
 from utils.errors import UserError
 from utils.experiment import Run
-from utils.machine import check_device, keep_freed_memory
+from utils.machine import allowed_threads, check_device, keep_freed_memory
 from utils.records.runs import identity
 from utils.training.checkpoint import DamagedError, find_checkpoint
 from utils.training.jobs import Teller
@@ -73,7 +73,8 @@ def introduce(device: str, dask_worker: Worker) -> dict[str, Any]:
     """The version, and what a run's ``Compute`` is here."""
     keep_freed_memory()
     found = str(check_device(device))
-    return {"version": VERSION, "device": found, "threads": dask_worker.state.nthreads}
+    threads = min(dask_worker.state.nthreads, allowed_threads())
+    return {"version": VERSION, "device": found, "threads": threads}
 
 
 def lacking(wanted: Mapping[str, str], data_dir: Path | None) -> list[str]:
