@@ -173,6 +173,12 @@ def few(names: Iterable[object], shown: int = 1) -> str:
     return f"{', '.join(every[:shown])}{more}"
 
 
+def last_line(error: BaseException) -> str:
+    """Its kind and the last line of what it says, where the lines go from where it is to what."""
+    lines = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *(line.strip() for line in lines[-1:])])
+
+
 def in_one_line(error: BaseException) -> str:
     """Its kind and the first line of what it says, as in "TypeError: 'int' object is …"."""
     return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])

@@ -56,7 +56,7 @@ from utils.report.methods import methods_blocks
 from utils.report.original import original_text
 from utils.report.overview import render_overview
 from utils.report.pages import render_pages
-from utils.report.render import is_outdated, render_experiment, text_blocks
+from utils.report.render import is_outdated, render_experiment, stale_tables, text_blocks
 from utils.report.rows import speed_columns, to_csv
 from utils.training.checkpoint import drop_finished
 from utils.training.jobs import check_processes, one_after_another, side_by_side
@@ -401,6 +401,8 @@ def render_study(answers: Sequence[Answer], options: Options) -> None:
         check_layers(evidence.experiment, evidence.cases, results)
     if left_out := strangers(options.study, results):
         log.warning("%s: called as no run of a declared row; left out", few(left_out))
+    if stale := [path for evidence in every for path in stale_tables(evidence, results)]:
+        log.warning("%s: of records that are gone; bring them back, or delete it", few(stale))
     asked = {experiment.name for experiment in options.experiments}
     blocks: dict[str, str] = {}
     for evidence in every:

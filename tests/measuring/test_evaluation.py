@@ -177,7 +177,9 @@ def test_a_network_that_takes_no_state_dict_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(weights_of(network))
     message = error_of(lambda: load_weights(path, network))
-    assert message.startswith(f"{path}: the network does not take it (While copying the parameter ")
+    assert message.startswith(
+        f"{path}: the network does not take it (RuntimeError: While copying the "
+    )
     assert "\n" not in message
 
 

@@ -59,6 +59,15 @@ class Masks(nn.Module):
         return x * self.mask
 
 
+class Versioned(nn.Conv2d):
+    """Asks the version of what it loads, as torchvision's MNASNet does: no safetensors has one."""
+
+    def _load_from_state_dict(self, state: Any, prefix: str, metadata: Any, *rest: Any) -> None:  # noqa: ANN401
+        if not metadata.get("version"):
+            raise ValueError("version should be 1")
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
 class LeavesOut(nn.Sequential):
     """Keeps less than it is, as an adapter does beside a large network."""
 
@@ -216,11 +225,11 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "expanded": (
         lambda: small(Masks(), channels=3),
-        "does not take its own state dict, with which a run goes on (While copying the parameter ",
+        "does not take its own state dict, with which a run goes on (RuntimeError: While copying ",
     ),
     "leaves out": (
         lambda: LeavesOut(*small(channels=3)),
-        "does not take its own state dict, with which a run goes on (Missing key(s) in state_dict",
+        "does not take its own state dict, with which a run goes on (RuntimeError: Missing key(s) ",
     ),
     "lazy": (
         lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)),
@@ -257,6 +266,16 @@ def test_weights_that_cannot_be_kept_are_told_before_they_are_trained(attempt: A
     attempt(sparse)
     text = error_of(lambda: attempt(sparse, weights=True))
     assert text.startswith("MyNet: cannot be trained on tiny (")
+
+
+def test_weights_that_would_not_load_are_told_where_they_are_to_be_kept(attempt: Attempt) -> None:
+    def build() -> nn.Module:
+        return small(Versioned(3, 4, 1), channels=4)
+
+    attempt(build)
+    message = error_of(lambda: attempt(build, weights=True))
+    told = "as --weights keeps it (ValueError: version should be 1); mend it in models/, as with"
+    assert message.startswith(f"MyNet: does not take its own state dict, {told}")
 
 
 def normed() -> nn.Module:

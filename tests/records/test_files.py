@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import math
 import os
 import uuid
 from collections.abc import Callable
@@ -79,6 +80,12 @@ def test_a_nan_that_no_record_took_in_is_not_written(tmp_path: Path) -> None:
         (("precision",), "float16", "precision: Input should be 'float32' or 'bfloat16'"),
         (("schema",), 3, "record of schema 3, this version reads 2"),
         (("schema",), ..., "record of schema None, this version reads 2"),
+        (("schema",), "2", "record of schema '2', this version reads 2"),
+        (
+            ("overrides",),
+            {"widths": [8, math.inf]},
+            "overrides: holds a number that is not finite",
+        ),
     ],
 )
 def test_a_wrong_record_costs_one_line_with_file_and_field(

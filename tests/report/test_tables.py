@@ -29,7 +29,7 @@ from utils.experiment import Experiment, LayerCase, Row
 from utils.records.study import gather
 from utils.report.markdown import training_markdown
 from utils.report.overview import render_overview
-from utils.report.render import is_outdated, render_experiment
+from utils.report.render import render_experiment, stale_tables
 from utils.report.rows import (
     case_rows,
     cell,
@@ -282,20 +282,18 @@ def test_nothing_is_rendered_without_records(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_was_made_of_records_that_are_gone_goes_with_them(tmp_path: Path) -> None:
+def test_tables_of_records_that_are_gone_are_named_and_kept(tmp_path: Path) -> None:
     experiment = make_experiment(["CNN3x3"])
     write_runs(tmp_path, experiment, [make_record("CNN3x3")])
     filled = {name for name, text in render(experiment, tmp_path).items() if text}
-    assert not is_outdated(gather(experiment, tmp_path, NETWORKS), tmp_path)
-    mine = tmp_path / "kernel_size" / "notes.md"
-    mine.touch()
+    tables = sorted((tmp_path / "kernel_size").iterdir())
+    (tmp_path / "kernel_size" / "training.md").touch()  # somebody's own
+    assert stale_tables(gather(experiment, tmp_path, NETWORKS), tmp_path) == []
     shutil.rmtree(tmp_path / "runs")
-    assert is_outdated(gather(experiment, tmp_path, NETWORKS), tmp_path)
     blocks = render(experiment, tmp_path)
     assert filled <= blocks.keys()
     assert not any(blocks.values())
-    assert list(mine.parent.iterdir()) == [mine]
-    assert not is_outdated(gather(experiment, tmp_path, NETWORKS), tmp_path)
+    assert stale_tables(gather(experiment, tmp_path, NETWORKS), tmp_path) == tables
 
 
 def test_no_rows_are_an_empty_file() -> None:

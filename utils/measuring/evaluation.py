@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from utils.data.dataset import Dataset, dataset_of
-from utils.errors import UserError
+from utils.errors import UserError, last_line
 from utils.experiment import Compute, Experiment, Row, Run
 from utils.records.files import read_record
 from utils.records.runs import WEIGHTS, Found, check_name, find_files
@@ -146,8 +146,8 @@ def load_weights(path: Path, network: nn.Module) -> None:
             )
     try:
         network.load_state_dict(tensors)
-    except RuntimeError as error:  # its lines: of which class, and then a fault each
+    except Exception as error:  # whatever a network of one's own may raise
         raise UserError(
-            f"{path}: the network does not take it ({str(error).splitlines()[-1].strip()}); mend "
-            "the network in models/, or train again with --fresh --weights"
+            f"{path}: the network does not take it ({last_line(error)}); mend the network in "
+            "models/, or train again with --fresh --weights"
         ) from error

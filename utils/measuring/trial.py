@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from utils.data.batches import normalise
 from utils.data.dataset import TENSORS, Dataset, held_out
-from utils.errors import UserError, in_one_line
+from utils.errors import UserError, in_one_line, last_line
 from utils.experiment import Run
 from utils.machine import product_type
 from utils.measuring.computes import filled
@@ -66,7 +67,8 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         shown = normalise(dataset.x_train[: PASSES * SHOWN], dataset)
         check_trained(network, run.network, shown)
         if weights:
-            weights_of(network)
+            kept = safetensors.torch.load(weights_of(network))
+            check_loads(network, run.network, kept, "as --weights keeps it")
         check_built(run, few.x_test.shape[1:])
         check_settings(run.network, settings)
         probe(network, few, run.network)  # last: torch.fx may leave something of its own in it
@@ -267,13 +269,20 @@ def check_state(network: nn.Module, name: str, begun: State) -> None:
                 f"{name}: {each} {what if each in kept else 'is made in its forward'}, and would "
                 "not fit into the network again; make it whole in __init__, in models/"
             )
+    check_loads(network, name, copy.deepcopy(network.state_dict()), "with which a run goes on")
+
+
+def check_loads(network: nn.Module, name: str, state: Mapping[str, Tensor], what_for: str) -> None:
+    """The network takes its own state dict.
+
+    Raises: UserError where it does not.
+    """
     try:
-        network.load_state_dict(copy.deepcopy(network.state_dict()))
-    except RuntimeError as error:  # its lines: of which class, and then a fault each
+        network.load_state_dict(state)
+    except Exception as error:  # as above
         raise UserError(
-            f"{name}: does not take its own state dict, with which a run goes on "
-            f"({str(error).splitlines()[-1].strip()}); mend it in models/: a buffer that is "
-            "expanded needs a .clone(), and a state_dict() of its own leaves nothing out"
+            f"{name}: does not take its own state dict, {what_for} ({last_line(error)}); mend it "
+            "in models/, as with a .clone() of a buffer that is expanded"
         ) from error
 
 

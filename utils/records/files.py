@@ -101,7 +101,7 @@ def read_record(path: Path, kind: type[Kind]) -> Kind:
         raise UserError(f"{path}: no JSON ({error}); mend it, or {AGAIN}") from error
     found = content.get("schema") if isinstance(content, dict) else None
     if found != SCHEMA:
-        raise UserError(f"{path}: record of schema {found}, this version reads {SCHEMA}; {AGAIN}")
+        raise UserError(f"{path}: record of schema {found!r}, this version reads {SCHEMA}; {AGAIN}")
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:

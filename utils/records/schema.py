@@ -5,12 +5,13 @@ number that was not finite (a loss that overflowed) is null on disk and None her
 may lack is None as well; what it must have, and its range, is checked on writing and on reading.
 """
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from utils.experiment import Part, Precision, Recipe
 
@@ -27,6 +28,15 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 def none_if_not_finite(value: Any) -> Any:  # noqa: ANN401 (before it is known to be a number)
     """JSON has no word for a NaN or an infinity but null."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def finite_within(values: dict[str, Any]) -> dict[str, Any]:
+    """These, read of a record, with no NaN and no infinity among them however deep."""
+    try:
+        json.dumps(values, allow_nan=False)
+    except ValueError as error:
+        raise ValueError("holds a number that is not finite") from error
+    return values
 
 
 Number = Annotated[float | None, BeforeValidator(none_if_not_finite)]
@@ -142,7 +152,7 @@ class Declared(Fields):
 
     schema_: Literal[2] = Field(SCHEMA, alias="schema")
     network: str
-    overrides: dict[str, Any] = {}
+    overrides: Annotated[dict[str, Any], AfterValidator(finite_within)] = {}
     dataset: Literal["mnist", "cifar10"]
     part: Part = "train"
     images: Positive | None = None  # the run was trained on so many, repeated; None: on all

@@ -23,11 +23,9 @@ BLOCKS = ("table", "conclusions", "figures", "short", "short.ru")  # of an exper
 def render_experiment(evidence: Evidence, results: Path, plots: Path) -> dict[str, str]:
     """Writes an experiment's tables and figures; returns its README blocks, by name.
 
-    Where all of its records are gone, so are its tables, and its blocks are empty.
+    Without any record nothing is written, and its blocks are empty.
     """
     experiment = evidence.experiment
-    for path in stale_tables(evidence, results):
-        path.unlink()
     if evidence.empty:
         return text_blocks(evidence)
     for name, text in make_tables(evidence).items():
@@ -60,14 +58,16 @@ def is_outdated(evidence: Evidence, results: Path) -> bool:
     """Whether a table that was written before is not what the records say now."""
     folder = results / evidence.experiment.name
     tables = {folder / name: text for name, text in make_tables(evidence).items()}
-    other = any(path.exists() and not holds(path, text) for path, text in tables.items())
-    return other or bool(stale_tables(evidence, results))
+    return any(path.exists() and not holds(path, text) for path, text in tables.items())
 
 
 def stale_tables(evidence: Evidence, results: Path) -> list[Path]:
-    """Tables that were written of records that are gone."""
-    made, folder = make_tables(evidence), results / evidence.experiment.name
-    return [path for name in TABLES if name not in made and (path := folder / name).is_file()]
+    """Its tables that were written of records that are gone, all of them."""
+    folder = results / evidence.experiment.name
+    tables = [
+        folder / name for name in TABLES if evidence.experiment.cases or "training" not in name
+    ]
+    return [path for path in tables if evidence.empty and path.is_file()]
 
 
 def holds(path: Path, text: str) -> bool:
