@@ -3,7 +3,6 @@
 import errno
 import json
 import math
-import math
 import os
 import uuid
 from collections.abc import Callable
