@@ -42,7 +42,10 @@ def started(text: str) -> subprocess.Popen[str]:
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, float]:
     """Its exit code, what it said, and after how many seconds."""
     start = time.monotonic()
-    _, error = process.communicate(timeout=10)
+    try:
+        _, error = process.communicate(timeout=10)
+    finally:
+        process.kill()
     return process.returncode, error, time.monotonic() - start
 
 
