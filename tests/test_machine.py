@@ -7,7 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from utils.machine import bfloat16_speed, environment, has_native_bfloat16, warn_if_slower
+from utils.machine import (
+    bfloat16_speed,
+    environment,
+    has_native_bfloat16,
+    limit_threads,
+    warn_if_slower,
+)
 
 PROGRAM = """
 import resource, torch
@@ -38,6 +44,18 @@ def test_what_is_freed_is_not_asked_of_the_system_again() -> None:
     returned, kept = map(int, printed.split())
     assert kept < 100
     assert returned > 100 * max(kept, 1)
+
+
+@pytest.mark.parametrize(("limit", "threads"), [("2", 2), ("9", 8), ("", 8), ("none", 8)])
+def test_torch_takes_no_more_threads_than_are_allowed(
+    limit: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    monkeypatch.setenv("OMP_THREAD_LIMIT", limit)
+    limit_threads()
+    assert taken == [threads]
 
 
 def test_a_record_tells_processors_of_one_name_apart() -> None:

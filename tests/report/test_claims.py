@@ -394,6 +394,13 @@ def test_confounds_stand_beside_the_verdict_whatever_it_is(tmp_path: Path) -> No
             {"precision": "float32"},
             ["precision bfloat16 to float32", "precision float32 to bfloat16"],
         ),
+        (
+            {"recipe": {"muon_rate": 0.02, "muon_decay": 0.1}},  # the decay is Muon's alone
+            [
+                "muon rate 0.0 to 0.02; muon decay 0.1 in other alone",
+                "muon rate 0.02 to 0.0; muon decay 0.1 in other alone",
+            ],
+        ),
         ({"images": 20}, ["images 20 in other alone"] * 2),
         ({"overrides": {"widths": [48, 96]}}, ["widths [48, 96] in other alone"] * 2),
     ],
