@@ -278,6 +278,12 @@ PROXIED = "cannot be reached through the proxy ("
             "http://user:secret@127.0.0.1:99999",
             f"{PROXIED}Failed to parse: http://…@127.0.0.1:99999",
         ),
+        (
+            "HTTPS_PROXY",
+            "http://user:sec/ret@127.0.0.1:9",
+            f"{PROXIED}Failed to parse: '…:…' is not a valid host or port",
+        ),
+        ("HTTPS_PROXY", "http://:@:", "was not asked ("),  # of variables that are not set
     ],
 )
 def test_what_is_wrong_with_certificates_and_proxies_here_is_told_and_the_next_is_tried(

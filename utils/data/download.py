@@ -20,7 +20,7 @@ import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -184,7 +184,7 @@ class _Downloader:
             raise AddressFailed(f"answered HTTP {error.response.status_code}") from error
         except requests.Timeout as error:
             raise AddressFailed(f"was silent for {self.limits.silence:g} s") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:  # the last of a proxy without a name
             raise AddressFailed(why_unreachable(error)) from error
         return response
 
@@ -228,8 +228,19 @@ def why_unreachable(error: Exception) -> str:
     else:  # requests has no class of its own for a file of certificates that is not there
         text, variables = "was not asked", TLS_VARIABLES + PROXY_VARIABLES
     here = [name for name in os.environ if name.upper() in variables]
-    cause = re.sub(r"//.*@", "//…@", str(root_cause(error)))  # without a proxy's password
+    cause = without_passwords(str(root_cause(error)), [os.environ[name] for name in here])
     return f"{text} ({cause}{'; see ' * bool(here)}{', '.join(here)})"
+
+
+def without_passwords(text: str, addresses: Iterable[str]) -> str:
+    """The text without what stands before the @ of these addresses, or of one that is in it."""
+    text = re.sub(r"//.*@", "//…@", text)
+    for address in addresses:
+        user, at, _ = address.rpartition("@")
+        parts = re.split(r"[:/?#]", user.partition("//")[2]) if at else []
+        for part in sorted(parts, key=len, reverse=True):
+            text = text.replace(part, "…") if part[1:] else text
+    return text
 
 
 def root_cause(error: BaseException) -> BaseException:
