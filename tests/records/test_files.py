@@ -14,6 +14,7 @@ import pytest
 from tests.fake_records import edited, make_cases, make_epoch, make_record, make_speed
 from tests.fakes import error_of
 from utils.records.files import (
+    is_there,
     read_arrays,
     read_json,
     read_record,
@@ -238,3 +239,15 @@ def test_what_killed_writes_left_is_swept_but_not_another_command_s(tmp_path: Pa
         "results/quick/runs/b.json.5.tmp", *(f"results/{name}" for name in own),
         "plots/quick/runs/b.json.5.tmp", *(f"plots/{name}" for name in own),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("link", ["speed", "speed/cifar10", "speed/cifar10/CNN7x7.json"])
+def test_what_lies_behind_a_link_to_nowhere_is_not_taken_for_missing(
+    link: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "speed" / "cifar10" / "CNN7x7.json"
+    assert not is_there(file)
+    (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / "not mounted")
+    message = error_of(lambda: is_there(file))
+    assert message == f"{tmp_path / link}: cannot be read (a broken link); mend that to go on"

@@ -137,11 +137,15 @@ def cannot_read(path: Path, why: str | None) -> str:
 def is_there(path: Path) -> bool:
     """Whether there is such a file or folder.
 
-    Raises: UserError for a link that leads nowhere: what it has led to may be good.
+    Raises: UserError where it, or a folder that it is in, is a link that leads nowhere: what that
+    has led to may be good.
     """
-    if path.is_symlink() and not path.exists():
-        raise UserError(cannot_read(path, "a broken link"))
-    return path.exists()
+    if path.exists():
+        return True
+    for each in (path, *path.parents):
+        if each.is_symlink() and not each.exists():
+            raise UserError(cannot_read(each, "a broken link"))
+    return False
 
 
 def _text_of(path: Path) -> str:

@@ -102,8 +102,7 @@ def find_files(row: Row, dataset: str, results: Path, suffix: str) -> list[Path]
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
-        for each in (results, folder.parent, folder):
-            is_there(each)  # or it raises
+        is_there(folder)  # or it raises
         return []
     except OSError as error:
         raise UserError(cannot_read(folder, error.strerror)) from error
