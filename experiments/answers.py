@@ -68,9 +68,8 @@ ANSWERS: tuple[Answer, ...] = (
     Answer(
         "Does regularisation help?",
         "Помогает ли регуляризация?",
-        "In a network that overfits much, all but label smoothing; beside augmentation dropout "
-        "harms",
-        "Если сеть сильно переобучается — всё, кроме label smoothing; рядом с аугментацией dropout "
+        "In a network that overfits much, all but label smoothing; beside the others dropout harms",
+        "Если сеть сильно переобучается — всё, кроме label smoothing; рядом с остальными dropout "
         "вредит",
         "regularisation.md",
         (
@@ -99,7 +98,11 @@ ANSWERS: tuple[Answer, ...] = (
                 REFUTED,
             ),
         ),
-        rests_on=(("1.2-weight-decay", SUPPORTED), ("1.2-label-smoothing", NO_DIFFERENCE)),
+        rests_on=(
+            ("1.2-weight-decay", SUPPORTED),
+            ("1.2-label-smoothing", NO_DIFFERENCE),
+            ("1.2-added-dropout-longer", REFUTED),
+        ),
     ),
     Answer(
         "Does kernel size matter?",
