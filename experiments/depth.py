@@ -420,6 +420,7 @@ INITIAL_WEIGHTS = Experiment(
     not_tuned=("learning rate per network",),
     figures=("gradient_depth",),
     columns=("gradient_ratio",),
+    axis="number of layers",
     claims=(
         Claim(
             "2.2-he-gradient",
