@@ -284,8 +284,8 @@ KERNEL_SIZE_EQUAL_COST = Experiment(
         ),
         Claim(
             "2.1-cost-flops",
-            "They spend the same FLOPs on an image within 2 %.",
-            "На картинку они тратят одинаково много FLOPs, с точностью до 2 %.",
+            "The networks spend the same FLOPs on an image within 2 %.",
+            "Сети тратят на картинку одинаково много FLOPs, с точностью до 2 %.",
             "ours",
             "exact",
             pairs=EQUAL_COST_PAIRS,

@@ -83,8 +83,10 @@ CLAIMS = (
     ),
     Claim(
         "1.2-added-others",
-        "Added to augmentation, weight decay and label smoothing raise it in ten epochs.",
-        "Вместе с аугментацией weight decay и label smoothing повышают её за десять эпох.",
+        "Added to augmentation, weight decay and label smoothing raise the test accuracy of CNN3x3 "
+        "in ten epochs.",
+        "Вместе с аугментацией weight decay и label smoothing повышают точность CNN3x3 на тесте за "
+        "десять эпох.",
         "ours",
         pairs=(("CNN3x3, all but dropout", "CNN3x3, augmentation"),),
         about=("weight_decay", "muon_decay", "label_smoothing"),

@@ -541,7 +541,12 @@ def test_what_no_checkpoint_keeps_is_told(
     kind: str, changed: str, attempt: Attempt, caplog: pytest.LogCaptureFixture
 ) -> None:
     attempt(lambda: small(Anneals(kind), channels=3))
-    told = [line for line in caplog.messages if "checkpoint" in line]
+    check_told(changed, caplog.messages)
+
+
+def check_told(changed: str, messages: list[str]) -> None:
+    """That this changes, and nothing else; where it is empty, that nothing does."""
+    told = [line for line in messages if "checkpoint" in line]
     start = f"MyNet: {changed}: changes in training, and is in no checkpoint: "
     assert [line.startswith(start) for line in told] == [True] * bool(changed)
 
@@ -577,9 +582,7 @@ def test_what_begins_with_none_is_told_where_it_is_read(
     kind: str, changed: str, attempt: Attempt, caplog: pytest.LogCaptureFixture
 ) -> None:
     attempt(lambda: small(Remembers(kind), channels=3))
-    told = [line for line in caplog.messages if "checkpoint" in line]
-    start = f"MyNet: {changed}: changes in training, and is in no checkpoint: "
-    assert [line.startswith(start) for line in told] == [True] * bool(changed)
+    check_told(changed, caplog.messages)
 
 
 def draws_for_itself(seed: int = 42) -> nn.Module:
