@@ -39,6 +39,7 @@ from tests.fake_records import make_experiment
 from tests.fakes import TINY_CIFAR10, make_tiny, measure_once
 from utils import runner
 from utils.claim import Claim
+from utils.errors import UNFORESEEN
 from utils.experiment import LayerCase
 from utils.recipes import quick
 from utils.records.files import read_arrays, read_record
@@ -213,7 +214,7 @@ def outcome(fault: Fault, folder: Path, expected: dict[str, Any]) -> dict[str, s
         wrong["lost"] = f"not whole: {', '.join(torn)}"
     errors = [line for line in first.splitlines() if line.startswith("error: ")]
     lines = {0: 0, 1: 1, 2: 1, ENDS.get(fault.kind): 0}
-    if "Traceback" in first or lines.get(code) != len(errors):
+    if "Traceback" in first or UNFORESEEN in first or lines.get(code) != len(errors):
         wrong["traceback"] = f"exit code {code}: {first}"
     if code == 0 and found != expected:
         wrong["lost"] = "it ended well, and not all is there"

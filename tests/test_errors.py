@@ -14,7 +14,7 @@ import pytest
 from torch import nn
 
 from utils import REPOSITORY, errors
-from utils.errors import UserError, exit_code
+from utils.errors import SomeFailed, UserError, exit_code, traceback_in
 
 
 def fails_with(error: BaseException) -> Callable[[], None]:
@@ -55,9 +55,28 @@ def test_what_goes_wrong_is_one_line(
 
 
 @pytest.mark.parametrize("kind", [ValueError, RuntimeError])
-def test_a_defect_keeps_its_traceback(kind: type[Exception]) -> None:
+def test_a_defect_of_a_command_without_a_log_keeps_its_traceback(kind: type[Exception]) -> None:
     with pytest.raises(kind, match="ours"):
         exit_code(fails_with(kind("ours")), "")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_traceback_that_no_log_takes_is_shown(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    make(tmp_path / "a.log")
+    with pytest.raises(ValueError, match="ours"), traceback_in(tmp_path / "a.log"):
+        raise ValueError("ours")
+
+
+@pytest.mark.parametrize(
+    "error", [UserError("a"), SomeFailed("a"), OSError("a"), RuntimeError("out of memory")]
+)
+def test_no_traceback_is_kept_of_what_is_told_by_itself(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(error)) as raised, traceback_in(tmp_path / "a.log"):
+        raise error
+    assert raised.value is error
+    assert not (tmp_path / "a.log").exists()
 
 
 def test_what_memory_did_not_suffice_for_is_not_blamed(capsys: pytest.CaptureFixture[str]) -> None:

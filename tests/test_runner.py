@@ -289,6 +289,27 @@ def test_a_second_command_is_kept_out(tmp_path: Path, capsys: pytest.CaptureFixt
     )
 
 
+def test_a_lock_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = tmp_path / "results" / "quick" / ".lock"
+    lock.parent.mkdir(parents=True)
+    os.mkfifo(lock)
+    assert runner.main(EXPERIMENTS, "", [*FLAGS, str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {lock}: cannot be locked (Invalid argument)")
+
+
+def test_what_nobody_foresaw_is_a_line_and_its_traceback_is_in_the_log(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runner, "render_experiment", None)
+    flags = ["--quick", "--no-train", "--out-dir", str(trained)]
+    assert runner.main(EXPERIMENTS, "", flags) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    (log,) = (trained / "results" / "quick").glob("*.log")
+    assert line.startswith("error: TypeError: 'NoneType' object is not callable, in ")
+    assert f"{runner.__file__}:" in line and f"{log} has the traceback" in line
+    assert log.read_text().splitlines()[-1] == "TypeError: 'NoneType' object is not callable"
+
+
 @pytest.mark.parametrize("flags", [["--evaluate"], ["--predict", "a.png"]])
 def test_what_only_reads_writes_nothing(
     flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -18,8 +18,8 @@ from utils.signals import Interrupted, end_at_once, raised
 class UserError(Exception):
     """Something the user can mend: one line that says what is wrong, where, and what to do.
 
-    The scripts print it as ``error: …`` and exit with code 2; any other exception is a defect
-    of ours and keeps its traceback.
+    The scripts print it as ``error: …`` and exit with code 2. What nobody foresaw is a line too,
+    and its traceback is in the log (``traceback_in``).
     """
 
     def __str__(self) -> str:
@@ -36,6 +36,9 @@ LACKING_MEMORY = (
     "ALLOC_FAILED",  # cuBLAS, cuDNN
     "failed to map segment",
 )
+
+
+UNFORESEEN = "nobody foresaw"
 
 
 class SomeFailed(Exception):
@@ -115,6 +118,32 @@ def exit_code(command: Callable[[], object], if_interrupted: str) -> int:
             raise
         return code
     return 0
+
+
+@contextlib.contextmanager
+def traceback_in(log_file: Path) -> Iterator[None]:
+    """Within, what nobody foresaw is one line too: its traceback goes to the end of a file.
+
+    Raises: SomeFailed with that line; the error itself where the file cannot be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        if lacking_memory(error) or isinstance(error, (UserError, SomeFailed, OSError)):
+            raise
+        text = "".join(traceback.format_exception(error))
+        try:
+            if log_file.is_fifo():  # it would be waited for
+                raise OSError
+            with log_file.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+        except OSError:
+            raise error from None
+        *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+        raise SomeFailed(
+            f"{in_one_line(error)}, in {frame.f_code.co_filename}:{line}, which {UNFORESEEN}; "
+            f"what is finished is on disk, and {log_file} has the traceback: please report it"
+        ) from error
 
 
 def _tell_of(error: Exception) -> int | None:

@@ -24,7 +24,7 @@ from utils.claim import Answer
 from utils.cli import Options, parse
 from utils.data.dataset import SHIPPED_FINGERPRINTS, Dataset, Load, load_dataset, load_quick_dataset
 from utils.data.mapped import mapped
-from utils.errors import SomeFailed, UserError, exit_code, few
+from utils.errors import SomeFailed, UserError, exit_code, few, traceback_in
 from utils.experiment import Experiment, Row, Run
 from utils.logs import logs
 from utils.machine import (
@@ -89,7 +89,8 @@ def main(
     def command() -> None:
         options = parse(experiments, description, argv, folder, study)
         alone = contextlib.nullcontext() if options.only_reads else lock(options.results)
-        with logs(options.results / f"{Path(sys.argv[0]).stem}.log"), alone:
+        log_file = options.results / f"{Path(sys.argv[0]).stem}.log"
+        with logs(log_file), alone, traceback_in(log_file):
             run_script(options, render, answers)
 
     return exit_code(command, how_to_go_on(sys.argv if argv is None else argv))
@@ -281,13 +282,19 @@ def lock(results: Path) -> Iterator[None]:
     Raises: UserError naming it.
     """
     try:
-        with filelock.FileLock(results / ".lock", timeout=0):
-            yield
+        held = filelock.FileLock(results / ".lock", timeout=0).acquire()
     except filelock.Timeout as error:
         raise UserError(
             f"{results}: another command is writing there; wait for it, or give another --out-dir "
             "(--jobs trains several networks at once)"
         ) from error
+    except OSError as error:
+        raise UserError(
+            f"{results / '.lock'}: cannot be locked ({error.strerror}); delete it if no other "
+            "command is writing there, or give another --out-dir"
+        ) from error
+    with held:
+        yield
 
 
 class DatasetLoader:
