@@ -23,6 +23,7 @@ from utils.records.files import (
     write_atomically,
     write_json,
     write_record,
+    write_text,
 )
 from utils.records.schema import Cases, Record, Speed
 
@@ -134,6 +135,15 @@ def test_plain_values_are_read_as_they_were_written_and_nothing_else_is(tmp_path
     assert error_of(lambda: read_json(path)).startswith(f"{path}: not a record; make it again")
     path.write_text("{")
     assert error_of(lambda: read_json(path)).startswith(f"{path}: not readable (Expecting")
+
+
+def test_a_file_where_a_folder_belongs_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "kernel_size"
+    folder.write_text("in the way")
+    message = error_of(lambda: write_text(folder / "table.csv", ""))
+    assert message.startswith(
+        f"{folder / 'table.csv'}: cannot be written ({folder}: File exists); what was saved"
+    )
 
 
 def test_arrays_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -251,3 +261,11 @@ def test_what_lies_behind_a_link_to_nowhere_is_not_taken_for_missing(
     (tmp_path / link).symlink_to(tmp_path / "not mounted")
     message = error_of(lambda: is_there(file))
     assert message == f"{tmp_path / link}: cannot be read (a broken link); mend that to go on"
+
+
+@pytest.mark.parametrize("place", ["speed", "speed/cifar10"])
+def test_what_belongs_where_a_file_is_is_not_taken_for_missing(place: str, tmp_path: Path) -> None:
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("in the way")
+    message = error_of(lambda: is_there(tmp_path / "speed" / "cifar10" / "CNN7x7.json"))
+    assert message == f"{tmp_path / place}: cannot be read (Not a directory); mend that to go on"

@@ -40,9 +40,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
+        why = str(error.strerror or error)
+        if error.filename == str(path.parent):  # a file where its folder belongs
+            why = f"{path.parent}: {why}"
         raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); what was saved before is kept "
-            "and the same command goes on from it"
+            f"{path}: cannot be written ({why}); what was saved before is kept and the same "
+            "command goes on from it"
         ) from error
 
 
@@ -137,14 +140,16 @@ def cannot_read(path: Path, why: str | None) -> str:
 def is_there(path: Path) -> bool:
     """Whether there is such a file or folder.
 
-    Raises: UserError where it, or a folder that it is in, is a link that leads nowhere: what that
-    has led to may be good.
+    Raises: UserError where it, or a folder that it is in, is a link that leads nowhere, or such a
+    folder is a file: what belongs there may be good.
     """
     if path.exists():
         return True
     for each in (path, *path.parents):
         if each.is_symlink() and not each.exists():
             raise UserError(cannot_read(each, "a broken link"))
+        if each.exists() and not each.is_dir():
+            raise UserError(cannot_read(each, "Not a directory"))
     return False
 
 
