@@ -71,7 +71,8 @@ def test_all_rows_are_trained_with_the_recipe_and_the_compute_that_are_given() -
     "name",
     [
         *("CNN3x3", "Swish, trained β", "¼ of the images", "3×3, без сдвига", "44 layers, plain"),
-        *("without Muon's decay", "a – b", "±5 %", "a=b", "x" * 120, "ы" * 100),
+        *("without Muon's decay", "a – b", "±5 %", "a=b", "x" * 60, "ы" * 60),
+        *("हिन्दी", "\u0438\u0306", "é", "e\u0301"),
     ],
 )
 def test_names_have_letters_of_any_script_and_spaces(name: str) -> None:
@@ -93,7 +94,7 @@ def test_names_have_letters_of_any_script_and_spaces(name: str) -> None:
         ("[x]", "has '['"),
         ("\ud800", r"has '\ud800'"),
         ("x" * 200, "is too long"),
-        ("字" * 100, "is too long"),
+        ("𓀀" * 51, "is too long"),
         ("", "has no letter"),
         ("..", "has no letter"),
         ("  ", "has no letter"),
@@ -102,13 +103,18 @@ def test_names_have_letters_of_any_script_and_spaces(name: str) -> None:
 def test_other_names_are_refused_where_they_are_declared(name: str, wrong: str) -> None:
     allowed = (
         "; allowed are letters and digits of any script, spaces and , . + - – _ = × ± ° % & ( ) ', "
-        "120 of them (200 bytes) at most"
+        "60 of them (200 bytes) at most"
     )
     assert error_of(lambda: Row(name)) == f"row {name!r}: its name {wrong}{allowed}"
     text = error_of(lambda: make_experiment([], name=name))
     assert text == f"experiment or case {name!r}: its name {wrong}{allowed}"
     if name:
         assert wrong in error_of(lambda: Row("fine", network=name))
+
+
+def test_a_record_s_name_is_no_label_and_may_be_longer() -> None:
+    assert Row("fine", network="x" * 61).run_name == "x" * 61
+    assert "its name is too long" in error_of(lambda: Row("x" * 61))
 
 
 def test_what_a_row_varies_must_make_a_name_too() -> None:

@@ -8,6 +8,7 @@ Rows of several experiments with the same run behind them share its record: it i
 and measured once.
 """
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol
@@ -22,7 +23,8 @@ Part = Literal["train", "train minus validation"]
 
 # A name becomes part of files' names, of tables and titles: it has letters and digits, and these.
 PUNCTUATION = " ,.+-–_=×±°%&()'"
-MOST_LETTERS, MOST_BYTES = 120, 200  # a system takes 255, of which suffixes have their share
+MOST_LETTERS = 60  # more do not stand beside a figure
+MOST_OF_RECORD, MOST_BYTES = 120, 200  # a system takes 255, of which suffixes have their share
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Row:
         object.__setattr__(self, "seeds", without_numpy(self.seeds))
         check_name("row", self.label)
         fewer = "; vary fewer fields in a row, or give an experiment a recipe of its own"
-        check_name("the record", self.run_name, fewer)
+        check_name("the record", self.run_name, fewer, MOST_OF_RECORD)
         if self.images is not None and self.images < 1:
             raise UserError(f"row {self.label}: images={self.images}: must be 1 or more")
         if unknown := self.recipe.keys() - {each.name for each in fields(Recipe)}:
@@ -150,20 +152,25 @@ class Row:
         )
 
 
-def check_name(kind: str, name: str, if_long: str = "") -> None:
-    """A name with which files can be called and tables filled.
+def check_name(kind: str, name: str, if_long: str = "", most: int = MOST_LETTERS) -> None:
+    """A name with which files can be called and tables filled, of ``most`` letters.
 
     Raises: UserError saying what is allowed.
     """
-    strange = [letter for letter in name if not (letter.isalnum() or letter in PUNCTUATION)]
-    is_long = len(name) > MOST_LETTERS or len(name.encode(errors="replace")) > MOST_BYTES
+    strange = [letter for letter in name if not (_is_letter(letter) or letter in PUNCTUATION)]
+    is_long = len(name) > most or len(name.encode(errors="replace")) > MOST_BYTES
     if strange or is_long or not any(map(str.isalnum, name)):
         wrong = f"has {strange[0]!r}" if strange else "is too long" if is_long else "has no letter"
         raise UserError(
             f"{kind} {name!r}: its name {wrong}; allowed are letters and digits of any script, "
             f"spaces and {' '.join(PUNCTUATION[1:])}, "
-            f"{MOST_LETTERS} of them ({MOST_BYTES} bytes) at most{if_long * is_long}"
+            f"{most} of them ({MOST_BYTES} bytes) at most{if_long * is_long}"
         )
+
+
+def _is_letter(letter: str) -> bool:
+    """Whether it is a letter or digit of any script, or what combines with one: an accent, say."""
+    return letter.isalnum() or unicodedata.category(letter).startswith("M")
 
 
 def without_numpy(seeds: Any) -> Any:  # noqa: ANN401 (whatever was declared)

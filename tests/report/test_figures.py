@@ -1,5 +1,6 @@
 """Every figure renders from made-up records, without a warning, and says what it shows."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from tests.fake_records import (
     write_runs,
 )
 from utils import REPOSITORY
-from utils.experiment import Experiment, Row
+from utils.experiment import MOST_LETTERS, Experiment, Row
 from utils.records.files import read_arrays
 from utils.records.schema import Record
 from utils.records.study import Evidence, gather
@@ -87,11 +88,17 @@ def read(experiment: Experiment, results: Path) -> Evidence:
     return gather(experiment, results, NETWORKS)
 
 
-def evidence_for(name: str, results: Path, seeds: int = 1, synthetic: bool = False) -> Evidence:
+def evidence_for(
+    name: str, results: Path, seeds: int = 1, synthetic: bool = False, more: str = ""
+) -> Evidence:
     if name in OF_LAYERS:
         write_cases(results, "custom_layers")
         return read(make_experiment([], name="custom_layers"), results)
-    rows = [Row(name, at=("blocks", place)) for place, name in enumerate(MODELS, 1)]
+    labels = [f"{name}{more}"[:MOST_LETTERS] for name in MODELS]
+    rows = [
+        Row(label, network, at=(labels[0], place))
+        for place, (label, network) in enumerate(zip(labels, MODELS, strict=True), 1)
+    ]
     experiment = make_experiment(rows, name="residual_blocks", axis="size")
     records = [
         make_record(network, seed, round(0.7 + number / 30, 4), data=make_data(synthetic=synthetic))
@@ -138,6 +145,19 @@ def test_every_figure_is_drawn_and_says_what_of(
     if of_networks and name not in ("along", "gradient_depth"):
         for model in MODELS:
             assert any(text.startswith(model) for text in texts(figure))
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES.keys() - {*OF_LAYERS}))
+def test_the_longest_labels_are_read(name: str, tmp_path: Path, drawn: list[Figure]) -> None:
+    FIGURES[name](evidence_for(name, tmp_path, more=" and what else" * 9), tmp_path / "plots")
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    width = figure.bbox.width
+    words = [each for each in figure.findobj(Text) if "and what" in each.get_text()]
+    # without the arrows of annotations
+    extents = [Text.get_window_extent(each) for each in words if each.get_visible()]
+    assert extents and all(-1 < each.x0 < each.x1 < width + 1 for each in extents)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(extents, 2))
 
 
 @pytest.mark.parametrize(("seeds", "bands"), [(1, 0), (3, len(MODELS))])

@@ -46,6 +46,7 @@ DEFAULTS = {
 
 DPI = 144
 WIDTH = 9.0  # inches
+LETTERS = 100  # of size 10, in a line across a figure
 
 BLACK, BLUE, SKY = "#000000", "#0072B2", "#56B4E9"
 ORANGE, VERMILLION, PURPLE, GREY = "#E69F00", "#D55E00", "#CC79A7", "#777777"
@@ -159,11 +160,21 @@ def moved_apart(positions: Sequence[float], gap: float) -> np.ndarray:
 
 
 def legend_below(figure: Figure, shown: Mapping[str, Look]) -> None:
-    """Names with their lines and markers below all panels."""
+    """Names with their lines and markers below all panels, up to four beside each other."""
     handles = [Line2D([], [], **look, label=name) for name, look in shown.items()]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(len(handles), 4), fontsize=10
-    )
+    settings: dict[str, Any] = {"loc": "outside lower center", "fontsize": 10}
+    for beside in range(min(len(handles), 4), 0, -1):
+        legend = figure.legend(handles=handles, ncols=beside, **settings)
+        # a little of it is the padding of a frame that is not drawn
+        if beside == 1 or legend.get_window_extent().width <= 1.02 * figure.bbox.width:
+            return
+        legend.remove()
+
+
+def in_lines(name: str, ax: Axes) -> str:
+    """A name above its panel, in as many lines as there must be."""
+    width = LETTERS // ax.get_gridspec().ncols
+    return textwrap.fill(name, max(width, 10), break_on_hyphens=False)
 
 
 def label_line_ends(ax: Axes, ends: Sequence[tuple[str, float, float, str]]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import cycle
@@ -24,6 +25,7 @@ from utils.report.figures.canvas import (
     GREY,
     Look,
     Picture,
+    in_lines,
     legend_below,
     looks,
     new_figure,
@@ -74,7 +76,7 @@ def draw_gradient_flow(evidence: Evidence, folder: Path) -> list[Picture]:
             ax.plot(places[beside], by_layer[beside, epoch], **alone)
         log_y_axis(ax)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        ax.set(title=model, xlabel="layer, from the input")
+        ax.set(title=in_lines(model, ax), xlabel="layer, from the input")
     panels[0].set_ylabel("gradient norm of the weight")
     of_shortcut = {"color": BLACK, "linestyle": "none", "marker": "X"}
     legend = {"first epoch": FULL | HOLLOW, "last epoch": FULL, "1×1 of a shortcut": of_shortcut}
@@ -123,7 +125,9 @@ def draw_gradient_norms(evidence: Evidence, folder: Path) -> list[Picture]:
         ax.plot(epochs, last, **{**look, **HOLLOW})
         log_y_axis(ax)
         epoch_axis(ax, len(first))
-        ax.set_title(f"{model}\n{describe_ratios(gradient_ratios(records))}", fontsize=9)
+        ax.set_title(
+            f"{in_lines(model, ax)}\n{describe_ratios(gradient_ratios(records))}", fontsize=9
+        )
     for ax in panels[::2]:
         ax.set_ylabel("gradient norm of the weight")
     band = {"color": GREY, "alpha": 0.3, "linewidth": 8}
@@ -168,7 +172,7 @@ def draw_gradient_depth(evidence: Evidence, folder: Path) -> list[Picture]:
                 ax.set_yscale("log")
                 ends.setdefault(ax, []).append(len(values))
                 ax.set_xticks(sorted({1, *ends[ax]}))
-        column[0].set_title(name)
+        column[0].set_title(in_lines(name, column[0]))
         column[1].set_xlabel("layer, from the input")
     axes[0, 0].set_ylabel("gradient norm, first step")
     axes[1, 0].set_ylabel("gradient norm, last epoch")
@@ -216,7 +220,7 @@ def draw_receptive_field(evidence: Evidence, folder: Path) -> list[Picture]:
     figure, panels = new_panels(list(sides), 2.9, title(evidence, "receptive fields"))
     for ax, (model, side) in zip(panels, sides.items(), strict=True):
         plot_receptive_field(found[model]["receptive_field"], side, ax)
-        ax.set_title(f"{model}\n{side}×{side} pixels", fontsize=10)
+        ax.set_title(f"{in_lines(model, ax)}\n{side}×{side} pixels", fontsize=10)
         ax.tick_params(labelsize=8)
     caption = (
         f"Receptive field of a unit in the middle of the last feature map, {evidence.dataset}: "
@@ -239,7 +243,7 @@ def draw_filters(evidence: Evidence, folder: Path) -> list[Picture]:
         filters = arrays["filters"]  # [out, in, height, width]
         plot_grid(filters, ax, columns=math.ceil(math.sqrt(len(filters))))
         size = "×".join(map(str, filters.shape[2:]))
-        ax.set_title(f"{model}\n{len(filters)} of {size}", fontsize=10)
+        ax.set_title(f"{in_lines(model, ax)}\n{len(filters)} of {size}", fontsize=10)
     in_colour = all(arrays["filters"].shape[1] == 3 for arrays in found.values())
     caption = (
         f"Filters of the first convolution after training, {evidence.dataset}; each on its own "
@@ -262,7 +266,7 @@ def draw_activations(evidence: Evidence, folder: Path) -> list[Picture]:
     for ax, (model, arrays) in zip(panels, found.items(), strict=True):
         maps = arrays["activations"]  # [channels, height, width]
         plot_grid(maps, ax, columns=math.ceil(math.sqrt(len(maps))))
-        ax.set_title(f"{model}\n{len(maps)} channels", fontsize=10)
+        ax.set_title(f"{in_lines(model, ax)}\n{len(maps)} channels", fontsize=10)
     caption = (
         f"Activations of the first convolution for {probe_image(evidence, found)}; each channel "
         "on its own scale."
@@ -305,7 +309,7 @@ def draw_feature_maps(evidence: Evidence, folder: Path) -> list[Picture]:
         for unused in row[len(maps) :]:
             unused.remove()
         at = {"transform": row[0].transAxes, "ha": "right", "va": "center", "rotation": 90}
-        row[0].text(-0.05, 0.5, model, fontsize=10, **at)
+        row[0].text(-0.05, 0.5, textwrap.fill(model, 24), fontsize=10, **at)
     caption = (
         "Feature maps behind each convolution or residual block, from the input (left) to the "
         f"output, for {probe_image(evidence, found)}: the first {CHANNELS} channels, each on its "

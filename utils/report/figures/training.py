@@ -11,6 +11,7 @@ from utils.report.figures.canvas import (
     GREY,
     Picture,
     extremes,
+    in_lines,
     label_line_ends,
     legend_below,
     looks,
@@ -92,7 +93,11 @@ def draw_confusion(evidence: Evidence, folder: Path) -> list[Picture]:
     figure, axes = new_figure(rows, 2, 4.3 * rows, title(evidence, "what is taken for what"))
     for ax, (model, matrix) in zip(axes.flat, matrices.items(), strict=False):
         plot_confusion(matrix, classes, ax)
-        ax.set(title=model, ylabel="true class", xlabel="predicted class, % of the true class")
+        ax.set(
+            title=in_lines(model, ax),
+            ylabel="true class",
+            xlabel="predicted class, % of the true class",
+        )
     recall = {model: recognised(matrix) for model, matrix in matrices.items()}
     overall = axes.flat[len(matrices)]
     shown = looks(matrices, evidence, lines=False)
