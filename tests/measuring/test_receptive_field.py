@@ -260,6 +260,11 @@ def test_a_join_with_a_path_that_sees_everything_ends_the_walk() -> None:
     assert sizes(Forks(nn.AdaptiveAvgPool2d(1))) == {"conv": 3}
 
 
+def test_a_map_of_another_size_meets_every_position() -> None:
+    gated = nn.Sequential(Forks(nn.AvgPool2d(8)), nn.Conv2d(2, 2, 3))
+    assert field_sizes(gated) == {"0.conv": 3, "0.other": 8, "1": None}
+
+
 def test_fields_are_what_the_gradient_reaches() -> None:
     """All weights positive and nothing but sums: every pixel of the window counts."""
     network = nn.Sequential(

@@ -1,10 +1,13 @@
 """Sizes: FLOPs are those counted by hand."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
 import models
+from tests.networks import Does
 from utils.measuring.sizes import forward_flops, step_flops
 
 # A multiply-add is 2; biases, ReLU, batch-norm and pooling do not count.
@@ -45,6 +48,18 @@ def test_an_lstm_and_a_transformer_without_gradients_are_counted() -> None:
     products = 2 * 2 * 16 * 16 * 8
     with torch.no_grad():
         assert forward_flops(frozen, (16, 8)) == 2 * 16 * 8 * (3 * 8 + 8 + 2 * 32) + products
+
+
+def test_products_with_vectors_are_counted() -> None:
+    def by(calculate: Callable[[torch.Tensor], torch.Tensor]) -> int:
+        return forward_flops(nn.Sequential(nn.Linear(8, 8), Does(calculate)), (3, 8)) - linear
+
+    linear, vector = 2 * 3 * 8 * 8, torch.ones(8)
+    assert by(lambda x: x @ vector) == 2 * 3 * 8
+    assert by(lambda x: x[0, 0] @ vector) == 2 * 8
+    assert by(lambda x: torch.addmv(torch.ones(3), x[0], vector)) == 2 * 3 * 8
+    pair = nn.Bilinear(8, 8, 5)
+    assert by(lambda x: pair(x[0], x[0])) == 2 * 3 * 8 * 8 * 5
 
 
 class Attends(nn.Module):

@@ -1,6 +1,8 @@
 """The trial of an untrained network: what is refused before hours are spent, what is only told."""
 
+import copy
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -66,6 +68,51 @@ class Versioned(nn.Conv2d):
         if not metadata.get("version"):
             raise ValueError("version should be 1")
         super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
+class Flips(nn.Conv2d):
+    """Takes weights without a version for old ones, whose channels are in another order."""
+
+    def _load_from_state_dict(self, state: Any, prefix: str, metadata: Any, *rest: Any) -> None:  # noqa: ANN401
+        if not metadata.get("version"):
+            state[f"{prefix}weight"] = state[f"{prefix}weight"].flip(1)
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
+class TakesAPart(nn.Sequential):
+    """Leaves its head as it is, as one does who goes on with other classes."""
+
+    def load_state_dict(self, state: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        known = {name: value for name, value in state.items() if not name.startswith("2.")}
+        return super().load_state_dict(known, strict=False)
+
+
+class Averages(nn.Module):
+    """Answers with an average of its weights, which no gradient trains."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.average, self.network = copy.deepcopy(network), network
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            with torch.no_grad():
+                for each, now in zip(
+                    self.average.parameters(), self.network.parameters(), strict=True
+                ):
+                    each.lerp_(now, 0.1)
+        return (self.network if self.training else self.average)(x)
+
+
+class Indexed(nn.Sequential):
+    """Holds whole numbers as a parameter."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.order = nn.Parameter(torch.arange(10), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[:, self.order]
 
 
 class LeavesOut(nn.Sequential):
@@ -219,6 +266,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
         lambda: nn.Sequential(Grows(), *small(channels=3)),
         "0.seen changes its shape or type while it is trained, and would not fit into ",
     ),
+    "observes": (
+        lambda: torch.ao.quantization.prepare_qat(observed(), inplace=True),
+        "1.weight_fake_quant.scale changes its shape or type while it is trained, ",
+    ),
     "begins late": (
         lambda: nn.Sequential(Grows(False), *small(channels=3)),
         "0.seen is made in its forward, and would not fit into the network again; make ",
@@ -230,6 +281,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "leaves out": (
         lambda: LeavesOut(*small(channels=3)),
         "does not take its own state dict, with which a run goes on (RuntimeError: Missing key(s) ",
+    ),
+    "takes a part": (
+        lambda: TakesAPart(*small(channels=3)),
+        "does not take its own state dict, with which a run goes on: 2.weight and 1 more would be ",
     ),
     "lazy": (
         lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)),
@@ -276,6 +331,53 @@ def test_weights_that_would_not_load_are_told_where_they_are_to_be_kept(attempt:
     message = error_of(lambda: attempt(build, weights=True))
     told = "as --weights keeps it (ValueError: version should be 1); mend it in models/, as with"
     assert message.startswith(f"MyNet: does not take its own state dict, {told}")
+
+
+def test_weights_that_loading_would_convert_are_told_where_they_are_to_be_kept(
+    attempt: Attempt,
+) -> None:
+    def build() -> nn.Module:
+        return small(Flips(3, 4, 1), channels=4)
+
+    attempt(build)
+    message = error_of(lambda: attempt(build, weights=True))
+    told = "as --weights keeps it: 1.weight would be otherwise; mend its load_state_dict or"
+    assert message.startswith(f"MyNet: does not take its own state dict, {told}")
+
+
+def test_a_state_dict_is_taken_whatever_is_in_it(attempt: Attempt) -> None:
+    buffers = {"a": torch.tensor([True]), "b": torch.tensor([math.nan, math.inf])}
+    buffers |= {"c": torch.tensor(255, dtype=torch.uint8), "d": torch.zeros(0)}
+    built = []
+
+    def build() -> nn.Module:
+        built.append(small(channels=3))
+        for name, values in buffers.items():
+            built[-1].register_buffer(name, values.clone())
+        return built[-1]
+
+    attempt(build, weights=True)
+    for network in built:
+        found = dict(network.named_buffers())
+        torch.testing.assert_close(found, buffers, rtol=0, atol=0, equal_nan=True)
+
+
+def test_what_answers_in_eval_mode_alone_is_not_trained(
+    attempt: Attempt, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt(lambda: Averages(small(conv(), channels=3)))
+    line = "MyNet: average.1.weight, average.1.bias, average.3.weight and 1 more: no gradient in "
+    assert any(each.startswith(line) for each in caplog.messages)
+
+
+def test_whole_numbers_may_be_a_parameter(attempt: Attempt) -> None:
+    attempt(lambda: Indexed(*small(channels=3)), weights=True)
+
+
+def observed() -> nn.Module:
+    network = small(conv(), channels=3)
+    network.qconfig = torch.ao.quantization.get_default_qat_qconfig("fbgemm")
+    return network.train()
 
 
 def normed() -> nn.Module:

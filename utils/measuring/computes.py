@@ -54,7 +54,8 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
     change by more than rounding where all that they come from is another in its sixth digit. None
     where there are none.
     """
-    norms = [float(torch.linalg.vector_norm(each)) for each in network.parameters()]
+    weights = [each for each in network.parameters() if each.is_floating_point()]
+    norms = [float(torch.linalg.vector_norm(each)) for each in weights]
     initial = sum(math.log(max(norm, LEAST)) for norm in norms) / max(1, len(norms))
     image = scattered(image_shape)[None] * torch.linspace(0, 10, image_shape[-1])
     logits = []
@@ -100,7 +101,8 @@ def filled(network: nn.Module) -> Iterator[Callable[[float], None]]:
         yield fill
     finally:  # a layer that was made once, as a default argument is, may be others' as well
         for each, as_built in zip(held, before, strict=True):
-            if not each.equal(as_built):
+            # one that has another shape by now is for the trial to tell of
+            if each.shape == as_built.shape and not each.equal(as_built):
                 each.copy_(as_built)
 
 

@@ -12,7 +12,7 @@ Luo et al., Understanding the Effective Receptive Field (2016), arXiv:1701.04128
 
 import functools
 import itertools
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -127,13 +127,13 @@ class Field:
         )
 
     def joined(self, other: "Field") -> "Field":
-        """The field where two paths meet: whatever either of them sees.
+        """The field where two paths of one jump meet: whatever either of them sees.
 
         Where both are centred at the same pixel, as in our blocks, its size is the maximum.
         """
         start = min(self.start, other.start)
         end = max(self.start + self.size, other.start + other.size)
-        return Field(end - start, max(self.jump, other.jump), start)
+        return Field(end - start, self.jump, start)
 
     def window(self, unit: int) -> tuple[int, int]:
         """First pixel that the unit sees, and the first behind the last one."""
@@ -169,15 +169,16 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
         if _is_constant(node, constants):
             constants.add(node)
             continue
-        sources = [fields[each] for each in node.all_input_nodes if each not in constants]
-        field = functools.reduce(Field.joined, sources) if sources and None not in sources else None
+        field = _where_they_meet(
+            [fields[each] for each in node.all_input_nodes if each not in constants]
+        )
         fields[node] = None
         module = modules[node.target] if node.op == "call_module" else None
         is_behind = not reshaped.isdisjoint(node.all_input_nodes)
         is_pointwise, function = _is_pointwise(node, module), function_of(node)
         carries = is_pointwise or function in CARRYING_FUNCTIONS
         reshapes = function in RESHAPING_FUNCTIONS or (_is_over_channels(node) and not is_pointwise)
-        if (is_behind and carries) or (reshapes and any(sources)):
+        if (is_behind and carries) or (reshapes and field):
             reshaped.add(node)
         if isinstance(module, WINDOWED):
             if is_behind:
@@ -189,7 +190,7 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
             continue
         elif is_pointwise:
             fields[node] = field
-            if len(sources) > 1:
+            if len({*node.all_input_nodes} - constants) > 1:
                 call, end = _block(node, modules)
                 path = calls(node).get(call, ".".join([*calls(node).values(), node.name][-2:]))
                 name = _name(call or node, path, names, modules)
@@ -210,6 +211,17 @@ def field_sizes(network: nn.Module) -> dict[str, int | None]:
     return {
         name: high.field and max(high.field.size, wide.field.size) for (name, high), wide in sides
     }
+
+
+def _where_they_meet(fields: Sequence[Field | None]) -> Field | None:
+    """What units see that are made of these maps.
+
+    None where one has ended, or is another's size: a gate that was pooled of the whole map, say,
+    which meets every position of it.
+    """
+    if not fields or None in fields or len({each.jump for each in fields}) > 1:
+        return None
+    return functools.reduce(Field.joined, fields)
 
 
 def _name(call: Hashable, path: str, names: dict[Hashable, str], modules: Collection[str]) -> str:

@@ -95,14 +95,12 @@ def forward_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
     """Floating-point operations of one image's forward pass; a multiply-add is 2.
 
     ``image_shape`` is ``[channels, height, width]``. Only convolutions and matrix products
-    count, as ``torch.utils.flop_counter`` has it.
+    count, as ``torch.utils.flop_counter`` has it, and those with a vector.
     """
     device = next(network.parameters()).device
     network.eval()
     image = torch.zeros(1, *image_shape, device=device)
-    counter = FlopCounterMode(
-        display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _lstm_flops}
-    )
+    counter = FlopCounterMode(display=False, custom_mapping=ALSO_COUNTED)
     # attention in single products: in one piece nothing would be counted on a CPU
     is_fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -122,6 +120,26 @@ def _lstm_flops(inputs: Sequence[int], *weights: Any, **_: Any) -> int:  # noqa:
     return 2 * math.prod(inputs[:2]) * sum(math.prod(shape) for shape in weights[:2])
 
 
+def _vector_flops(matrix: Sequence[int], vector: Sequence[int], **_: Any) -> int:  # noqa: ANN401
+    """A matrix times a vector, or a vector times another."""
+    return 2 * math.prod(matrix)
+
+
+def _bilinear_flops(first: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:  # noqa: ANN401
+    """``nn.Bilinear``: ``[batch, features]``, ``[classes, features, features of the second]``."""
+    return 2 * first[0] * math.prod(weight)
+
+
+# what torch leaves out
+ALSO_COUNTED = {
+    torch.ops.aten.mkldnn_rnn_layer: _lstm_flops,
+    torch.ops.aten.mv: _vector_flops,
+    torch.ops.aten.dot: _vector_flops,
+    torch.ops.aten.addmv: lambda bias, *others, **_: _vector_flops(*others),
+    torch.ops.aten._trilinear: _bilinear_flops,
+}
+
+
 def step_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
     """Those of one image's forward and backward pass in training, of which the same counts.
 
@@ -129,6 +147,6 @@ def step_flops(network: nn.Module, image_shape: Sequence[int]) -> int:
     """
     device = next(network.parameters()).device
     network.eval()  # batch-norm would refuse a batch of one
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=ALSO_COUNTED) as counter:
         network(torch.zeros(1, *image_shape, device=device)).sum().backward()
     return counter.get_total_flops()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from utils.data.batches import normalise
 from utils.data.dataset import TENSORS, Dataset, held_out
-from utils.errors import UserError, in_one_line, last_line
+from utils.errors import UserError, few, in_one_line, last_line
 from utils.experiment import Run
 from utils.machine import product_type
 from utils.measuring.computes import filled
@@ -51,12 +51,12 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
     Raises: UserError for a network that cannot be trained, or whose ``weights`` cannot be kept.
     """
     settings = process_settings()
-    few = replace(dataset, **{name: getattr(dataset, name)[:IMAGES] for name in TENSORS})
+    some = replace(dataset, **{name: getattr(dataset, name)[:IMAGES] for name in TENSORS})
     try:
         network = build_network(run)
-        images = normalise(few.x_train, few)
+        images = normalise(some.x_train, some)
         begun = state_of(network)
-        check_forward(network, run.network, few)
+        check_forward(network, run.network, some)
         check_layers(network, run.network)
         tell_of_order(network, run.network, images)
         tell_of_weights(network, run.network, run.recipe.muon_rate > 0)
@@ -69,9 +69,9 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         if weights:
             kept = safetensors.torch.load(weights_of(network))
             check_loads(network, run.network, kept, "as --weights keeps it")
-        check_built(run, few.x_test.shape[1:])
+        check_built(run, some.x_test.shape[1:])
         check_settings(run.network, settings)
-        probe(network, few, run.network)  # last: torch.fx may leave something of its own in it
+        probe(network, some, run.network)  # last: torch.fx may leave something of its own in it
     except UserError:
         raise
     except Exception as error:  # anything that one's own network may raise
@@ -87,18 +87,18 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
 
 
 @torch.no_grad()  # what a network keeps from its first call may be trained with later
-def check_forward(network: nn.Module, name: str, few: Dataset) -> None:
+def check_forward(network: nn.Module, name: str, some: Dataset) -> None:
     """The network takes images and puts out logits, which depend on each image alone.
 
     Raises: UserError where it does not.
     """
-    images, begun, answers = normalise(few.x_train, few), state_of(network), []
+    images, begun, answers = normalise(some.x_train, some), state_of(network), []
     with filled(network) as fill:
         with modules_of(network, name):
             output = network.eval()(images)
         check_state(network, name, begun)
-        check_untouched(images, normalise(few.x_train, few), name)
-        check_outputs(output, name, few)
+        check_untouched(images, normalise(some.x_train, some), name)
+        check_outputs(output, name, some)
         for _ in range(2):
             answers.append(check_answers(network, images, name))
             fill(1)  # a head or branches that begin with zeros hide what the others do
@@ -273,17 +273,41 @@ def check_state(network: nn.Module, name: str, begun: State) -> None:
 
 
 def check_loads(network: nn.Module, name: str, state: Mapping[str, Tensor], what_for: str) -> None:
-    """The network takes its own state dict.
+    """The network takes its own state dict, all of it, from whatever it holds.
 
     Raises: UserError where it does not.
     """
     try:
+        spoil(network)
         network.load_state_dict(state)
+        now = network.state_dict()
+        other = [each for each, values in state.items() if not is_same(now[each], values)]
     except Exception as error:  # as above
         raise UserError(
             f"{name}: does not take its own state dict, {what_for} ({last_line(error)}); mend it "
             "in models/, as with a .clone() of a buffer that is expanded"
         ) from error
+    if other:
+        raise UserError(
+            f"{name}: does not take its own state dict, {what_for}: {few(other)} would be "
+            "otherwise; mend its load_state_dict or _load_from_state_dict in models/"
+        )
+
+
+@torch.no_grad()
+def spoil(network: nn.Module) -> None:
+    """Changes every number in its state dict."""
+    for values in network.state_dict().values():
+        # what is expanded is in no place of its own
+        if values.layout == torch.strided and 0 not in values.stride():
+            values.copy_(~values if values.dtype == torch.bool else values + 1)
+
+
+def is_same(one: Tensor, other: Tensor) -> bool:
+    """Whether all numbers are equal, as NaN is to NaN here; what is sparse is not looked at."""
+    if one.layout != torch.strided:
+        return True
+    return bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def failing(tries: Mapping[str, Callable[[], object]]) -> list[str]:
