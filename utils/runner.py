@@ -409,7 +409,7 @@ def render_study(answers: Sequence[Answer], options: Options) -> None:
     if left_out := strangers(options.study, results):
         log.warning("%s: called as no run of a declared row; left out", few(left_out))
     if stale := [path for evidence in every for path in stale_tables(evidence, results)]:
-        log.warning("%s: of records that are gone; bring them back, or delete it", few(stale))
+        log.warning("%s: of results that are no longer on record; delete what is old", few(stale))
     asked = {experiment.name for experiment in options.experiments}
     blocks: dict[str, str] = {}
     for evidence in every:

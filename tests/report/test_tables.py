@@ -294,6 +294,23 @@ def test_tables_of_records_that_are_gone_are_named_and_kept(tmp_path: Path) -> N
     assert filled <= blocks.keys()
     assert not any(blocks.values())
     assert stale_tables(gather(experiment, tmp_path, NETWORKS), tmp_path) == tables
+    write_runs(tmp_path, experiment, [make_diverged("CNN3x3", 0)])
+    assert stale_tables(gather(experiment, tmp_path, NETWORKS), tmp_path) == tables
+
+
+@pytest.mark.parametrize(("gone", "of"), [("runs", "training"), ("x/cases.json", "table")])
+def test_where_records_of_one_kind_are_gone_their_table_is_named(
+    gone: str, of: str, tmp_path: Path
+) -> None:
+    write_cases(tmp_path, "x", BLOCK_LIST)
+    cases = tuple(LayerCase(name, nn.Identity, (1, 1, 1, 1)) for name, *_ in BLOCK_LIST)
+    experiment = make_experiment(["CNN3x3"], name="x", cases=cases)
+    write_runs(tmp_path, experiment, [make_record("CNN3x3")])
+    render(experiment, tmp_path)
+    assert stale_tables(gather(experiment, tmp_path, NETWORKS), tmp_path) == []
+    (tmp_path / gone).rename(tmp_path / "elsewhere")
+    stale = stale_tables(gather(experiment, tmp_path, NETWORKS), tmp_path)
+    assert stale == [tmp_path / "x" / f"{of}.{suffix}" for suffix in ("csv", "md")]
 
 
 def test_no_rows_are_an_empty_file() -> None:

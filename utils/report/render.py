@@ -62,12 +62,12 @@ def is_outdated(evidence: Evidence, results: Path) -> bool:
 
 
 def stale_tables(evidence: Evidence, results: Path) -> list[Path]:
-    """Its tables that were written of records that are gone, all of them."""
-    folder = results / evidence.experiment.name
-    tables = [
-        folder / name for name in TABLES if evidence.experiment.cases or "training" not in name
-    ]
-    return [path for path in tables if evidence.empty and path.is_file()]
+    """Its tables that were written before, of results that are no longer on record."""
+    experiment, made = evidence.experiment, make_tables(evidence)
+    has_both = experiment.cases and experiment.rows  # else there is no table called training
+    tables = [name for name in TABLES if has_both or "training" not in name]
+    paths = [results / experiment.name / name for name in tables if name not in made]
+    return [path for path in paths if path.is_file()]
 
 
 def holds(path: Path, text: str) -> bool:
