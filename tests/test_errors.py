@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import nn
@@ -128,6 +129,11 @@ def test_a_setting_that_a_package_cannot_read_is_not_blamed_on_the_installation(
         exec(code)
     told = capsys.readouterr().err
     assert "'wide', of /lib/tqdm/utils.py: unset what the environment sets for it, or, in" in told
+    # scipy imports its parts when they are asked for, by a function of its own
+    scipy: dict[str, Any] = {}
+    exec(compile("def late(code): exec(code)", "/lib/scipy/__init__.py", "exec"), scipy)
+    with pytest.raises(SystemExit), errors.importing():
+        scipy["late"](code)
     with pytest.raises(ValueError, match="ours"), errors.importing():
         raise ValueError("ours")
     with pytest.raises(ValueError, match="divisible"), errors.importing():  # of what ours has asked

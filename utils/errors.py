@@ -83,7 +83,7 @@ def _is_ours(error: Exception) -> bool:
         return (REPOSITORY / error.name.partition(".")[0]).exists()
     codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
     below = list(itertools.takewhile(lambda code: not _is_file_of_ours(code), reversed(codes)))
-    return not below or below[-1].co_name != "<module>"
+    return all(code.co_name != "<module>" for code in below)
 
 
 def _is_file_of_ours(code: CodeType) -> bool:

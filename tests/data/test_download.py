@@ -276,14 +276,15 @@ PROXIED = "cannot be reached through the proxy ("
         (
             "HTTPS_PROXY",
             "http://user:secret@127.0.0.1:99999",
-            f"{PROXIED}Failed to parse: http://…@127.0.0.1:99999",
+            f"{PROXIED}LocationParseError; see ",
         ),
         (
             "HTTPS_PROXY",
             "http://user:sec/ret@127.0.0.1:9",
-            f"{PROXIED}Failed to parse: '…:…' is not a valid host or port",
+            f"{PROXIED}LocationParseError; see ",
         ),
-        ("HTTPS_PROXY", "http://:@:", "was not asked ("),  # of variables that are not set
+        ("HTTPS_PROXY", "http://me:p@ss/word@127.0.0.1:9", PROXIED),
+        ("HTTPS_PROXY", "http://:@:", PROXIED),  # of variables that are not set
     ],
 )
 def test_what_is_wrong_with_certificates_and_proxies_here_is_told_and_the_next_is_tried(
@@ -310,6 +311,8 @@ def test_what_is_wrong_with_certificates_and_proxies_here_is_told_and_the_next_i
     (warning,) = caplog.messages
     assert warning.startswith(f"CIFAR-10: {first} {reason}")
     assert warning.endswith(f"see {variable})")
+    secrets = value.rpartition("@")[0]
+    assert not any(part in secrets and part in warning for part in ("sec", "ret", "ss", "word"))
 
 
 def test_an_address_that_speaks_no_tls_fails_the_check(

@@ -284,7 +284,7 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "takes a part": (
         lambda: TakesAPart(*small(channels=3)),
-        "does not take its own state dict, with which a run goes on: 2.weight and 1 more would be ",
+        "does not take its own state dict, with which a run goes on (2.weight and 1 more would be ",
     ),
     "lazy": (
         lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)),
@@ -329,8 +329,8 @@ def test_weights_that_would_not_load_are_told_where_they_are_to_be_kept(attempt:
 
     attempt(build)
     message = error_of(lambda: attempt(build, weights=True))
-    told = "as --weights keeps it (ValueError: version should be 1); mend it in models/, as with"
-    assert message.startswith(f"MyNet: does not take its own state dict, {told}")
+    told = "as --weights keeps it (ValueError: version should be 1); mend it in models/, or leave "
+    assert message == f"MyNet: does not take its own state dict, {told}it out"
 
 
 def test_weights_that_loading_would_convert_are_told_where_they_are_to_be_kept(
@@ -341,8 +341,10 @@ def test_weights_that_loading_would_convert_are_told_where_they_are_to_be_kept(
 
     attempt(build)
     message = error_of(lambda: attempt(build, weights=True))
-    told = "as --weights keeps it: 1.weight would be otherwise; mend its load_state_dict or"
-    assert message.startswith(f"MyNet: does not take its own state dict, {told}")
+    told = (
+        "as --weights keeps it (1.weight would be otherwise); mend it in models/, or leave it out"
+    )
+    assert message == f"MyNet: does not take its own state dict, {told}"
 
 
 def test_a_state_dict_is_taken_whatever_is_in_it(attempt: Attempt) -> None:
@@ -670,6 +672,12 @@ class Remembers(nn.Module):
             return x - self.held
         if self.kind == "begun":
             self.held = True
+        if self.kind == "layer":
+            self.held = self.held or nn.Dropout(0.5)
+            return self.held(x)
+        if self.kind == "new layer":
+            self.drop = getattr(self, "drop", nn.Dropout(0.5))
+            return self.drop(x)
         if self.kind == "looked at":
             self.held, self.shape = x.mean(), len(x)
         if self.grid is None:
@@ -678,7 +686,11 @@ class Remembers(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("kind", "changed"), [("mean", "1.held"), ("begun", "1.held"), ("looked at", ""), ("grid", "")]
+    ("kind", "changed"),
+    [
+        *(("mean", "1.held"), ("begun", "1.held"), ("looked at", ""), ("grid", "")),
+        *(("layer", ""), ("new layer", "")),
+    ],
 )
 def test_what_begins_with_none_is_told_where_it_is_read(
     kind: str, changed: str, attempt: Attempt, caplog: pytest.LogCaptureFixture

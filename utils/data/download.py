@@ -15,12 +15,11 @@ The addresses are cited; the mechanism is tested against a local server.
 import gzip
 import logging
 import os
-import re
 import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -214,6 +213,7 @@ PROXY_ERRORS = (
     requests.exceptions.ProxyError,
     requests.exceptions.InvalidURL,  # of the proxy: the addresses above are right
     requests.exceptions.InvalidSchema,  # no support for SOCKS
+    TypeError,  # it has no name, as of variables that are not set
 )
 
 
@@ -228,19 +228,11 @@ def why_unreachable(error: Exception) -> str:
     else:  # requests has no class of its own for a file of certificates that is not there
         text, variables = "was not asked", TLS_VARIABLES + PROXY_VARIABLES
     here = [name for name in os.environ if name.upper() in variables]
-    cause = without_passwords(str(root_cause(error)), [os.environ[name] for name in here])
-    return f"{text} ({cause}{'; see ' * bool(here)}{', '.join(here)})"
-
-
-def without_passwords(text: str, addresses: Iterable[str]) -> str:
-    """The text without what stands before the @ of these addresses, or of one that is in it."""
-    text = re.sub(r"//.*@", "//…@", text)
-    for address in addresses:
-        user, at, _ = address.rpartition("@")
-        parts = re.split(r"[:/?#]", user.partition("//")[2]) if at else []
-        for part in sorted(parts, key=len, reverse=True):
-            text = text.replace(part, "…") if part[1:] else text
-    return text
+    cause = root_cause(error)
+    # what it says may hold a part of a password, cut anywhere
+    is_secret = any("@" in os.environ[name] for name in here)
+    told = type(cause).__name__ if is_secret else cause
+    return f"{text} ({told}{'; see ' * bool(here)}{', '.join(here)})"
 
 
 def root_cause(error: BaseException) -> BaseException:

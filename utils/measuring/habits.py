@@ -1,7 +1,7 @@
 """Habits of a network of one's own, beside what it computes, that its runs would suffer from."""
 
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -119,10 +119,12 @@ def leaves(output: Tensor) -> set[Tensor]:
     return {node.variable for node in nodes if hasattr(node, "variable")}
 
 
+# what each module holds: its path -> name -> value
+Kept = dict[str, dict[str, object]]
+
+
 @torch.no_grad()
-def tell_of_memory(
-    network: nn.Module, name: str, images: Tensor, before: dict[str, object]
-) -> None:
+def tell_of_memory(network: nn.Module, name: str, images: Tensor, before: Kept) -> None:
     """Tells what of ``kept_outside`` has changed since ``before`` and is read in training.
 
     A number or tensor that is only written, to be looked at, is the same after a step from either
@@ -130,51 +132,54 @@ def tell_of_memory(
     """
     after, state = kept_outside(network), {k: v.clone() for k, v in network.state_dict().items()}
     changed = [
-        what
-        for what, value in after.items()
-        if is_plain(value) and not same(before.get(what), value)
+        (path, each)
+        for path, held in before.items()  # a layer that was made since is made again
+        for each, value in after.get(path, {}).items()
+        if is_plain(value) and not same(held.get(each), value)
     ]
     ends = []
-    for held in (before, after) if changed else ():
+    for kept in (before, after) if changed else ():
         network.load_state_dict(state)
-        put_back(network, held, after.keys() - held)
+        put_back(network, {path: kept.get(path, {}) for path in before}, after)
         torch.manual_seed(0)
         np.random.seed(0)
         random.seed(0)
         ends.append((network.train()(images), kept_outside(network)))
     if ends and torch.equal(ends[0][0], ends[1][0]):
         changed = [
-            what
-            for what in changed
-            if (what in before and isinstance(after[what], bool))
-            or not same(*(end.get(what) for _, end in ends))
+            (path, each)
+            for path, each in changed
+            if (each in before[path] and isinstance(after[path][each], bool))
+            or not same(*(end.get(path, {}).get(each) for _, end in ends))
         ]
     if changed:
+        what = ", ".join(".".join(filter(None, place)) for place in changed)
         tell_once(
-            f"{name}: {', '.join(changed)}: changes in training, and is in no checkpoint: a run "
-            "that is interrupted goes on without it; keep it in a buffer"
+            f"{name}: {what}: changes in training, and is in no checkpoint: a run that is "
+            "interrupted goes on without it; keep it in a buffer"
         )
 
 
-def put_back(network: nn.Module, held: dict[str, object], made: Collection[str]) -> None:
-    """Has the modules hold what ``kept_outside`` found, and not what was ``made`` since."""
-    for place in [*held, *made]:
-        path, _, name = place.rpartition(".")
+def put_back(network: nn.Module, kept: Kept, later: Kept) -> None:
+    """Has the modules hold what was kept, and not what they hold ``later`` besides."""
+    for path, held in kept.items():
         module = network.get_submodule(path)
-        inside = module._buffers if name in module._buffers else vars(module)
-        if place in made:
-            del inside[name]
-        elif isinstance(inside.get(name), torch.Generator):
-            inside[name].set_state(held[place])
-        else:
-            inside[name] = held[place]
+        for name in [*held, *(later.get(path, {}).keys() - held)]:
+            inside = module._buffers if name in module._buffers else vars(module)
+            if name not in held:
+                inside.pop(name, None)
+            elif isinstance(inside.get(name), torch.Generator):
+                inside[name].set_state(held[name])
+            else:
+                inside[name] = held[name]
 
 
-def kept_outside(network: nn.Module) -> dict[str, object]:
+def kept_outside(network: nn.Module) -> Kept:
     """What the modules hold that is in no state dict; of random generators their states."""
-    found: dict[str, object] = {}
+    found: Kept = {}
     of_torch = vars(nn.Module()).keys()
     for path, module in network.named_modules():
+        held = found[path] = {}
         passing = {name: module.get_buffer(name) for name in module._non_persistent_buffers_set}
         for name, value in {**vars(module), **passing}.items():
             if name in of_torch:
@@ -183,7 +188,7 @@ def kept_outside(network: nn.Module) -> dict[str, object]:
                 value = value.get_state()
             elif isinstance(value, Tensor) and value.grad_fn is None:
                 value = value.clone()
-            found[f"{path}.{name}".lstrip(".")] = value
+            held[name] = value
     return found
 
 

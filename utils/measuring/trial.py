@@ -68,7 +68,7 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         check_trained(network, run.network, shown)
         if weights:
             kept = safetensors.torch.load(weights_of(network))
-            check_loads(network, run.network, kept, "as --weights keeps it")
+            check_loads(network, run.network, kept, "as --weights keeps it", ", or leave it out")
         check_built(run, some.x_test.shape[1:])
         check_settings(run.network, settings)
         probe(network, some, run.network)  # last: torch.fx may leave something of its own in it
@@ -272,25 +272,28 @@ def check_state(network: nn.Module, name: str, begun: State) -> None:
     check_loads(network, name, copy.deepcopy(network.state_dict()), "with which a run goes on")
 
 
-def check_loads(network: nn.Module, name: str, state: Mapping[str, Tensor], what_for: str) -> None:
+def check_loads(
+    network: nn.Module, name: str, state: Mapping[str, Tensor], what_for: str, else_: str = ""
+) -> None:
     """The network takes its own state dict, all of it, from whatever it holds.
 
     Raises: UserError where it does not.
     """
+    why = ""
     try:
         spoil(network)
         network.load_state_dict(state)
         now = network.state_dict()
-        other = [each for each, values in state.items() if not is_same(now[each], values)]
+        if other := [each for each, values in state.items() if not is_same(now[each], values)]:
+            why = f"{few(other)} would be otherwise"
     except Exception as error:  # as above
+        why = last_line(error)
+        if "memory location" in why:
+            else_ = f", as with a .clone() of a buffer that is expanded{else_}"
+    if why:
         raise UserError(
-            f"{name}: does not take its own state dict, {what_for} ({last_line(error)}); mend it "
-            "in models/, as with a .clone() of a buffer that is expanded"
-        ) from error
-    if other:
-        raise UserError(
-            f"{name}: does not take its own state dict, {what_for}: {few(other)} would be "
-            "otherwise; mend its load_state_dict or _load_from_state_dict in models/"
+            f"{name}: does not take its own state dict, {what_for} ({why}); mend it in models/"
+            f"{else_}"
         )
 
 
