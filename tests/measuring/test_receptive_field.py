@@ -21,7 +21,7 @@ from utils.measuring.receptive_field import (
 
 def receptive_fields(network: nn.Module, axis: int = 0) -> dict[str, Field]:
     """Of the layers that have one."""
-    return {name: layer.field for name, layer in walk(network, axis).items() if layer.field}
+    return {name: layer.fields[axis] for name, layer in walk(network).items() if layer.fields}
 
 
 def sizes(network: nn.Module) -> dict[str, int]:
@@ -251,8 +251,8 @@ class Forks(nn.Module):
 
 
 def test_a_join_sees_what_either_path_sees() -> None:
-    shifted = nn.Conv2d(2, 2, 3, padding=2)  # not centred: rows -2, -1, 0 beside -1, 0, 1
-    assert receptive_fields(Forks(shifted))["add"] == Field(4, 1, -2)
+    shifted = nn.Conv2d(2, 2, 6, padding="same")  # not centred: rows -2 to 3 beside -1 to 1
+    assert receptive_fields(Forks(shifted))["add"] == Field(6, 1, -2)
     assert receptive_fields(Forks(nn.Conv2d(2, 2, 7, padding=3)))["add"] == Field(7, 1, -3)
 
 
@@ -260,9 +260,31 @@ def test_a_join_with_a_path_that_sees_everything_ends_the_walk() -> None:
     assert sizes(Forks(nn.AdaptiveAvgPool2d(1))) == {"conv": 3}
 
 
-def test_a_map_of_another_size_meets_every_position() -> None:
-    gated = nn.Sequential(Forks(nn.AvgPool2d(8)), nn.Conv2d(2, 2, 3))
+@pytest.mark.parametrize(
+    "gate",
+    [
+        *(nn.AvgPool2d(8), nn.AvgPool2d(8, stride=1), nn.Conv2d(2, 2, 8, groups=2)),
+        *(nn.AvgPool2d((1, 8)), nn.MaxPool2d((8, 1), ceil_mode=True)),
+    ],
+)
+def test_a_map_of_another_size_meets_every_position(gate: nn.Module) -> None:
+    gated = nn.Sequential(Forks(gate), nn.Conv2d(2, 2, 3))
+    assert gated(torch.zeros(1, 2, 8, 8)).shape == (1, 2, 6, 6)
     assert field_sizes(gated) == {"0.conv": 3, "0.other": 8, "1": None}
+
+
+def test_a_stride_may_leave_something_over_where_two_paths_meet() -> None:
+    class Shortens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convs = nn.ModuleList(nn.Conv2d(2, 2, k, 2, (k - 1) // 2) for k in (1, 2, 3))
+            self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.pool(x), *(conv(x) for conv in self.convs)], 1)
+
+    assert Shortens()(torch.zeros(1, 2, 8, 8)).shape == (1, 8, 4, 4)
+    assert sizes(Shortens())["cat"] == 4
 
 
 def test_fields_are_what_the_gradient_reaches() -> None:

@@ -13,7 +13,7 @@ Luo et al., Understanding the Effective Receptive Field (2016), arXiv:1701.04128
 import functools
 import itertools
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -117,13 +117,17 @@ class Field:
     size: int = 1
     jump: int = 1
     start: int = 0
+    lost: int = field(default=0, compare=False)  # of the image, at its edges: fewer units than it
 
-    def through(self, kernel: int, stride: int, padding: int, dilation: int) -> "Field":
+    def through(
+        self, kernel: int, stride: int, padding: int, dilation: int, lost: int = 0
+    ) -> "Field":
         """The field behind a layer that moves a window over this map."""
         return Field(
             size=self.size + dilation * (kernel - 1) * self.jump,
             jump=self.jump * stride,
             start=self.start - padding * self.jump,
+            lost=self.lost + lost * self.jump,
         )
 
     def joined(self, other: "Field") -> "Field":
@@ -133,7 +137,7 @@ class Field:
         """
         start = min(self.start, other.start)
         end = max(self.start + self.size, other.start + other.size)
-        return Field(end - start, self.jump, start)
+        return Field(end - start, self.jump, start, self.lost)
 
     def window(self, unit: int) -> tuple[int, int]:
         """First pixel that the unit sees, and the first behind the last one."""
@@ -144,32 +148,39 @@ class Field:
 class Layer(NamedTuple):
     """A convolution, a pooling or a residual block on the way through a network."""
 
-    field: Field | None  # None: its units see the whole image, or what depends on the image's size
+    # along height and width; None: its units see the whole image, or what depends on its size
+    fields: tuple[Field, Field] | None
     output: fx.Node  # what it puts out; for a block that of its last operation
     block: str = ""  # which call of which module the block is; empty for what is none
 
+    @property
+    def size(self) -> int | None:
+        """Pixels that its units see along the longer side."""
+        return max(each.size for each in self.fields) if self.fields else None
 
-def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
+
+def walk(network: nn.Module) -> dict[str, Layer]:
     """Name -> layer, in the order of the forward pass.
 
     Listed are convolutions, poolings and the joins of residual blocks. A layer has the name of its
     module, a join that of its block; what is called again has a number behind it. Every path is
-    followed, and fields end on it at ``ENDING``. ``axis`` 0 is height, 1 width.
+    followed, and fields end on it at ``ENDING``.
     Raises: UnknownOperationError where it meets any other operation before.
     """
     modules = dict(network.named_modules())
-    fields: dict[fx.Node, Field | None] = {}  # None: they have ended on the way to this node
+    # None: they have ended on the way to this node
+    fields: dict[fx.Node, tuple[Field, Field] | None] = {}
     constants, reshaped = set[fx.Node](), set[fx.Node]()
     names: dict[Hashable, str] = {}
     layers: dict[str, Layer] = {}
     for node in trace(network).nodes:
         if node.op == "placeholder":
-            fields[node] = Field()
+            fields[node] = (Field(), Field())
             continue
         if _is_constant(node, constants):
             constants.add(node)
             continue
-        field = _where_they_meet(
+        seen = _where_they_meet(
             [fields[each] for each in node.all_input_nodes if each not in constants]
         )
         fields[node] = None
@@ -178,24 +189,26 @@ def walk(network: nn.Module, axis: int = 0) -> dict[str, Layer]:
         is_pointwise, function = _is_pointwise(node, module), function_of(node)
         carries = is_pointwise or function in CARRYING_FUNCTIONS
         reshapes = function in RESHAPING_FUNCTIONS or (_is_over_channels(node) and not is_pointwise)
-        if (is_behind and carries) or (reshapes and field):
+        if (is_behind and carries) or (reshapes and seen):
             reshaped.add(node)
         if isinstance(module, WINDOWED):
             if is_behind:
                 raise UnknownOperationError(RESHAPED)
-            fields[node] = field and field.through(**_window(module, axis))
+            fields[node] = seen and tuple(
+                each.through(**_window(module, axis)) for axis, each in enumerate(seen)
+            )
             call, path = [*calls(node).items()][-1]
             layers[_name(call, path, names, modules)] = Layer(fields[node], node)
-        elif field is None or node.op == "output":
+        elif seen is None or node.op == "output":
             continue
         elif is_pointwise:
-            fields[node] = field
+            fields[node] = seen
             if len({*node.all_input_nodes} - constants) > 1:
                 call, end = _block(node, modules)
                 path = calls(node).get(call, ".".join([*calls(node).values(), node.name][-2:]))
                 name = _name(call or node, path, names, modules)
                 layers.pop(name, None)  # of two joins in a block the later one is its end
-                layers[name] = Layer(field, end, call)
+                layers[name] = Layer(seen, end, call)
         else:
             _check_ends(node, module)
     return layers
@@ -207,21 +220,25 @@ def field_sizes(network: nn.Module) -> dict[str, int | None]:
     None where they see the whole image, or what depends on its size.
     Raises: UnknownOperationError, as ``walk`` does.
     """
-    sides = zip(walk(network).items(), walk(network, axis=1).values(), strict=True)
-    return {
-        name: high.field and max(high.field.size, wide.field.size) for (name, high), wide in sides
-    }
+    return {name: layer.size for name, layer in walk(network).items()}
 
 
-def _where_they_meet(fields: Sequence[Field | None]) -> Field | None:
-    """What units see that are made of these maps.
+def _where_they_meet(maps: Sequence[tuple[Field, Field] | None]) -> tuple[Field, Field] | None:
+    """What units see along height and width that are made of these maps.
 
     None where one has ended, or is another's size: a gate that was pooled of the whole map, say,
     which meets every position of it.
     """
-    if not fields or None in fields or len({each.jump for each in fields}) > 1:
+    if not maps or None in maps:
         return None
-    return functools.reduce(Field.joined, fields)
+    for along in zip(*maps, strict=True):
+        lost = [each.lost for each in along]
+        jumps = {each.jump for each in along}
+        # less is what a stride leaves over
+        if len(jumps) > 1 or max(lost) - min(lost) >= max(jumps):
+            return None
+    high, wide = (functools.reduce(Field.joined, along) for along in zip(*maps, strict=True))
+    return high, wide
 
 
 def _name(call: Hashable, path: str, names: dict[Hashable, str], modules: Collection[str]) -> str:
@@ -289,7 +306,7 @@ def _check_ends(node: fx.Node, module: nn.Module | None) -> None:
 
 
 def _window(module: nn.Module, axis: int) -> dict[str, int]:
-    """Kernel, stride, padding and dilation of a layer along one axis."""
+    """What ``Field.through`` takes of a layer along one axis."""
 
     def along(value: Any) -> int:  # noqa: ANN401 (an int or a pair, as PyTorch's layers hold them)
         return value[axis] if isinstance(value, tuple | list) else value
@@ -297,10 +314,14 @@ def _window(module: nn.Module, axis: int) -> dict[str, int]:
     kernel, dilation = along(module.kernel_size), along(getattr(module, "dilation", 1))
     # LPPool2d keeps None where it uses the kernel size
     stride = kernel if module.stride is None else along(module.stride)
-    padding = getattr(module, "padding", 0)
-    if isinstance(padding, str):
-        padding = {"valid": 0, "same": dilation * (kernel - 1) // 2}[padding]
-    return {"kernel": kernel, "stride": stride, "padding": along(padding), "dilation": dilation}
+    padding, reach = getattr(module, "padding", 0), dilation * (kernel - 1)
+    if padding == "same":
+        before, lost = reach // 2, 0
+    else:
+        before = 0 if padding == "valid" else along(padding)
+        lost = reach - 2 * before - (stride - 1) * getattr(module, "ceil_mode", False)
+    window = {"kernel": kernel, "stride": stride, "padding": before, "dilation": dilation}
+    return window | {"lost": lost}
 
 
 def gradient_receptive_field(network: nn.Module, images: Tensor, channels: int = 4) -> Tensor:
@@ -315,11 +336,11 @@ def gradient_receptive_field(network: nn.Module, images: Tensor, channels: int =
     Returns the mean of |d unit / d pixel| over images and channels, ``[height, width]``, divided
     by its maximum. Raises: ValueError for a network without a feature map.
     """
-    layers = [layer for layer in walk(network.eval()).values() if layer.field]
+    layers = [layer for layer in walk(network.eval()).values() if layer.fields]
     if not layers:
         raise ValueError(f"{type(network).__name__} has no feature map: no receptive field")
     images = images.detach().clone().requires_grad_()
-    largest = max(reversed(layers), key=lambda layer: layer.field.size)
+    largest = max(reversed(layers), key=lambda layer: layer.size)
     (feature_map,) = outputs(network, [largest.output], images)
     _, width, rows, columns = feature_map.shape
     centre = feature_map[:, :, rows // 2, columns // 2]  # [images, width]
