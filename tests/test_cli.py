@@ -180,6 +180,16 @@ def test_quick_output_stays_apart() -> None:
     assert not options.is_study
 
 
+def test_what_is_no_scheduler_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    deep, pipe = tmp_path / "deep.json", tmp_path / "pipe"
+    deep.write_text("[" * 100_000)
+    os.mkfifo(pipe)
+    for given, why in ((deep, "maximum recursion depth"), (pipe, "not a file")):
+        message = refusal(["--scheduler", str(given), "--out-dir", str(tmp_path)])
+        where = f"--scheduler {given}: neither tcp://host:port nor a scheduler file ("
+        assert message.startswith(f"{where}{why}")
+
+
 def test_a_scheduler_is_an_address_or_stands_in_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

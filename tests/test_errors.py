@@ -134,6 +134,10 @@ def test_a_setting_that_a_package_cannot_read_is_not_blamed_on_the_installation(
     exec(compile("def late(code): exec(code)", "/lib/scipy/__init__.py", "exec"), scipy)
     with pytest.raises(SystemExit), errors.importing():
         scipy["late"](code)
+    code = compile("'\\udcff'.encode()", "/lib/torch/__init__.py", "exec")  # of a folder's name
+    with pytest.raises(SystemExit), errors.importing():
+        exec(code)
+    assert "give the folder a name that is UTF-8, or" in capsys.readouterr().err
     with pytest.raises(ValueError, match="ours"), errors.importing():
         raise ValueError("ours")
     with pytest.raises(ValueError, match="divisible"), errors.importing():  # of what ours has asked

@@ -238,6 +238,29 @@ def test_nothing_is_forgotten_where_a_folder_lies_in_a_file_s_place(
     folder.rmdir()
 
 
+@pytest.mark.parametrize("flags", [["--no-train"], ["--epochs", "1"]])
+def test_numbers_that_no_record_would_tell_are_refused(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert runner.main(EXPERIMENTS, "", ["--quick", "--out-dir", str(tmp_path), *flags]) == 2
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: torch's float32 matmul precision has been set to medium before")
+
+
+def test_tables_whose_results_are_no_longer_on_record_are_named(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(copied / "results" / "quick" / "runs")
+    assert runner.main(EXPERIMENTS, "", [*FLAGS, str(copied), "--no-train"]) == 0
+    (line,) = (each for each in capsys.readouterr().err.splitlines() if "on record" in each)
+    table = copied / "results" / "quick" / "kernel_size" / "table.csv"
+    assert line.startswith(f"{table} and 3 more: of results that are no longer on record; ")
+
+
 def test_records_that_are_called_as_no_row_are_named(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

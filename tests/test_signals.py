@@ -82,6 +82,20 @@ finally:
     assert seconds < 1
 
 
+def test_a_signal_behind_a_command_says_what_the_command_would() -> None:
+    process = started("""
+signals.end_at_once("nothing was done")
+try:
+    errors.exit_code(lambda: None, "it goes on")
+    print("ready", flush=True)
+    time.sleep(60)
+finally:
+    print("tidied up")
+""")
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[:2] == (143, "interrupted; it goes on\n")
+
+
 def test_a_closed_stderr_changes_no_exit_code() -> None:
     process = subprocess.run(
         f"{sys.executable} -c 'import os, utils.signals as s; s.end_at_once(str()); "

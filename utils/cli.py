@@ -352,8 +352,10 @@ def check_scheduler(arguments: argparse.Namespace) -> str | None:
     address = given
     if "://" not in given:
         try:
-            address = json.loads(Path(given).read_text(encoding="utf-8"))["address"]
-        except (OSError, ValueError, LookupError, TypeError) as error:
+            if not (path := Path(given)).is_file() and path.exists():  # a pipe would be waited for
+                raise ValueError("not a file")
+            address = json.loads(path.read_text(encoding="utf-8"))["address"]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise UserError(
                 f"--scheduler {given}: neither tcp://host:port nor a scheduler file ({error})"
             ) from error

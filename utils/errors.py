@@ -65,7 +65,9 @@ def importing() -> Iterator[None]:
         if _is_ours(error):
             raise  # a defect
         setting = ""
-        if isinstance(error, ValueError):  # as of TQDM_NCOLS=wide
+        if isinstance(error, UnicodeError):  # of a path
+            setting = ": give the folder a name that is UTF-8, or"
+        elif isinstance(error, ValueError):  # as of TQDM_NCOLS=wide
             *_, (frame, _) = traceback.walk_tb(error.__traceback__)
             setting = f", of {frame.f_code.co_filename}: unset what the environment sets for it, or"
         _end(

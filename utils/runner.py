@@ -36,6 +36,7 @@ from utils.machine import (
 )
 from utils.measurements import check_speeds, measure_layers, measure_networks
 from utils.measuring.evaluation import check_weights, record_beside
+from utils.measuring.habits import check_defaults
 from utils.measuring.layers import check_layers
 from utils.measuring.prediction import predict, statistics_of
 from utils.measuring.sizes import check_sizes, sizes
@@ -113,6 +114,7 @@ def run_script(
     """
     keep_freed_memory()
     limit_threads()
+    check_defaults()
     if not options.folder:  # what is not the study has tables of its own
         check_declared(options.study, models.MODELS, answers)
     if options.evaluate:
@@ -282,7 +284,7 @@ def lock(results: Path) -> Iterator[None]:
     Raises: UserError naming it.
     """
     try:
-        held = filelock.FileLock(results / ".lock", timeout=0).acquire()
+        held = filelock.FileLock(results / ".lock", timeout=0, mode=0o666).acquire()
     except filelock.Timeout as error:
         raise UserError(
             f"{results}: another command is writing there; wait for it, or give another --out-dir "

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 from torchvision.ops import StochasticDepth
 
 import models
 from models.registry import MODELS
 from utils.measuring.computes import computed
 from utils.measuring.sizes import sizes
-from utils.records.runs import changes
-from utils.records.schema import Computes
+from utils.records.runs import FILLED, changes
 
 IMAGE = (3, 32, 32)
 DEEP = {"layers": 44, "add_shortcut": False, "norm": False}
@@ -155,8 +155,8 @@ def test_what_rounding_decides_is_left_out_and_what_raises_is_not_known() -> Non
         raise ValueError
 
     found = computed(Calls(lambda x: (1e6 * x).sin()), IMAGE)
-    assert found == Computes(logits=((), ()), dropout=(), initial=found.initial, torch=found.torch)
-    assert computed(Calls(lambda x: x / 0), IMAGE).logits == ((), ())
+    assert (found.logits, found.dropout) == (((), (), ()), ())
+    assert computed(Calls(lambda x: x / 0), IMAGE).logits == ((), (), ())
     assert computed(Calls(raises), IMAGE) is None
     network = Calls(lambda x: x)
     network.register_buffer("expanded", torch.ones(1).expand(10))
@@ -184,3 +184,28 @@ def test_a_network_that_draws_from_numpy_is_always_the_same_one(
 
     monkeypatch.setitem(MODELS, "MyNet", MODELS["CNN7x7"]._replace(build=build))
     assert sizes("MyNet", {}, IMAGE) == sizes("MyNet", {}, IMAGE)
+
+
+@pytest.mark.parametrize("norm", [orthogonal, spectral_norm, weight_norm, nn.utils.spectral_norm])
+def test_another_activation_is_noticed_where_weights_are_computed(
+    norm: Callable[[nn.Module], nn.Module],
+) -> None:
+    def build(activation: nn.Module) -> nn.Module:
+        torch.manual_seed(0)
+        first, last = nn.Conv2d(3, 8, 3, stride=2), nn.Linear(8 * 15 * 15, 10)
+        return nn.Sequential(norm(first), activation, nn.Flatten(), norm(last))
+
+    before, again, other = (
+        computed(build(each), IMAGE) for each in (nn.ReLU(), nn.ReLU(), nn.Tanh())
+    )
+    assert changes(before, again) == ""
+    assert changes(before, other) == "other logits for the same weights"
+
+
+def test_logits_with_weights_as_they_begin_are_those_of_one_version_of_torch() -> None:
+    found = computed(nn.Sequential(nn.Flatten(), weight_norm(nn.Linear(3072, 10))), IMAGE)
+    *filled, begun = found.logits
+    assert (len(filled), len(begun)) == (FILLED, 10)
+    other = found.model_copy(update={"logits": (*filled, begun[::-1])})
+    assert changes(found, other) == "other logits for the same weights"
+    assert changes(found, other.model_copy(update={"torch": "1.13"})) == ""

@@ -181,6 +181,9 @@ def test_a_network_that_takes_no_state_dict_is_told(tmp_path: Path) -> None:
         f"{path}: the network does not take it (RuntimeError: While copying the "
     )
     assert "\n" not in message
+    network.load_state_dict = None  # whatever one's own may raise
+    message = error_of(lambda: load_weights(path, network))
+    assert message.startswith(f"{path}: the network does not take it (TypeError: 'NoneType' object")
 
 
 def test_a_record_without_a_test_accuracy_is_told(tmp_path: Path) -> None:

@@ -265,6 +265,14 @@ def test_epochs_whose_numbers_are_not_known_are_drawn_all_the_same(
     assert any("not a positive number" in text for figure in drawn for text in texts(figure))
 
 
+@pytest.mark.filterwarnings("error")
+def test_epochs_of_a_single_batch_are_drawn(tmp_path: Path) -> None:
+    record = make_record("CNN3x3")
+    even = [(each.running_loss,) * 3 for each in record.epochs]
+    evidence = evidence_of(with_epochs(record, batch_loss_quartiles=even), tmp_path)
+    assert FIGURES["stability"](evidence, tmp_path / "plots")
+
+
 def test_words_are_those_of_the_dataset_and_the_axis(tmp_path: Path, drawn: list[Figure]) -> None:
     rows = [Row("CNN3x3", at=("wide", 32)), Row("CNN5x5", at=("wide", 64))]
     experiment = make_experiment(rows, dataset="mnist", axis="hidden units")

@@ -335,3 +335,12 @@ def test_a_worker_that_is_slow_to_answer_holds_up_no_other(
     assert [line for line in caplog.messages if "waiting for one" in line] == [
         f"no worker at {local.scheduler_address} yet; waiting for one"
     ]
+
+
+def test_a_worker_takes_no_more_threads_than_its_environment_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of_dask = Mock(state=Mock(nthreads=4))
+    assert worker.introduce("cpu", of_dask)["threads"] == 4
+    monkeypatch.setenv("OMP_THREAD_LIMIT", "3")
+    assert worker.introduce("cpu", of_dask)["threads"] == 3

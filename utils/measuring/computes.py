@@ -12,15 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 
-from utils.records.runs import ROUNDING
+from utils.records.runs import FILLED, ROUNDING
 from utils.records.schema import Computes
 
 PERIOD = 8191  # a prime: after so many numbers those of a fixed formula come again
 # Of weights: with the first a signal lasts through shortcuts that add to it, and with the second
 # through many layers without any.
 GAINS = (1, 2)
+assert len(GAINS) == FILLED
 LEAST = 1e-6  # norm of initial weights: 0 has a logarithm too
 
 
@@ -50,27 +52,22 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
     """What an untrained network is, beside its sizes; it is left as it was.
 
     Its logits are those in eval mode of one image, with the image and all that is trained filled
-    by a formula, for each of ``GAINS``. They are the same on every machine: none are kept that
-    change by more than rounding where all that they come from is another in its sixth digit. None
-    where there are none.
+    by a formula, for each of ``GAINS``; and where that does not tell, as with spectral norm, with
+    weights as they begin. They are the same on every machine: none are kept that change by more
+    than rounding where all that they come from is another in its sixth digit. None where there are
+    none.
     """
     weights = [each for each in network.parameters() if each.is_floating_point()]
     norms = [float(torch.linalg.vector_norm(each)) for each in weights]
     initial = sum(math.log(max(norm, LEAST)) for norm in norms) / max(1, len(norms))
     image = scattered(image_shape)[None] * torch.linspace(0, 10, image_shape[-1])
-    logits = []
     try:
-        with filled(network) as fill:
-            for gain in GAINS:
-                fill(gain)
-                with Dropout() as dropout:
-                    (found,) = network.eval()(image)
-                for each in (image, *tensors_of(network)):
-                    finite = each.where(each.isfinite(), 0)  # a mask may have infinity in it
-                    each.addcmul_(finite, scattered(each.shape).roll(1), value=1e-6)
-                (again,) = network(image)
-                is_stable = (found - again).abs().max() < ROUNDING / 5 * found.abs().max()
-                logits.append(tuple(map(rounded, found.tolist())) if is_stable else ())
+        logits = [logits_of(network, image, gain) for gain in GAINS]
+        # what weights are computed from may come to nothing, or to anything, where it is filled
+        if not any(logits) or any(map(is_parametrized, network.modules())):
+            logits.append(logits_of(network, image))
+        with Dropout() as dropout:
+            network(image)
         return Computes(
             logits=tuple(logits),
             dropout=(*dropout.found, *rates_inside(network)),
@@ -79,6 +76,25 @@ def computed(network: nn.Module, image_shape: Sequence[int]) -> Computes | None:
         )
     except Exception:  # anything that one's own network may raise, and numbers that are none
         return None
+
+
+def logits_of(network: nn.Module, image: Tensor, gain: float | None = None) -> tuple[float, ...]:
+    """Logits of an image ``[1, channels, height, width]``, with weights as they begin or filled.
+
+    Empty where rounding would decide them.
+    """
+    with filled(network) as fill:
+        if gain:
+            fill(gain)
+        (found,) = network.eval()(image)
+        moved = image.clone()
+        # what weights are computed from may be counts: orthogonal's diagonal is
+        for each in (moved, *(tensors_of(network) if gain else ())):
+            finite = each.where(each.isfinite(), 0)  # a mask may have infinity in it
+            each.addcmul_(finite, scattered(each.shape).roll(1), value=1e-6)
+        (again,) = network(moved)
+    is_stable = (found - again).abs().max() < ROUNDING / 5 * found.abs().max()
+    return tuple(map(rounded, found.tolist())) if is_stable else ()
 
 
 @contextmanager

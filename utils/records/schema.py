@@ -175,7 +175,7 @@ class Declared(Fields):
 class Computes(Fields):
     """What tells a network from others of as many parameters: see ``measuring.sizes.computed``."""
 
-    logits: tuple[tuple[Finite, ...], ...]  # for two sizes of its weights
+    logits: tuple[tuple[Finite, ...], ...]  # for two sizes of its weights, or as they begin
     dropout: tuple[Text, ...]  # in the order of the calls, as in "dropout 0.3"; then of layers
     initial: Finite  # mean over its parameters of the logarithm of their L2 norm
     torch: Text  # the version whose random numbers these are, as in "2.14"
