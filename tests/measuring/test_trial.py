@@ -350,6 +350,8 @@ def test_weights_that_loading_would_convert_are_told_where_they_are_to_be_kept(
 def test_a_state_dict_is_taken_whatever_is_in_it(attempt: Attempt) -> None:
     buffers = {"a": torch.tensor([True]), "b": torch.tensor([math.nan, math.inf])}
     buffers |= {"c": torch.tensor(255, dtype=torch.uint8), "d": torch.zeros(0)}
+    buffers |= {"e": torch.ones(3, dtype=torch.uint16), "f": torch.ones(2, 2).t()[:1]}
+    buffers |= {"g": torch.ones(2, dtype=torch.float8_e5m2), "h": torch.ones(2, dtype=torch.double)}
     built = []
 
     def build() -> nn.Module:
@@ -661,6 +663,7 @@ class Remembers(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.held, self.shape, self.kind = None, (), kind
+        self.warm = nn.Identity()
         self.register_buffer("grid", None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -672,6 +675,10 @@ class Remembers(nn.Module):
             return x - self.held
         if self.kind == "begun":
             self.held = True
+        if self.kind == "less":
+            self.steps = x.shape[-1]
+            if hasattr(self, "warm"):
+                del self.warm
         if self.kind == "layer":
             self.held = self.held or nn.Dropout(0.5)
             return self.held(x)
@@ -689,7 +696,7 @@ class Remembers(nn.Module):
     ("kind", "changed"),
     [
         *(("mean", "1.held"), ("begun", "1.held"), ("looked at", ""), ("grid", "")),
-        *(("layer", ""), ("new layer", "")),
+        *(("layer", ""), ("new layer", ""), ("less", "")),
     ],
 )
 def test_what_begins_with_none_is_told_where_it_is_read(

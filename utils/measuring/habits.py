@@ -187,8 +187,10 @@ def tell_of_memory(network: nn.Module, name: str, images: Tensor, before: Kept) 
 
 def put_back(network: nn.Module, kept: Kept, later: Kept) -> None:
     """Has the modules hold what was kept, and not what they hold ``later`` besides."""
+    modules = dict(network.named_modules())
     for path, held in kept.items():
-        module = network.get_submodule(path)
+        if not (module := modules.get(path)):  # it has been taken out meanwhile
+            continue
         for name in [*held, *(later.get(path, {}).keys() - held)]:
             inside = module._buffers if name in module._buffers else vars(module)
             if name not in held:

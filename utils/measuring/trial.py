@@ -299,18 +299,27 @@ def check_loads(
 
 @torch.no_grad()
 def spoil(network: nn.Module) -> None:
-    """Changes every number in its state dict."""
+    """Turns every bit in its state dict: there are types without a sum."""
     for values in network.state_dict().values():
         # what is expanded is in no place of its own
-        if values.layout == torch.strided and 0 not in values.stride():
-            values.copy_(~values if values.dtype == torch.bool else values + 1)
+        if has_bytes(values) and 0 not in values.stride():
+            turned = ~values if values.dtype == torch.bool else ~bytes_of(values)
+            values.copy_(turned.view(values.dtype).view(values.shape))
 
 
 def is_same(one: Tensor, other: Tensor) -> bool:
-    """Whether all numbers are equal, as NaN is to NaN here; what is sparse is not looked at."""
-    if one.layout != torch.strided:
-        return True
-    return bool(((one == other) | ((one != one) & (other != other))).all())
+    """Whether all bits are equal; what is sparse or quantised is not looked at."""
+    return not has_bytes(one) or torch.equal(bytes_of(one), bytes_of(other))
+
+
+def has_bytes(values: Tensor) -> bool:
+    """Whether there is a number in memory for each that it has."""
+    return values.layout == torch.strided and not values.is_quantized
+
+
+def bytes_of(values: Tensor) -> Tensor:
+    """``[bytes]``"""
+    return values.reshape(-1).contiguous().view(torch.uint8)
 
 
 def failing(tries: Mapping[str, Callable[[], object]]) -> list[str]:
