@@ -12,6 +12,7 @@ from utils.experiment import Compute, Experiment, Recipe, Row
 from utils.records.files import write_arrays, write_record
 from utils.records.runs import run_path, speed_path
 from utils.records.schema import (
+    TRAIN_PART,
     BatchSizes,
     Case,
     Cases,
@@ -103,6 +104,8 @@ def make_record(
         *others, last = given["epochs"]
         of_final = given["final"].model_dump(include={"test_loss", "test_accuracy"})
         of_final["train_accuracy"] = given["final"].train_accuracy or last.train_accuracy
+        if data.train_images <= TRAIN_PART:  # of all of them
+            of_final["train_loss"] = given["final"].train_loss
         given["epochs"] = (*others, last.model_copy(update=of_final))
     return Record(**given)
 

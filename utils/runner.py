@@ -36,7 +36,6 @@ from utils.machine import (
 )
 from utils.measurements import check_speeds, measure_layers, measure_networks
 from utils.measuring.evaluation import check_weights, record_beside
-from utils.measuring.habits import check_defaults
 from utils.measuring.layers import check_layers
 from utils.measuring.prediction import predict, statistics_of
 from utils.measuring.sizes import check_sizes, sizes
@@ -59,6 +58,7 @@ from utils.report.overview import render_overview
 from utils.report.pages import render_pages
 from utils.report.render import is_outdated, render_experiment, stale_tables, text_blocks
 from utils.report.rows import speed_columns, to_csv
+from utils.settings import check_defaults
 from utils.training.checkpoint import drop_finished
 from utils.training.jobs import check_processes, one_after_another, side_by_side
 from utils.training.progress import Progress

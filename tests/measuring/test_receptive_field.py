@@ -273,6 +273,32 @@ def test_a_map_of_another_size_meets_every_position(gate: nn.Module) -> None:
     assert field_sizes(gated) == {"0.conv": 3, "0.other": 8, "1": None}
 
 
+def test_maps_are_stacked_by_whatever_name_their_channels_have() -> None:
+    class Dense(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(2, 2, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x).data
+            return torch.cat([x, self.b(x)], axis=1)
+
+    assert sizes(Dense())["cat"] == 5
+
+
+def test_a_map_that_is_turned_is_told() -> None:
+    class Turns(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(2, 2, (1, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(self.conv(x).mT)
+
+    with pytest.raises(UnknownOperationError, match="getattr: not known"):
+        field_sizes(Turns())
+
+
 def test_a_stride_may_leave_something_over_where_two_paths_meet() -> None:
     class Shortens(nn.Module):
         def __init__(self) -> None:

@@ -1,5 +1,6 @@
 """What a record may be: read back as it was written, refused where it cannot be true."""
 
+import contextlib
 import json
 import math
 
@@ -106,6 +107,14 @@ def test_a_record_may_leave_out_what_was_not_kept() -> None:
     for name in least.keys() - {"schema"}:
         with pytest.raises(ValidationError, match=name):
             Record(**{key: value for key, value in least.items() if key != name})
+
+
+@pytest.mark.parametrize(("images", "is_told"), [(10_000, True), (10_001, False)])
+def test_few_train_images_have_one_loss(images: int, is_told: bool) -> None:
+    content = make_record(data=make_data(train_images=images)).model_dump(mode="json")
+    content["final"]["train_loss"] += 0.05
+    with pytest.raises(ValidationError) if is_told else contextlib.nullcontext():
+        Record.model_validate_json(json.dumps(content))
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -20,60 +20,6 @@ PASSES = 20  # a branch that half of them take is missed once in half a million 
 SHOWN = 64  # images, of which some choose each branch that images choose
 
 
-def process_settings() -> dict[str, object]:
-    """What a network may set and all that come after it have."""
-    return {
-        "default device": str(torch.get_default_device()),
-        "default dtype": torch.get_default_dtype(),
-        "float32 matmul precision": torch.get_float32_matmul_precision(),
-        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "grad mode": torch.is_grad_enabled(),
-        "anomaly detection": torch.is_anomaly_enabled(),
-        "number of threads": torch.get_num_threads(),
-        "backends.mkldnn.enabled": torch.backends.mkldnn.enabled,
-        "backends.cudnn": [
-            getattr(torch.backends.cudnn, name) for name in ("enabled", "benchmark", "allow_tf32")
-        ],
-    }
-
-
-# of these numbers all records are; whoever sets another does so for all networks of the command
-OF_RECORDS: dict[str, object] = {
-    "default device": "cpu",
-    "default dtype": torch.float32,
-    "float32 matmul precision": "highest",
-    "grad mode": True,
-    "anomaly detection": False,
-}
-
-
-def check_defaults() -> None:
-    """What a record does not name is as torch has it.
-
-    Raises: UserError naming what has been set before, as by an import of something in models/.
-    """
-    now = process_settings()
-    if other := [what for what, value in OF_RECORDS.items() if now[what] != value]:
-        raise UserError(
-            f"torch's {other[0]} has been set to {now[other[0]]} before the command began, and no "
-            f"record would tell it from {OF_RECORDS[other[0]]}; leave that out, in models/ or "
-            "where main is called"
-        )
-
-
-def check_settings(name: str, before: dict[str, object]) -> None:
-    """Nothing of ``process_settings`` is otherwise than it was.
-
-    Raises: UserError naming what is.
-    """
-    now = process_settings()
-    if changed := [what for what in before if now[what] != before[what]]:
-        raise UserError(
-            f"{name}: changes torch's {changed[0]}, which is for all networks of the command; "
-            "leave that out of models/"
-        )
-
-
 @contextmanager
 def modules_of(network: nn.Module, name: str) -> Iterator[None]:
     """What runs meanwhile and holds weights or buffers is part of the network.

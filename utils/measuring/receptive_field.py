@@ -80,7 +80,7 @@ ENDING = (
 # fmt: off
 REDUCING_FUNCTIONS = {"amax", "amin", "mean", "sum"}
 ENDING_FUNCTIONS = {
-    *REDUCING_FUNCTIONS, "adaptive_avg_pool2d", "adaptive_max_pool2d", "cat", "flatten", "getattr",
+    *REDUCING_FUNCTIONS, "adaptive_avg_pool2d", "adaptive_max_pool2d", "cat", "flatten",
     "reshape", "view",
 }
 # What depends on no pixel.
@@ -285,7 +285,10 @@ def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
     if _is_over_channels(node):  # which stay as one
         return bool(node.kwargs.get("keepdim", node.args[2:3] == (True,)))
     if function_of(node) == "cat":  # of channels, and not of one map behind the other's edge
-        return node.kwargs.get("dim", node.args[1] if node.args[1:] else 0) in (1, -3)
+        dim = node.kwargs.get("dim", node.kwargs.get("axis", *node.args[1:2] or [0]))
+        return dim in (1, -3)
+    if function_of(node) == "getattr":
+        return node.args[1] == "data"
     return isinstance(module, POINTWISE) or function_of(node) in POINTWISE_FUNCTIONS
 
 

@@ -20,11 +20,9 @@ from utils.measuring.computes import filled
 from utils.measuring.habits import (
     PASSES,
     SHOWN,
-    check_settings,
     check_trained,
     kept_outside,
     modules_of,
-    process_settings,
     tell_of_memory,
     tell_of_order,
     tell_of_seeds,
@@ -34,6 +32,7 @@ from utils.measuring.probes import probe, tell_once
 from utils.measuring.sizes import sizes
 from utils.records.runs import changes
 from utils.records.schema import STRANGE
+from utils.settings import check_settings, process_settings
 from utils.training.checkpoint import shapes, weights_of
 from utils.training.loop import build_network, train_step, weight_layers
 from utils.training.optimizers import build_optimizers

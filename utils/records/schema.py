@@ -270,16 +270,19 @@ class Record(Declared):
         if not self.epochs:
             return
         last, final = self.epochs[-1], self.final
-        for name, share in (("test_accuracy", 1 / self.data.test_images), ("test_loss", 0.001)):
+        whole, images = final.train_accuracy, self.data.train_images
+        part = min(TRAIN_PART, images)
+        shares = {"test_accuracy": 1 / self.data.test_images, "test_loss": 0.001}
+        if part == images:
+            shares["train_loss"] = 0.001
+        for name, share in shares.items():
             before, found = getattr(last, name), getattr(final, name)
             # a loss that is large is rounded by more
             most = self._tipped * share * max(1, before or 0)
             if None not in (before, found) and abs(found - before) > most:
                 yield f"final.{name}: not that of the last epoch"
-        whole, images = final.train_accuracy, self.data.train_images
         if whole is None:
             return
-        part = min(TRAIN_PART, images)
         rest = round(whole * images) - round(last.train_accuracy * part)
         if not -self._tipped <= rest <= images - part + self._tipped:
             yield "final.train_accuracy: not that of the last epoch and the other images"

@@ -267,6 +267,7 @@ def seed_everything(seed: int) -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

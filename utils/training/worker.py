@@ -30,6 +30,7 @@ from utils.errors import UserError
 from utils.experiment import Run
 from utils.machine import allowed_threads, check_device, keep_freed_memory
 from utils.records.runs import identity
+from utils.settings import check_defaults
 from utils.training.checkpoint import DamagedError, find_checkpoint
 from utils.training.jobs import Teller
 from utils.training.progress import Event, Tell
@@ -72,6 +73,7 @@ def prepare(dask_scheduler: Scheduler) -> str:
 def introduce(device: str, dask_worker: Worker) -> dict[str, Any]:
     """The version, and what a run's ``Compute`` is here."""
     keep_freed_memory()
+    check_defaults()
     found = str(check_device(device))
     threads = min(dask_worker.state.nthreads, allowed_threads())
     return {"version": VERSION, "device": found, "threads": threads}
