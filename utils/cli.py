@@ -149,8 +149,8 @@ ACTIONS: dict[str, dict[str, Any]] = {
         "first)"
     ),
     "--evaluate": switch(
-        "load the weights on record, compute their test accuracy again and compare it with the "
-        "record's; trains and renders nothing (default: train and render)"
+        "load the weights on record, classify the test images again and compare with the record; "
+        "trains and renders nothing (default: train and render)"
     ),
     "--predict": {
         "nargs": "+",

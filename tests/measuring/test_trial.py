@@ -115,6 +115,10 @@ class Indexed(nn.Sequential):
         return super().forward(x)[:, self.order]
 
 
+def shares(activation: nn.Module = nn.PReLU()) -> nn.Module:  # noqa: B008 (it is what is tried)
+    return small(activation, channels=3)
+
+
 class LeavesOut(nn.Sequential):
     """Keeps less than it is, as an adapter does beside a large network."""
 
@@ -293,6 +297,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "a name": (
         lambda: Calls(["net"], **{"net": small(channels=3), "a|b": nn.Linear(10, 10)}),
         "the name of its layer 'a|b' would break tables and figures; leave out ",
+    ),
+    "made once": (
+        shares,
+        "1.weight: made once for all networks, as a default argument is, so that each ",
     ),
     "frozen": (
         frozen,

@@ -228,14 +228,25 @@ def tell_of_weights(network: nn.Module, name: str, has_muon: bool) -> None:
 
 
 def tell_of_seeds(run: Run) -> None:
-    """Tells where a network draws its weights, or what is drawn after them, alike in all seeds."""
+    """Tells where a network draws its weights, or what is drawn after them, alike in all seeds.
+
+    Raises: UserError where networks share what is trained: the next would begin with it.
+    """
     begun = []
     for seed in range(2):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            weights = [*models.build(run.network, **run.overrides).parameters()]
-            begun.append((torch.get_rng_state(), weights))
-    (state, weights), (other_state, other_weights) = begun
+            network = models.build(run.network, **run.overrides)
+            begun.append((torch.get_rng_state(), dict(network.named_parameters())))
+    (state, named), (other_state, others) = begun
+    weights, other_weights = [*named.values()], [*others.values()]
+    is_shared = {*weights} & {*other_weights}
+    if shared := [each for each, w in named.items() if w.requires_grad and w in is_shared]:
+        raise UserError(
+            f"{run.network}: {few(shared)}: made once for all networks, as a default argument is, "
+            "so that each would begin with what the one before has learned; make it in __init__, "
+            "in models/"
+        )
     if torch.equal(state, other_state) or all(map(torch.equal, weights, other_weights)):
         tell_once(
             f"{run.network}: begins alike with every seed, so that ± is of the order of images "
