@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.overrides import TorchFunctionMode
 
 from utils.records.runs import FILLED, ROUNDING
@@ -23,6 +24,7 @@ PERIOD = 8191  # a prime: after so many numbers those of a fixed formula come ag
 # through many layers without any.
 GAINS = (1, 2)
 assert len(GAINS) == FILLED
+POWER_ITERATIONS = 15  # as in the newer spectral norm, which makes them when it is built
 LEAST = 1e-6  # norm of initial weights: 0 has a logarithm too
 
 
@@ -86,6 +88,7 @@ def logits_of(network: nn.Module, image: Tensor, gain: float | None = None) -> t
     with filled(network) as fill:
         if gain:
             fill(gain)
+        settle(network)
         (found,) = network.eval()(image)
         moved = image.clone()
         # what weights are computed from may be counts: orthogonal's diagonal is
@@ -95,6 +98,15 @@ def logits_of(network: nn.Module, image: Tensor, gain: float | None = None) -> t
         (again,) = network(moved)
     is_stable = (found - again).abs().max() < ROUNDING / 5 * found.abs().max()
     return tuple(map(rounded, found.tolist())) if is_stable else ()
+
+
+def settle(network: nn.Module) -> None:
+    """Has spectral norm by hooks begin with what a weight's largest direction is, not any."""
+    for module in network.modules():
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, SpectralNorm):
+                for _ in range(POWER_ITERATIONS):
+                    hook.compute_weight(module, do_power_iteration=True)
 
 
 @contextmanager
