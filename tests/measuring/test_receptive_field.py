@@ -286,6 +286,53 @@ def test_maps_are_stacked_by_whatever_name_their_channels_have() -> None:
     assert sizes(Dense())["cat"] == 5
 
 
+def test_an_optional_argument_has_its_default() -> None:
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3)
+            self.wide = nn.Conv2d(2, 2, 7)
+
+        def forward(self, x: Tensor, short: Tensor | None = None, scale: float = 1) -> Tensor:
+            x = self.first(x)
+            if short is None and scale == 1:
+                x = self.wide(x)
+            return self.last(x)
+
+    network = Deep()
+    assert sizes(network) == {"first": 3, "wide": 9, "last": 11}
+    assert type(network) is Deep
+    field = gradient_receptive_field(network, torch.randn(4, 2, 32, 32))
+    assert (field > 0).any(0).sum() == 11
+
+
+def test_hooks_are_told() -> None:
+    network = nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU())
+    network[0].register_forward_hook(lambda layer, images, output: output.roll(3, -1))
+    with pytest.raises(NotImplementedError, match="hooks are not traced"):
+        field_sizes(network)
+
+
+@pytest.mark.parametrize(
+    ("pool", "conv", "side"),
+    [
+        (nn.MaxPool2d(1, 4, ceil_mode=True), nn.Conv2d(2, 2, 4, 4), 14),
+        (nn.MaxPool2d(2, 2, 1, ceil_mode=True), nn.Conv2d(2, 2, 1, 2), 7),
+    ],
+)
+def test_the_last_window_may_be_dropped(pool: nn.Module, conv: nn.Module, side: int) -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool, self.conv = pool, conv
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.concat([self.pool(x), self.conv(x)], 1)
+
+    rows = [each(torch.zeros(1, 2, side, side)).shape[2] for each in (pool, conv)]
+    assert sizes(Both())["concat"] is not None or rows[0] != rows[1]
+
+
 def test_a_map_that_is_turned_is_told() -> None:
     class Turns(nn.Module):
         def __init__(self) -> None:

@@ -58,6 +58,8 @@ def test_products_with_vectors_are_counted() -> None:
     assert by(lambda x: x @ vector) == 2 * 3 * 8
     assert by(lambda x: x[0, 0] @ vector) == 2 * 8
     assert by(lambda x: torch.addmv(torch.ones(3), x[0], vector)) == 2 * 3 * 8
+    assert by(lambda x: torch.vdot(x[0, 0], vector)) == 2 * 8
+    assert by(lambda x: torch.addbmm(torch.ones(3, 3), x, x.mT)) == 2 * 3 * 8 * 3
     pair = nn.Bilinear(8, 8, 5)
     assert by(lambda x: pair(x[0], x[0])) == 2 * 3 * 8 * 8 * 5
 

@@ -32,11 +32,19 @@ class _Tracer(fx.Tracer):
 def trace(network: nn.Module) -> fx.Graph:
     """The network's operations, in the order in which they run; whatever fx raises where it can't.
 
-    What ``forward`` asks of ``training`` has the answer of now.
+    What ``forward`` asks of ``training`` has the answer of now, and what it takes besides images
+    its default.
     """
-    if network._forward_pre_hooks or network._forward_hooks:
-        raise NotImplementedError("hooks of the network itself are not traced")
-    return _Tracer().trace(network)
+    if network._forward_pre_hooks or any(each._forward_hooks for each in network.modules()):
+        raise NotImplementedError("hooks are not traced")
+    own = type(network)
+    # fx would take an optional argument for one that is given
+    alone = {"forward": lambda self, images: own.forward(self, images)}
+    network.__class__ = type(own.__name__, (own,), alone)
+    try:
+        return _Tracer().trace(network)
+    finally:
+        network.__class__ = own
 
 
 def calls(node: fx.Node) -> dict[str, str]:

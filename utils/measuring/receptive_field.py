@@ -60,9 +60,9 @@ ACTIVATION_FUNCTIONS = {
 }
 POINTWISE_FUNCTIONS = {
     *ACTIVATION_FUNCTIONS,
-    "add", "iadd", "sub", "isub", "mul", "imul", "truediv", "neg", "cat", "contiguous", "clone",
-    "dropout",
+    "add", "iadd", "sub", "isub", "mul", "imul", "truediv", "neg", "contiguous", "clone", "dropout",
 }
+STACKING_FUNCTIONS = {"cat", "concat", "concatenate"}
 # fmt: on
 
 
@@ -80,8 +80,8 @@ ENDING = (
 # fmt: off
 REDUCING_FUNCTIONS = {"amax", "amin", "mean", "sum"}
 ENDING_FUNCTIONS = {
-    *REDUCING_FUNCTIONS, "adaptive_avg_pool2d", "adaptive_max_pool2d", "cat", "flatten",
-    "reshape", "view",
+    *REDUCING_FUNCTIONS, *STACKING_FUNCTIONS, "adaptive_avg_pool2d", "adaptive_max_pool2d",
+    "flatten", "reshape", "view",
 }
 # What depends on no pixel.
 SHAPE_FUNCTIONS = {"dim", "numel", "size"}
@@ -117,10 +117,12 @@ class Field:
     size: int = 1
     jump: int = 1
     start: int = 0
-    lost: int = field(default=0, compare=False)  # of the image, at its edges: fewer units than it
+    # of the image, at its edges: so much are there fewer units, or with ceil_mode less than that
+    lost: int = field(default=0, compare=False)
+    spared: int = field(default=0, compare=False)
 
     def through(
-        self, kernel: int, stride: int, padding: int, dilation: int, lost: int = 0
+        self, kernel: int, stride: int, padding: int, dilation: int, lost: int = 0, spared: int = 0
     ) -> "Field":
         """The field behind a layer that moves a window over this map."""
         return Field(
@@ -128,6 +130,7 @@ class Field:
             jump=self.jump * stride,
             start=self.start - padding * self.jump,
             lost=self.lost + lost * self.jump,
+            spared=self.spared + spared * self.jump,
         )
 
     def joined(self, other: "Field") -> "Field":
@@ -137,7 +140,7 @@ class Field:
         """
         start = min(self.start, other.start)
         end = max(self.start + self.size, other.start + other.size)
-        return Field(end - start, self.jump, start, self.lost)
+        return Field(end - start, self.jump, start, self.lost, self.spared)
 
     def window(self, unit: int) -> tuple[int, int]:
         """First pixel that the unit sees, and the first behind the last one."""
@@ -232,10 +235,9 @@ def _where_they_meet(maps: Sequence[tuple[Field, Field] | None]) -> tuple[Field,
     if not maps or None in maps:
         return None
     for along in zip(*maps, strict=True):
-        lost = [each.lost for each in along]
+        apart = max(each.lost - each.spared for each in along) - min(each.lost for each in along)
         jumps = {each.jump for each in along}
-        # less is what a stride leaves over
-        if len(jumps) > 1 or max(lost) - min(lost) >= max(jumps):
+        if len(jumps) > 1 or apart >= max(jumps):  # less is what a stride leaves over
             return None
     high, wide = (functools.reduce(Field.joined, along) for along in zip(*maps, strict=True))
     return high, wide
@@ -284,7 +286,9 @@ def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
         return module.running_mean is not None
     if _is_over_channels(node):  # which stay as one
         return bool(node.kwargs.get("keepdim", node.args[2:3] == (True,)))
-    if function_of(node) == "cat":  # of channels, and not of one map behind the other's edge
+    if (
+        function_of(node) in STACKING_FUNCTIONS
+    ):  # of channels, and not of one map behind the other's edge
         dim = node.kwargs.get("dim", node.kwargs.get("axis", *node.args[1:2] or [0]))
         return dim in (1, -3)
     if function_of(node) == "getattr":
@@ -322,9 +326,10 @@ def _window(module: nn.Module, axis: int) -> dict[str, int]:
         before, lost = reach // 2, 0
     else:
         before = 0 if padding == "valid" else along(padding)
-        lost = reach - 2 * before - (stride - 1) * getattr(module, "ceil_mode", False)
+        lost = reach - 2 * before
+    spared = (stride - 1) * getattr(module, "ceil_mode", False)
     window = {"kernel": kernel, "stride": stride, "padding": before, "dilation": dilation}
-    return window | {"lost": lost}
+    return window | {"lost": lost, "spared": spared}
 
 
 def gradient_receptive_field(network: nn.Module, images: Tensor, channels: int = 4) -> Tensor:

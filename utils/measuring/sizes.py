@@ -135,7 +135,9 @@ ALSO_COUNTED = {
     torch.ops.aten.mkldnn_rnn_layer: _lstm_flops,
     torch.ops.aten.mv: _vector_flops,
     torch.ops.aten.dot: _vector_flops,
+    torch.ops.aten.vdot: _vector_flops,
     torch.ops.aten.addmv: lambda bias, *others, **_: _vector_flops(*others),
+    torch.ops.aten.addbmm: lambda bias, one, other, **_: 2 * math.prod(one) * other[-1],
     torch.ops.aten._trilinear: _bilinear_flops,
 }
 
