@@ -167,7 +167,7 @@ def hooked() -> nn.Module:
     ("build", "why"),
     [
         (lambda: small(Does(lambda x: x if x.sum() < 9 else -x), channels=3), "TraceError: symbol"),
-        (hooked, "NotImplementedError: hooks of the network itself"),
+        (hooked, "NotImplementedError: hooks are not traced"),
     ],
 )
 def test_what_cannot_be_seen_is_left_out_and_told_once(
