@@ -316,7 +316,7 @@ def test_hooks_are_told() -> None:
 @pytest.mark.parametrize(
     ("pool", "conv", "side"),
     [
-        (nn.MaxPool2d(1, 4, ceil_mode=True), nn.Conv2d(2, 2, 4, 4), 14),
+        (nn.MaxPool2d(1, 4, ceil_mode=True), nn.Conv2d(2, 2, 4, 4), 16),
         (nn.MaxPool2d(2, 2, 1, ceil_mode=True), nn.Conv2d(2, 2, 1, 2), 7),
     ],
 )

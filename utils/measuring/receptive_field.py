@@ -286,9 +286,8 @@ def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
         return module.running_mean is not None
     if _is_over_channels(node):  # which stay as one
         return bool(node.kwargs.get("keepdim", node.args[2:3] == (True,)))
-    if (
-        function_of(node) in STACKING_FUNCTIONS
-    ):  # of channels, and not of one map behind the other's edge
+    if function_of(node) in STACKING_FUNCTIONS:
+        # of channels, and not of one map behind the other's edge
         dim = node.kwargs.get("dim", node.kwargs.get("axis", *node.args[1:2] or [0]))
         return dim in (1, -3)
     if function_of(node) == "getattr":
