@@ -301,16 +301,20 @@ def test_an_optional_argument_has_its_default() -> None:
 
     network = Deep()
     assert sizes(network) == {"first": 3, "wide": 9, "last": 11}
-    assert type(network) is Deep
     field = gradient_receptive_field(network, torch.randn(4, 2, 32, 32))
     assert (field > 0).any(0).sum() == 11
 
 
 def test_hooks_are_told() -> None:
     network = nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU())
-    network[0].register_forward_hook(lambda layer, images, output: output.roll(3, -1))
+    hook = network[0].register_forward_hook(lambda layer, images, output: output.roll(3, -1))
     with pytest.raises(NotImplementedError, match="hooks are not traced"):
         field_sizes(network)
+    hook.remove()
+    network[0].register_forward_pre_hook(lambda layer, images: (images[0].roll(3, -1),))
+    with pytest.raises(NotImplementedError, match="hooks are not traced"):
+        field_sizes(network)
+    assert field_sizes(nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(2, 2, 3)))) == {"0": 3}
 
 
 @pytest.mark.parametrize(

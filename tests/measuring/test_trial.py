@@ -115,8 +115,11 @@ class Indexed(nn.Sequential):
         return super().forward(x)[:, self.order]
 
 
-def shares(activation: nn.Module = nn.PReLU()) -> nn.Module:  # noqa: B008 (it is what is tried)
-    return small(activation, channels=3)
+def shares(part: nn.Module = nn.PReLU()) -> nn.Module:  # noqa: B008 (it is what is tried)
+    return small(part, channels=3)
+
+
+BACKBONE = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).requires_grad_(False)
 
 
 class LeavesOut(nn.Sequential):
@@ -302,6 +305,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
         shares,
         "1.weight: made once for all networks, as a default argument is, so that each ",
     ),
+    "made once, frozen": (
+        lambda: shares(BACKBONE),
+        "1.1.running_mean and 2 more: made once for all networks, as a default argument is, so ",
+    ),
     "frozen": (
         frozen,
         "trains no convolution and no linear layer, whose gradients a record holds; ",
@@ -380,6 +387,17 @@ def test_what_answers_in_eval_mode_alone_is_not_trained(
     attempt(lambda: Averages(small(conv(), channels=3)))
     line = "MyNet: average.1.weight, average.1.bias, average.3.weight and 1 more: no gradient in "
     assert any(each.startswith(line) for each in caplog.messages)
+
+
+def test_what_no_training_changes_may_be_shared(attempt: Attempt) -> None:
+    constant, layer = torch.ones(1), nn.Conv2d(3, 3, 1).requires_grad_(False)
+
+    def build() -> nn.Module:
+        network = small(layer, channels=3)
+        network.register_buffer("constant", constant)
+        return network
+
+    attempt(build)
 
 
 def test_whole_numbers_may_be_a_parameter(attempt: Attempt) -> None:

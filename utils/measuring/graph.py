@@ -3,7 +3,8 @@
 A module that is called again has two operations there, which is why nothing goes by its name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, fx, nn
 from torchvision.ops import SqueezeExcitation
@@ -28,6 +29,19 @@ class _Tracer(fx.Tracer):
         """Our own layers stay whole, as PyTorch's do."""
         return isinstance(m, OPAQUE) or super().is_leaf_module(m, module_qualified_name)
 
+    def create_args_for_root(
+        self,
+        root_fn: Callable[..., Any],
+        is_module: bool,
+        concrete_args: Any = None,  # noqa: ANN401 (none are given)
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """Images alone: fx would take an optional argument for one that is given."""
+
+        def forward(network: nn.Module, images: Tensor) -> Any:  # noqa: ANN401
+            return root_fn(network, images)
+
+        return super().create_args_for_root(forward, is_module, concrete_args)
+
 
 def trace(network: nn.Module) -> fx.Graph:
     """The network's operations, in the order in which they run; whatever fx raises where it can't.
@@ -35,16 +49,13 @@ def trace(network: nn.Module) -> fx.Graph:
     What ``forward`` asks of ``training`` has the answer of now, and what it takes besides images
     its default.
     """
-    if network._forward_pre_hooks or any(each._forward_hooks for each in network.modules()):
+    parts = list(network.modules())
+    hooks = [hook for part in parts for hook in part._forward_pre_hooks.values()]
+    # torch's own compute weights, as spectral norm does
+    own = [hook for hook in hooks if not str(hook.__module__).startswith("torch.")]
+    if own or network._forward_pre_hooks or any(part._forward_hooks for part in parts):
         raise NotImplementedError("hooks are not traced")
-    own = type(network)
-    # fx would take an optional argument for one that is given
-    alone = {"forward": lambda self, images: own.forward(self, images)}
-    network.__class__ = type(own.__name__, (own,), alone)
-    try:
-        return _Tracer().trace(network)
-    finally:
-        network.__class__ = own
+    return _Tracer().trace(network)
 
 
 def calls(node: fx.Node) -> dict[str, str]:

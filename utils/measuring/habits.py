@@ -1,7 +1,8 @@
 """Habits of a network of one's own, beside what it computes, that its runs would suffer from."""
 
+import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -228,27 +229,37 @@ def tell_of_weights(network: nn.Module, name: str, has_muon: bool) -> None:
 
 
 def tell_of_seeds(run: Run) -> None:
-    """Tells where a network draws its weights, or what is drawn after them, alike in all seeds.
-
-    Raises: UserError where networks share what is trained: the next would begin with it.
-    """
+    """Tells where a network draws its weights, or what is drawn after them, alike in all seeds."""
     begun = []
     for seed in range(2):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = models.build(run.network, **run.overrides)
-            begun.append((torch.get_rng_state(), dict(network.named_parameters())))
-    (state, named), (other_state, others) = begun
-    weights, other_weights = [*named.values()], [*others.values()]
-    is_shared = {*weights} & {*other_weights}
-    if shared := [each for each, w in named.items() if w.requires_grad and w in is_shared]:
-        raise UserError(
-            f"{run.network}: {few(shared)}: made once for all networks, as a default argument is, "
-            "so that each would begin with what the one before has learned; make it in __init__, "
-            "in models/"
-        )
+            weights = [*models.build(run.network, **run.overrides).parameters()]
+            begun.append((torch.get_rng_state(), weights))
+    (state, weights), (other_state, other_weights) = begun
     if torch.equal(state, other_state) or all(map(torch.equal, weights, other_weights)):
         tell_once(
             f"{run.network}: begins alike with every seed, so that ± is of the order of images "
             "alone; a torch.manual_seed has no place in models/"
         )
+
+
+def check_shared(run: Run, network: nn.Module, before: Mapping[str, Tensor]) -> None:
+    """No other network holds what has changed ``before`` training and now.
+
+    Raises: UserError naming what is made once for all of them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        others = {*held_by(models.build(run.network, **run.overrides)).values()}
+    now = {name: each for name, each in held_by(network).items() if each in others}
+    if shared := [name for name, each in now.items() if not each.equal(before[name])]:
+        raise UserError(
+            f"{run.network}: {few(shared)}: made once for all networks, as a default argument is, "
+            "so that each would begin with what the one before has learned; make it in __init__, "
+            "in models/, or have it in eval mode where it is not trained"
+        )
+
+
+def held_by(network: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers by their names."""
+    return dict(itertools.chain(network.named_parameters(), network.named_buffers()))

@@ -20,7 +20,9 @@ from utils.measuring.computes import filled
 from utils.measuring.habits import (
     PASSES,
     SHOWN,
+    check_shared,
     check_trained,
+    held_by,
     kept_outside,
     modules_of,
     tell_of_memory,
@@ -60,8 +62,10 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         tell_of_order(network, run.network, images)
         tell_of_weights(network, run.network, run.recipe.muon_rate > 0)
         tell_of_seeds(run)
+        before = {name: each.clone() for name, each in held_by(network).items()}
         with modules_of(network, run.network):
             make_steps(run, network, dataset)
+        check_shared(run, network, before)
         check_state(network, run.network, begun)
         shown = normalise(dataset.x_train[: PASSES * SHOWN], dataset)
         check_trained(network, run.network, shown)
