@@ -57,6 +57,18 @@ def test_a_precision_of_products_is_set_back(setting: str) -> None:
     assert not elsewhere(setting, TORCH_ALLOW_TF32_CUBLAS_OVERRIDE="1")
 
 
+@pytest.mark.parametrize("place", ["cudnn.", ""])
+def test_a_precision_of_convolutions_on_a_gpu_is_set_back(place: str) -> None:
+    code = (
+        f"import torch; torch.backends.{place}fp32_precision = 'tf32'\n"
+        "from utils.training.checkpoint import seed_everything; seed_everything(0)\n"
+        "cudnn = torch.backends.cudnn\n"
+        "assert {cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision} == {'ieee'}\n"
+        "assert not cudnn.allow_tf32\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+
+
 def test_products_with_fewer_digits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def rough(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         if one.dtype == torch.double:
@@ -71,7 +83,8 @@ def test_products_with_fewer_digits_are_refused(monkeypatch: pytest.MonkeyPatch)
     assert message.startswith("products in float32 have a relative error of ")
     assert "torch.backends has been set so: leave that out" in message
     monkeypatch.setenv(VARIABLES[0], "BF16")
-    assert f"{VARIABLES[0]}=BF16 in the environment: unset it" in error_of(check_defaults)
+    monkeypatch.setenv(VARIABLES[1], "STRICT")
+    assert f"; {VARIABLES[0]}=BF16 in the environment: unset it" in error_of(check_defaults)
 
 
 @pytest.mark.skipif(

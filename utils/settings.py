@@ -62,7 +62,11 @@ def check_defaults() -> None:
             "where main is called"
         )
     if (error := product_error()) > ROUGH:
-        here = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
+        here = [
+            f"{name}={os.environ[name]}"
+            for name in VARIABLES
+            if os.environ.get(name, "STRICT") != "STRICT"
+        ]
         why = (
             f"{' '.join(here)} in the environment: unset it"
             if here

@@ -305,6 +305,13 @@ def test_an_optional_argument_has_its_default() -> None:
     assert (field > 0).any(0).sum() == 11
 
 
+def test_a_forward_of_its_own_is_told() -> None:
+    network = nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU())
+    network.forward = network[0].forward
+    with pytest.raises(NotImplementedError, match="a forward of the network's own"):
+        field_sizes(network)
+
+
 def test_hooks_are_told() -> None:
     network = nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU())
     hook = network[0].register_forward_hook(lambda layer, images, output: output.roll(3, -1))

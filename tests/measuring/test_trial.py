@@ -701,6 +701,11 @@ class Remembers(nn.Module):
             return x - self.held
         if self.kind == "begun":
             self.held = True
+        if self.kind == "passing":
+            self.steps = x.shape[-1]
+            if hasattr(self, "seen") and not hasattr(self, "late"):
+                self.register_buffer("late", torch.ones(1), persistent=False)
+            self.seen = True
         if self.kind == "less":
             self.steps = x.shape[-1]
             if hasattr(self, "warm"):
@@ -722,7 +727,7 @@ class Remembers(nn.Module):
     ("kind", "changed"),
     [
         *(("mean", "1.held"), ("begun", "1.held"), ("looked at", ""), ("grid", "")),
-        *(("layer", ""), ("new layer", ""), ("less", "")),
+        *(("layer", ""), ("new layer", ""), ("less", ""), ("passing", "")),
     ],
 )
 def test_what_begins_with_none_is_told_where_it_is_read(

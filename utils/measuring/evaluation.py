@@ -37,7 +37,7 @@ class Comparison:
     @property
     def is_equal(self) -> bool:
         """Whether that is no more than rounding does."""
-        fewer = abs(self.recorded - self.recomputed) * self.images  # or more that are right
+        fewer = round(abs(self.recorded - self.recomputed) * self.images)  # or more are right
         return max(self.apart, fewer) * OF <= TOLERATED * self.images
 
     def __str__(self) -> str:

@@ -55,6 +55,8 @@ def trace(network: nn.Module) -> fx.Graph:
     own = [hook for hook in hooks if not str(hook.__module__).startswith("torch.")]
     if own or network._forward_pre_hooks or any(part._forward_hooks for part in parts):
         raise NotImplementedError("hooks are not traced")
+    if "forward" in vars(network):  # fx would look into that of its class
+        raise NotImplementedError("a forward of the network's own is not traced, its class's is")
     return _Tracer().trace(network)
 
 

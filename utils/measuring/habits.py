@@ -136,12 +136,13 @@ def put_back(network: nn.Module, kept: Kept, later: Kept) -> None:
     """Has the modules hold what was kept, and not what they hold ``later`` besides."""
     modules = dict(network.named_modules())
     for path, held in kept.items():
-        if not (module := modules.get(path)):  # it has been taken out meanwhile
+        if (module := modules.get(path)) is None:  # it has been taken out meanwhile
             continue
         for name in [*held, *(later.get(path, {}).keys() - held)]:
             inside = module._buffers if name in module._buffers else vars(module)
             if name not in held:
                 inside.pop(name, None)
+                module._non_persistent_buffers_set.discard(name)
             elif isinstance(inside.get(name), torch.Generator):
                 inside[name].set_state(held[name])
             else:

@@ -268,6 +268,9 @@ def seed_everything(seed: int) -> None:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
+    for each in (torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
+        if each.fp32_precision == "tf32":  # of torch.backends.fp32_precision, which goes on
+            each.fp32_precision = "ieee"
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
