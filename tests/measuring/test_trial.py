@@ -727,7 +727,7 @@ class Remembers(nn.Module):
     ("kind", "changed"),
     [
         *(("mean", "1.held"), ("begun", "1.held"), ("looked at", ""), ("grid", "")),
-        *(("layer", ""), ("new layer", ""), ("less", ""), ("passing", "")),
+        *(("layer", ""), ("new layer", ""), ("less", ""), ("passing", "1.late")),
     ],
 )
 def test_what_begins_with_none_is_told_where_it_is_read(
