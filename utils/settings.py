@@ -33,9 +33,7 @@ def process_settings() -> dict[str, object]:
         "autocast": any(map(torch.is_autocast_enabled, ("cpu", "cuda"))),
         "number of threads": torch.get_num_threads(),
         "backends.mkldnn.enabled": torch.backends.mkldnn.enabled,
-        "backends.cudnn": [
-            *(cudnn.enabled, cudnn.benchmark, _or_several(lambda: cudnn.allow_tf32)),
-        ],
+        "backends.cudnn": (cudnn.enabled, cudnn.benchmark, _or_several(lambda: cudnn.allow_tf32)),
     }
 
 

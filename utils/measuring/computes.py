@@ -16,14 +16,13 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.overrides import TorchFunctionMode
 
-from utils.records.runs import FILLED, ROUNDING
+from utils.records.runs import ROUNDING
 from utils.records.schema import Computes
 
 PERIOD = 8191  # a prime: after so many numbers those of a fixed formula come again
 # Of weights: with the first a signal lasts through shortcuts that add to it, and with the second
 # through many layers without any.
 GAINS = (1, 2)
-assert len(GAINS) == FILLED
 POWER_ITERATIONS = 15  # as in the newer spectral norm, which makes them when it is built
 LEAST = 1e-6  # norm of initial weights: 0 has a logarithm too
 

@@ -252,8 +252,9 @@ def check_shared(run: Run, network: nn.Module, before: Mapping[str, Tensor]) -> 
     """
     with torch.random.fork_rng(devices=[]):
         others = {*held_by(models.build(run.network, **run.overrides)).values()}
-    now = {name: each for name, each in held_by(network).items() if each in others}
-    if shared := [name for name, each in now.items() if not each.equal(before[name])]:
+    now = held_by(network)
+    common = [name for name in before if name in now and now[name] in others]
+    if shared := [name for name in common if not now[name].equal(before[name])]:
         raise UserError(
             f"{run.network}: {few(shared)}: made once for all networks, as a default argument is, "
             "so that each would begin with what the one before has learned; make it in __init__, "
