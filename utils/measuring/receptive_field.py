@@ -183,9 +183,8 @@ def walk(network: nn.Module) -> dict[str, Layer]:
         if _is_constant(node, constants):
             constants.add(node)
             continue
-        seen = _where_they_meet(
-            [fields[each] for each in node.all_input_nodes if each not in constants]
-        )
+        sources = [each for each in node.all_input_nodes if each not in constants]
+        seen = _where_they_meet([fields[each] for each in sources])
         fields[node] = None
         module = modules[node.target] if node.op == "call_module" else None
         is_behind = not reshaped.isdisjoint(node.all_input_nodes)
@@ -206,10 +205,8 @@ def walk(network: nn.Module) -> dict[str, Layer]:
             continue
         elif is_pointwise:
             fields[node] = seen
-            if len({*node.all_input_nodes} - constants) > 1:
-                call, end = _block(node, modules)
-                path = calls(node).get(call, ".".join([*calls(node).values(), node.name][-2:]))
-                name = _name(call or node, path, names, modules)
+            if len(sources) > 1:
+                name, end, call = _join(node, names, modules)
                 layers.pop(name, None)  # of two joins in a block the later one is its end
                 layers[name] = Layer(seen, end, call)
         else:
@@ -251,6 +248,15 @@ def _name(call: Hashable, path: str, names: dict[Hashable, str], modules: Collec
         free = (name for name in itertools.chain([path], numbered) if name not in taken)
         names[call] = path if call == path else next(free)
     return names[call]
+
+
+def _join(
+    node: fx.Node, names: dict[Hashable, str], modules: Mapping[str, nn.Module]
+) -> tuple[str, fx.Node, str]:
+    """What a join is called, the last operation of its block, and that block's call."""
+    call, end = _block(node, modules)
+    path = calls(node).get(call, ".".join([*calls(node).values(), node.name][-2:]))
+    return _name(call or node, path, names, modules), end, call
 
 
 def _block(join: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[str, fx.Node]:
