@@ -311,10 +311,9 @@ def test_a_second_command_is_kept_out(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_a_lock_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lock = tmp_path / "results" / "quick" / ".lock"
-    lock.parent.mkdir(parents=True)
-    os.mkfifo(lock)
+    lock.mkdir(parents=True)  # a pipe would do: whether it can be locked depends on filelock
     assert runner.main(EXPERIMENTS, "", [*FLAGS, str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {lock}: cannot be locked (Invalid argument)")
+    assert capsys.readouterr().err.startswith(f"error: {lock}: cannot be locked (Is a directory)")
 
 
 def test_what_nobody_foresaw_is_a_line_and_its_traceback_is_in_the_log(
