@@ -188,7 +188,8 @@ def test_a_flipped_byte_anywhere_in_an_npz_is_harmless_or_an_error_in_one_line(
 
 
 RAW = f"MNIST/raw/{FIRST_IDX}"
-GZ = gzip.compress(fakes.idx_bytes(fakes.make_arrays(fakes.TINY_MNIST)["x_train"]))
+# without the time, which would give a test two names where two workers start in two seconds
+GZ = gzip.compress(fakes.idx_bytes(fakes.make_arrays(fakes.TINY_MNIST)["x_train"]), mtime=0)
 PAGE = b"<html>404 Not Found</html>"
 NO_NPZ, NO_IDX = "not an npz file, or cut off", "not an idx file of unsigned bytes"
 CUT = "cannot be read (Compressed file ended before the end-of-stream marker was reached)"
