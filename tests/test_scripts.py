@@ -139,6 +139,13 @@ def test_fresh_trains_again_in_another_precision_and_keeps_the_weights(
     run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate")
     assert "cifar10 CNN7x7-seed0: recorded " in capsys.readouterr().out
 
+    path.with_suffix(".npz").rename(aside := tmp_path / "aside")
+    run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate", code=1)
+    told = capsys.readouterr()
+    assert f"CNN7x7-seed0: {path.with_suffix('.npz')}: " in told.out
+    assert told.err.endswith("not shown to be what the records say: CNN7x7-seed0\n")
+    aside.rename(path.with_suffix(".npz"))
+
     path.with_suffix(".safetensors").unlink()
     run(TASK2, "--quick", "--out-dir", str(tmp_path), "--evaluate", code=1)
     told = capsys.readouterr()

@@ -206,7 +206,7 @@ def evaluate_weights(options: Options) -> None:
     if is_empty:
         raise UserError(f"--evaluate: no weights and no records below {options.results}")
     if failed or missing:
-        texts = ["the weights are not what the records say: " + ", ".join(failed)] * bool(failed)
+        texts = ["not shown to be what the records say: " + ", ".join(failed)] * bool(failed)
         texts += ["there are no weights of " + ", ".join(missing)] * bool(missing)
         raise SomeFailed("; ".join(texts))
 
