@@ -4,7 +4,7 @@ import random
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -12,13 +12,17 @@ import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import CNN7x7
 from tests.fakes import TINY_CIFAR10, error_of, full_disk, make_tiny
+from tests.networks import add_network
 from tests.training.runs import RECIPE, RUN, Killed, StopAfter, nothing, train_in
 from utils.data.dataset import Dataset
 from utils.experiment import Compute, Run
+from utils.measuring.evaluation import load_weights
+from utils.measuring.trial import try_out
 from utils.one_run import train_one
 from utils.records.files import write_bytes
 from utils.training import loop
@@ -57,6 +61,48 @@ def test_an_interrupted_run_ends_with_the_same_record(
         train_in(tmp_path / "broken", run, cifar10, StopAfter(batches))
     torch.manual_seed(99)  # a new process starts with other generator states
     assert train_in(tmp_path / "broken", run, cifar10) == whole
+
+
+class Averages(nn.Linear):
+    """Has the mean of its weights so far in their place in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__(192, 10)
+        self.register_buffer("mean", self.weight.detach().clone())
+
+    def train(self, mode: bool = True) -> Self:
+        if mode != self.training:
+            trained = self.weight.detach().clone()
+            self.weight.data.copy_(self.mean)
+            self.mean.copy_(trained)
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean.lerp_(self.weight.detach(), 0.1)
+        return super().forward(x)
+
+
+def averaging() -> nn.Module:
+    return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), Averages())
+
+
+def test_weights_that_eval_mode_replaces_are_kept_as_they_are_trained(
+    cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_network(monkeypatch, averaging)
+    run = replace(RUN, network="MyNet")
+    try_out(run, cifar10, weights=True)
+    whole = train_in(tmp_path / "whole", run, cifar10)
+    with pytest.raises(Killed):
+        train_in(tmp_path / "broken", run, cifar10, StopAfter(6))
+    assert train_in(tmp_path / "broken", run, cifar10) == whole
+
+    trained = train(run, cifar10, tmp_path / CHECKPOINT, nothing).network
+    expected, *_ = evaluate(trained, cifar10.x_test, cifar10.y_test, cifar10)
+    write_bytes(tmp_path / "a.safetensors", weights_of(trained))
+    load_weights(tmp_path / "a.safetensors", other := averaging())
+    assert evaluate(other, cifar10.x_test, cifar10.y_test, cifar10)[0] == expected
 
 
 def test_a_finished_checkpoint_gives_the_record_without_a_step(

@@ -97,37 +97,41 @@ Kept = dict[str, dict[str, object]]
 
 @torch.no_grad()
 def tell_of_memory(network: nn.Module, name: str, images: Tensor, before: Kept) -> None:
-    """Tells what of ``kept_outside`` has changed since ``before`` and is read in training.
+    """Tells what of ``kept_outside`` has changed since ``before`` and is read by later passes.
 
-    A number or tensor that is only written, to be looked at, is the same after a step from either
-    state, and so is what is made once and kept. What says that something was done is told anyway.
+    A number or tensor that is only written, to be looked at, is the same after a pass in training
+    and one in eval mode from either state, and so is what is made once and kept. What says that
+    something was done is told anyway.
     """
-    after, state = kept_outside(network), {k: v.clone() for k, v in network.state_dict().items()}
+    network.eval()(images)
+    after = kept_outside(network.train())
+    state = {key: values.clone() for key, values in network.state_dict().items()}
     changed = [
         (path, each)
         for path, held in before.items()  # a layer that was made since is made again
         for each, value in after.get(path, {}).items()
         if is_plain(value) and not same(held.get(each), value)
     ]
-    ends = []
+    outputs, ends = [], []
     for kept in (before, after) if changed else ():
         network.load_state_dict(state)
         put_back(network, {path: kept.get(path, {}) for path in before}, after)
         torch.manual_seed(0)
         np.random.seed(0)
         random.seed(0)
-        ends.append((network.train()(images), kept_outside(network)))
-    if ends and torch.equal(ends[0][0], ends[1][0]):
+        outputs.append(torch.cat([network.train()(images), network.eval()(images)]))
+        ends.append(kept_outside(network.train()))
+    if outputs and torch.equal(*outputs):
         changed = [
             (path, each)
             for path, each in changed
             if (each in before[path] and isinstance(after[path][each], bool))
-            or not same(*(end.get(path, {}).get(each) for _, end in ends))
+            or not same(*(end.get(path, {}).get(each) for end in ends))
         ]
     if changed:
         what = ", ".join(".".join(filter(None, place)) for place in changed)
         tell_once(
-            f"{name}: {what}: changes in training, and is in no checkpoint: a run that is "
+            f"{name}: {what}: changes as it runs, and is in no checkpoint: a run that is "
             "interrupted goes on without it; keep it in a buffer"
         )
 

@@ -20,6 +20,7 @@ from utils.measuring.computes import filled
 from utils.measuring.habits import (
     PASSES,
     SHOWN,
+    Kept,
     check_shared,
     check_trained,
     held_by,
@@ -56,7 +57,7 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
     try:
         network = build_network(run)
         images = normalise(some.x_train, some)
-        begun = state_of(network)
+        begun, remembered = state_of(network), kept_outside(network)
         check_forward(network, run.network, some)
         check_layers(network, run.network)
         tell_of_order(network, run.network, images)
@@ -64,7 +65,7 @@ def try_out(run: Run, dataset: Dataset, weights: bool = False) -> None:
         tell_of_seeds(run)
         before = {name: each.clone() for name, each in held_by(network).items()}
         with modules_of(network, run.network):
-            make_steps(run, network, dataset)
+            make_steps(run, network, dataset, remembered)
         check_shared(run, network, before)
         check_state(network, run.network, begun)
         shown = normalise(dataset.x_train[: PASSES * SHOWN], dataset)
@@ -108,8 +109,10 @@ def check_forward(network: nn.Module, name: str, some: Dataset) -> None:
     tell_of_probabilities(answers, name)
 
 
-def make_steps(run: Run, network: nn.Module, dataset: Dataset) -> None:
+def make_steps(run: Run, network: nn.Module, dataset: Dataset, remembered: Kept) -> None:
     """Training steps with batches as the run has them last in each epoch; tells of its memory.
+
+    ``remembered`` is what it was built with, in no state dict.
 
     Raises: UserError where that batch is no whole one, and the step fails.
     """
@@ -123,7 +126,6 @@ def make_steps(run: Run, network: nn.Module, dataset: Dataset) -> None:
         smoothing = run.recipe.label_smoothing
         train_step(network.train(), *batch, optimizers, run.compute, smoothing)
 
-    before = kept_outside(network.train())
     try:
         step(last)
         step(last)
@@ -136,7 +138,7 @@ def make_steps(run: Run, network: nn.Module, dataset: Dataset) -> None:
             f"is the last of {images} images in batches of {batch_size}; mend it in models/, or "
             "give its recipe another batch_size"
         ) from error
-    tell_of_memory(network, run.network, normalise(dataset.x_train[:last], dataset), before)
+    tell_of_memory(network, run.network, normalise(dataset.x_train[:last], dataset), remembered)
 
 
 def check_outputs(first: object, name: str, dataset: Dataset) -> None:

@@ -73,7 +73,8 @@ def save_checkpoint(path: Path, state: TrainingState) -> None:
     content = {
         "identity": state.identity,
         "computes": state.computes and state.computes.model_dump(),
-        "network": state.network.state_dict(),
+        # as it will be loaded: in eval mode it may hold others, merged or averaged, in their place
+        "network": state.network.train().state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "schedules": [schedule.state_dict() for schedule in state.schedules],
         "random": random_states(state.generator, state.device),
@@ -254,7 +255,7 @@ def weights_of(network: nn.Module) -> bytes:
         # in the usual order of dimensions, whatever it is in memory while training; each by
         # itself, as safetensors will have no two that are tied
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in network.state_dict().items()
+        for name, tensor in network.train().state_dict().items()  # as in a checkpoint
     }
     return safetensors.torch.save(tensors)  # save_file would let nobody else read the file
 
