@@ -11,16 +11,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.fakes import TINY_CIFAR10, make_arrays
-from tests.training.runs import RECIPE, RUN, nothing, train_in
+from tests.networks import add_network
+from tests.training.runs import RECIPE, RUN, Killed, StopAfter, nothing, train_in
 from utils.data.batches import augmented_views
 from utils.data.dataset import Dataset, hold_out, make_dataset
 from utils.experiment import Compute
 from utils.measuring.shift import shifted_test_accuracy
+from utils.one_run import train_one
 from utils.training import loop
 from utils.training.loop import (
     build_network,
@@ -245,7 +248,7 @@ def test_an_epoch_is_summarised_by_its_mean_its_quartiles_and_its_largest_norm()
     losses = torch.tensor([4.0, 1.0, 3.0, 2.0, 5.0])
     scale = torch.tensor([1.0, 3.0, 2.0, 2.0, 2.0])
     norms = scale.outer(torch.tensor([3.0, 4.0]))  # of the weight and of the bias: 5 together
-    assert summarise_epoch(losses, norms, nn.Sequential(nn.Linear(1, 1))) == {
+    assert summarise_epoch(losses, norms, {"0": [0]}) == {
         "running_loss": 3.0,
         "batch_loss_quartiles": (2.0, 3.0, 4.0),
         "gradient_norm": {"0": 6.0},
@@ -381,6 +384,40 @@ def test_a_network_whose_evaluation_overflows_has_diverged_though_its_weights_ar
     assert found["epochs"] == ()
     assert found["final"].test_accuracy is None
     assert not (tmp_path / "run.checkpoint.pt").exists()
+
+
+class Freezes(nn.Module):
+    """Trains its convolution no longer than to its sixth step, or no sooner."""
+
+    def __init__(self, thaws: bool) -> None:
+        super().__init__()
+        self.thaws, self.head = thaws, nn.Linear(192, 10)
+        self.convolution = nn.Conv2d(3, 3, 1).requires_grad_(not thaws)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += self.training
+        if self.steps == 6:
+            self.convolution.requires_grad_(self.thaws)
+        return self.head(F.avg_pool2d(self.convolution(x), 4).flatten(1))
+
+
+@pytest.mark.parametrize("thaws", [False, True])
+def test_layers_that_freeze_or_thaw_on_the_way_are_those_that_it_began_with(
+    thaws: bool, cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_network(monkeypatch, lambda: Freezes(thaws))
+    run = replace(RUN, network="MyNet")
+    kept = train_one(run, nothing, cifar10, tmp_path / "run.checkpoint.pt", False)
+    found = [epoch.gradient_norm for epoch in kept.record.epochs]
+    trained = ["head"] if thaws else ["head", "convolution"]
+    assert [list(norms) for norms in found] == [trained] * RECIPE.epochs
+    assert thaws or (found[0]["convolution"] > 0 and found[-1]["convolution"] == 0)
+
+    whole = train_in(tmp_path / "whole", run, cifar10)
+    with pytest.raises(Killed):
+        train_in(tmp_path / "broken", run, cifar10, StopAfter(10))
+    assert train_in(tmp_path / "broken", run, cifar10) == whole
 
 
 def test_the_norm_of_a_computed_weight_is_that_of_all_it_is_made_of() -> None:

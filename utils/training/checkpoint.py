@@ -57,6 +57,7 @@ class TrainingState:
 
     identity: Mapping[str, Any]  # which run it is, and the fingerprint of its images
     network: nn.Module
+    layers: Mapping[str, list[int]]  # whose gradients are recorded, also where some freeze later
     optimizers: list[torch.optim.Optimizer]
     schedules: list[torch.optim.lr_scheduler.LRScheduler]  # of each optimiser
     generator: torch.Generator  # draws the order of the images and their augmentation
@@ -75,6 +76,7 @@ def save_checkpoint(path: Path, state: TrainingState) -> None:
         "computes": state.computes and state.computes.model_dump(),
         # as it will be loaded: in eval mode it may hold others, merged or averaged, in their place
         "network": state.network.train().state_dict(),
+        "trained": [parameter.requires_grad for parameter in state.network.parameters()],
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "schedules": [schedule.state_dict() for schedule in state.schedules],
         "random": random_states(state.generator, state.device),
@@ -103,6 +105,8 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
         if kept.get("computes") and (text := changes(Computes(**kept["computes"]), state.computes)):
             raise ValueError(text)
         state.network.load_state_dict(kept["network"])
+        for parameter, is_trained in zip(state.network.parameters(), kept["trained"], strict=True):
+            parameter.requires_grad_(is_trained)
         for part in ("optimizers", "schedules"):
             for each, content in zip(getattr(state, part), kept[part], strict=True):
                 each.load_state_dict(content)

@@ -119,7 +119,7 @@ def train_epoch(
         tell(step)
     check_finite(losses, rates, state)
     return {
-        **summarise_epoch(torch.stack(losses), torch.stack(norms), network),
+        **summarise_epoch(torch.stack(losses), torch.stack(norms), state.layers),
         "learning_rate": rates[-1],  # of the last step; Muon's goes up and down with it
     }
 
@@ -179,6 +179,7 @@ def initial_state(run: Run, dataset: Dataset) -> TrainingState:
     return TrainingState(
         identity=identity(run) | {"fingerprint": dataset.fingerprint},
         network=network,
+        layers=weight_layers(network),
         optimizers=optimizers,
         schedules=[build_schedule(optimizer, run.recipe, steps) for optimizer in optimizers],
         # a generator of its own: what a network draws (dropout) cannot change which images,
@@ -232,12 +233,16 @@ def gradient_norms(network: nn.Module) -> Tensor:
     )
 
 
-def summarise_epoch(losses: Tensor, norms: Tensor, network: nn.Module) -> dict[str, Any]:
-    """``losses`` ``[steps]`` and ``norms`` ``[steps, parameters]`` -> the record's numbers."""
+def summarise_epoch(
+    losses: Tensor, norms: Tensor, layers: Mapping[str, list[int]]
+) -> dict[str, Any]:
+    """``losses`` ``[steps]`` and ``norms`` ``[steps, parameters]`` -> the record's numbers.
+
+    ``layers`` is what ``weight_layers`` gives.
+    """
     losses, norms = losses.cpu().double(), norms.cpu().double()  # MPS has no float64
     quartiles = torch.quantile(losses, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
     totals = torch.linalg.vector_norm(norms, dim=1)  # of all parameters together, [steps]
-    layers = weight_layers(network)
     return {
         "running_loss": losses.mean().item(),
         "batch_loss_quartiles": tuple(quartiles.tolist()),
