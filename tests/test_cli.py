@@ -149,6 +149,8 @@ def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> N
     (folder := tmp_path / "out" / "results").symlink_to(tmp_path / "gone")
     message = refusal(["--out-dir", str(tmp_path / "out")])
     assert message == f"cannot write to {folder} (a broken link); give another --out-dir"
+    message = refusal(["--out-dir", str(tmp_path / ("long" * 100))])
+    assert message.endswith("/results (File name too long); give another --out-dir")
 
 
 def test_a_mistake_ends_with_code_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:

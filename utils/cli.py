@@ -429,6 +429,6 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         why = error.strerror
-        if folder.is_symlink() and not folder.exists():
+        if isinstance(error, FileExistsError) and not folder.exists():
             why = "a broken link"
         raise UserError(f"cannot write to {folder} ({why}); give another --out-dir") from error

@@ -132,10 +132,10 @@ def test_a_field_ends_where_the_whole_map_is_pooled(end: Callable[[Tensor], Tens
 
 
 @pytest.mark.parametrize(
-    "mean", [lambda x: x.mean(1)[:, None], lambda x: torch.mean(x, 1).unsqueeze(1)]
+    "mean", [lambda x: x.mean(dim=1)[:, None], lambda x: torch.mean(x, 1).unsqueeze(1)]
 )
 def test_a_map_that_lost_its_channels_is_told(mean: Callable[[Tensor], Tensor]) -> None:
-    with pytest.raises(UnknownOperationError, match=r"^view, reshape or a mean w"):
+    with pytest.raises(UnknownOperationError, match=r"^view, reshape, flatten or a mean w"):
         field_sizes(Attends(lambda x: torch.cat([mean(x), mean(x)], 1)))
 
 
@@ -205,9 +205,58 @@ class Shuffles(nn.Module):
 def test_a_shuffle_of_channels_is_known_as_a_layer_and_told_where_it_is_made_by_hand() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ChannelShuffle(2), nn.Conv2d(4, 4, 3))
     assert field_sizes(network) == {"0": 3, "2": 5}
-    with pytest.raises(UnknownOperationError, match=r"^view, reshape or a mean w"):
+    with pytest.raises(UnknownOperationError, match=r"^view, reshape, flatten or a mean w"):
         field_sizes(Shuffles())
     assert field_sizes(Shuffles(attends=True)) == {"conv": 3, "last": None}
+
+
+class Tokens(nn.Module):
+    """A layer for each position by itself, between two convolutions, or for an image as a whole."""
+
+    def __init__(self, of_places: Callable[[Tensor], Tensor], layer: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.layer, self.last = conv(3), layer, conv(3)
+        self.of_places = of_places
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        flat = self.layer(self.of_places(x))
+        return self.last(flat.view(x.shape))
+
+
+@pytest.mark.parametrize(
+    "of_places",
+    [
+        lambda x: x.flatten(2).transpose(1, 2),
+        lambda x: torch.flatten(x, start_dim=2).transpose(1, 2),
+        *(nn.Flatten(2), nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (8, 8)))),
+        lambda x: x.flatten(2).unflatten(2, (8, 8)),
+        lambda x: x.reshape(1, 2, -1).transpose(1, 2),
+        lambda x: x.view((1, 2, 64)).transpose(1, 2),
+    ],
+)
+@pytest.mark.parametrize("layer", [nn.LayerNorm(2), nn.Linear(2, 2), nn.BatchNorm1d(64)])
+def test_tokens_that_stand_for_themselves_see_no_whole_image(
+    of_places: Callable[[Tensor], Tensor], layer: nn.Module
+) -> None:
+    with pytest.raises(UnknownOperationError, match=r"^view, reshape, flatten or a mean w"):
+        field_sizes(Tokens(of_places, layer))
+
+
+@pytest.mark.parametrize(
+    "of_places",
+    [
+        *(lambda x: x.flatten(1), lambda x: torch.flatten(x, start_dim=1), nn.Flatten()),
+        *(lambda x: x.view(1, -1), lambda x: x.reshape((1, 128))),
+    ],
+)
+@pytest.mark.parametrize("layer", [nn.Linear(128, 128), nn.LayerNorm(128)])
+def test_a_layer_on_a_whole_image_in_a_row_sees_all_of_it(
+    of_places: Callable[[Tensor], Tensor], layer: nn.Module
+) -> None:
+    assert field_sizes(Tokens(of_places, layer)) == {"conv": 3, "last": None}
+    with pytest.raises(UnknownOperationError, match=r"^view, reshape, flatten or a mean w"):
+        field_sizes(Tokens(of_places, nn.Dropout()))
 
 
 def test_the_measured_field_is_of_the_map_whose_units_see_most() -> None:

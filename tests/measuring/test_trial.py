@@ -181,6 +181,13 @@ def with_zero_head(network: Reads) -> nn.Module:
     return network
 
 
+class Forgets(nn.Sequential):
+    """Freezes something in training, and forgets what a train() returns."""
+
+    def train(self, mode: bool = True) -> None:
+        super().train(mode)
+
+
 DEPENDS = "its answer for an image depends on the others of the batch, in eval mode; "
 
 REFUSED: dict[str, tuple[Build, str]] = {
@@ -205,6 +212,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
             channels=1,
         ),
         "takes no image by itself (ValueError: expected 2D or 3D input (got 1D inpu",
+    ),
+    "no return": (
+        lambda: Forgets(*small(channels=3)),
+        "its train() returns something else; end it with return self",
     ),
     "in place": (
         lambda: nn.Sequential(Does(lambda x: x.sub_(0.5)), *small(channels=3)),

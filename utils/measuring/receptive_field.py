@@ -90,16 +90,19 @@ SHAPE_ATTRIBUTES = {"device", "dtype", "ndim", "shape"}
 POOLING_FUNCTIONS = {"avg_pool2d", "max_pool2d"}
 # What gives a map another shape, and what it is then carried on by: a window that is moved over it
 # again, as behind a channel shuffle by hand, sees what is not known here.
-RESHAPING_FUNCTIONS = {"reshape", "view"}
+RESHAPING = (nn.Flatten, nn.Unflatten)
+RESHAPING_FUNCTIONS = {"flatten", "reshape", "unflatten", "view"}
 RESHAPED = (
-    "view, reshape or a mean without keepdim: not known what a unit behind it sees; "
+    "view, reshape, flatten or a mean without keepdim: not known what a unit behind it sees; "
     "nn.ChannelShuffle is"
 )
 CARRYING_FUNCTIONS = {
-    *RESHAPING_FUNCTIONS, "chunk", "contiguous", "getitem", "permute", "split", "transpose",
-    "unsqueeze",
+    "chunk", "contiguous", "getitem", "permute", "split", "transpose", "unsqueeze",
 }
 # fmt: on
+# These too, but for whole images in rows, whose positions they mix.
+TOKENWISE = (nn.BatchNorm1d, nn.LayerNorm, nn.Linear)
+TOKENWISE_FUNCTIONS = {"layer_norm", "linear"}
 
 
 class UnknownOperationError(ValueError):
@@ -173,7 +176,7 @@ def walk(network: nn.Module) -> dict[str, Layer]:
     modules = dict(network.named_modules())
     # None: they have ended on the way to this node
     fields: dict[fx.Node, tuple[Field, Field] | None] = {}
-    constants, reshaped = set[fx.Node](), set[fx.Node]()
+    constants, reshaped = set[fx.Node](), dict[fx.Node, str]()
     names: dict[Hashable, str] = {}
     layers: dict[str, Layer] = {}
     for node in trace(network).nodes:
@@ -187,14 +190,9 @@ def walk(network: nn.Module) -> dict[str, Layer]:
         seen = _where_they_meet([fields[each] for each in sources])
         fields[node] = None
         module = modules[node.target] if node.op == "call_module" else None
-        is_behind = not reshaped.isdisjoint(node.all_input_nodes)
-        is_pointwise, function = _is_pointwise(node, module), function_of(node)
-        carries = is_pointwise or function in CARRYING_FUNCTIONS
-        reshapes = function in RESHAPING_FUNCTIONS or (_is_over_channels(node) and not is_pointwise)
-        if (is_behind and carries) or (reshapes and seen):
-            reshaped.add(node)
+        reshaped[node] = _reshaped(node, module, seen, reshaped)
         if isinstance(module, WINDOWED):
-            if is_behind:
+            if any(reshaped.get(each) == "other" for each in node.all_input_nodes):
                 raise UnknownOperationError(RESHAPED)
             fields[node] = seen and tuple(
                 each.through(**_window(module, axis)) for axis, each in enumerate(seen)
@@ -203,7 +201,7 @@ def walk(network: nn.Module) -> dict[str, Layer]:
             layers[_name(call, path, names, modules)] = Layer(fields[node], node)
         elif seen is None or node.op == "output":
             continue
-        elif is_pointwise:
+        elif _is_pointwise(node, module):
             fields[node] = seen
             if len(sources) > 1:
                 name, end, call = _join(node, names, modules)
@@ -238,6 +236,39 @@ def _where_they_meet(maps: Sequence[tuple[Field, Field] | None]) -> tuple[Field,
             return None
     high, wide = (functools.reduce(Field.joined, along) for along in zip(*maps, strict=True))
     return high, wide
+
+
+def _reshaped(
+    node: fx.Node,
+    module: nn.Module | None,
+    seen: tuple[Field, Field] | None,
+    reshaped: Mapping[fx.Node, str],
+) -> str:
+    """What a map is by now that was given another shape: "rows", a whole image in each, or "other".
+
+    Empty where it is a map, or what has ended its field; ``reshaped`` are those of what it takes.
+    """
+    before = next(filter(None, map(reshaped.get, node.all_input_nodes)), "")
+    function, is_pointwise = function_of(node), _is_pointwise(node, module)
+    loses_channels = _is_over_channels(node) and not is_pointwise
+    if loses_channels or function in RESHAPING_FUNCTIONS or isinstance(module, RESHAPING):
+        shape = "rows" if _makes_rows(node, module) else "other"
+        return shape if seen or before else ""
+    is_tokenwise = isinstance(module, TOKENWISE) or function in TOKENWISE_FUNCTIONS
+    carries = is_pointwise or function in CARRYING_FUNCTIONS
+    return before if carries or (is_tokenwise and before == "other") else ""
+
+
+def _makes_rows(node: fx.Node, module: nn.Module | None) -> bool:
+    """Whether it makes one row of each image, as ``flatten(1)`` and ``view(batch, -1)`` do."""
+    if isinstance(module, nn.Flatten):
+        return module.start_dim == 1
+    if function_of(node) == "flatten":
+        return node.kwargs.get("start_dim", *node.args[1:2] or [0]) == 1
+    sizes = node.args[1:]
+    if sizes and isinstance(sizes[0], tuple | list):
+        (sizes,) = sizes
+    return function_of(node) in ("reshape", "view") and len(sizes) == 2
 
 
 def _name(call: Hashable, path: str, names: dict[Hashable, str], modules: Collection[str]) -> str:

@@ -96,10 +96,12 @@ def check_forward(network: nn.Module, name: str, some: Dataset) -> None:
 
     Raises: UserError where it does not.
     """
+    if network.eval() is not network:
+        raise UserError(f"{name}: its train() returns something else; end it with return self")
     images, begun, answers = normalise(some.x_train, some), state_of(network), []
     with filled(network) as fill:
         with modules_of(network, name):
-            output = network.eval()(images)
+            output = network(images)
         check_state(network, name, begun)
         check_untouched(images, normalise(some.x_train, some), name)
         check_outputs(output, name, some)
