@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 import torch
@@ -99,6 +100,10 @@ class Scales(nn.Module):
 
 def test_what_is_made_of_parameters_alone_ends_no_field() -> None:
     assert field_sizes(Scales()) == {"conv": 3, "last": 5}
+
+
+def conv(kernel: int) -> nn.Module:
+    return nn.Conv2d(2, 2, kernel, padding=kernel // 2)
 
 
 class Attends(nn.Module):
@@ -211,52 +216,77 @@ def test_a_shuffle_of_channels_is_known_as_a_layer_and_told_where_it_is_made_by_
 
 
 class Tokens(nn.Module):
-    """A layer for each position by itself, between two convolutions, or for an image as a whole."""
+    """Has its map as something else between two convolutions."""
 
-    def __init__(self, of_places: Callable[[Tensor], Tensor], layer: nn.Module) -> None:
+    def __init__(self, do: Callable[[Tensor], Tensor], *layers: nn.Module) -> None:
         super().__init__()
-        self.conv, self.layer, self.last = conv(3), layer, conv(3)
-        self.of_places = of_places
+        self.conv, self.last = conv(3), conv(3)
+        self.do, self.layers = do, nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
-        flat = self.layer(self.of_places(x))
-        return self.last(flat.view(x.shape))
+        return self.last(self.layers(self.do(x)).view(x.shape))
+
+
+PLACES = [
+    lambda x: x.flatten(2),
+    lambda x: torch.flatten(x, start_dim=2).transpose(1, 2),
+    nn.Flatten(2),
+    lambda x: x.reshape(1, 2, -1).transpose(1, 2),
+    lambda x: x.view((1, 2, 64)).transpose(1, 2),
+]
+OF_TOKENS = [nn.LayerNorm(2), nn.Linear(2, 2), nn.Mish(), nn.Conv1d(2, 2, 1), nn.Dropout()]
 
 
 @pytest.mark.parametrize(
-    "of_places",
+    "network",
     [
-        lambda x: x.flatten(2).transpose(1, 2),
-        lambda x: torch.flatten(x, start_dim=2).transpose(1, 2),
-        *(nn.Flatten(2), nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (8, 8)))),
-        lambda x: x.flatten(2).unflatten(2, (8, 8)),
-        lambda x: x.reshape(1, 2, -1).transpose(1, 2),
-        lambda x: x.view((1, 2, 64)).transpose(1, 2),
+        *(Tokens(do, layer) for do, layer in product(PLACES, OF_TOKENS)),
+        Tokens(lambda x: x.flatten(2).transpose(1, 2).reshape(-1, 2), nn.Linear(2, 2)),
+        Tokens(lambda x: x.flatten(2).unflatten(2, (8, 8))),
+        Tokens(nn.Flatten(2), nn.Unflatten(2, (8, 8))),
+        Tokens(lambda x: x.view(1, 2, 1, 8, 8).transpose(1, 2).flatten(1, 2)),
+        Tokens(lambda x: x.view(1, 2, 1, 8, 8).transpose(1, 2), nn.Flatten(1, 2)),
+        Tokens(lambda x: x.view(1, 2, 1, 8, 8).mean(2)),
+        *(Tokens(nn.Flatten(), layer) for layer in (nn.Dropout(), nn.BatchNorm1d(128))),
     ],
 )
-@pytest.mark.parametrize("layer", [nn.LayerNorm(2), nn.Linear(2, 2), nn.BatchNorm1d(64)])
-def test_tokens_that_stand_for_themselves_see_no_whole_image(
-    of_places: Callable[[Tensor], Tensor], layer: nn.Module
-) -> None:
+def test_what_takes_each_position_by_itself_sees_no_whole_image(network: nn.Module) -> None:
     with pytest.raises(UnknownOperationError, match=r"^view, reshape, flatten or a mean w"):
-        field_sizes(Tokens(of_places, layer))
+        field_sizes(network)
+
+
+ROWS = [
+    *(lambda x: x.flatten(1), lambda x: torch.flatten(x, start_dim=1), nn.Flatten()),
+    *(lambda x: x.view(1, -1), lambda x: x.reshape((1, 128))),
+]
+
+
+class MixesTokens(nn.Module):
+    """An encoder's block: what it finds in all of them, added to each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(2, 1, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.attention(x, x, x)[0]
 
 
 @pytest.mark.parametrize(
-    "of_places",
+    "network",
     [
-        *(lambda x: x.flatten(1), lambda x: torch.flatten(x, start_dim=1), nn.Flatten()),
-        *(lambda x: x.view(1, -1), lambda x: x.reshape((1, 128))),
+        *(
+            Tokens(do, layer)
+            for do, layer in product(ROWS, (nn.Linear(128, 128), nn.LayerNorm(128)))
+        ),
+        Tokens(lambda x: x.flatten(2).transpose(1, 2), MixesTokens()),
+        Tokens(lambda x: x.flatten(2), nn.AdaptiveAvgPool1d(64)),
+        Tokens(lambda x: x * x.view(1, 2, -1).mean(2).view(1, 2, 1, 1)),
     ],
 )
-@pytest.mark.parametrize("layer", [nn.Linear(128, 128), nn.LayerNorm(128)])
-def test_a_layer_on_a_whole_image_in_a_row_sees_all_of_it(
-    of_places: Callable[[Tensor], Tensor], layer: nn.Module
-) -> None:
-    assert field_sizes(Tokens(of_places, layer)) == {"conv": 3, "last": None}
-    with pytest.raises(UnknownOperationError, match=r"^view, reshape, flatten or a mean w"):
-        field_sizes(Tokens(of_places, nn.Dropout()))
+def test_what_takes_all_positions_together_sees_the_whole_image(network: nn.Module) -> None:
+    assert field_sizes(network) == {"conv": 3, "last": None}
 
 
 def test_the_measured_field_is_of_the_map_whose_units_see_most() -> None:
@@ -481,10 +511,6 @@ def test_gradient_field_of_a_dead_network_is_zero_not_nan() -> None:
 def test_a_network_without_feature_map_has_no_gradient_field() -> None:
     with pytest.raises(ValueError, match=r"^FCNet has no feature map: no receptive field$"):
         gradient_receptive_field(models.build("FCNet"), torch.randn(1, 1, 28, 28))
-
-
-def conv(kernel: int) -> nn.Module:
-    return nn.Conv2d(2, 2, kernel, padding=kernel // 2)
 
 
 @pytest.mark.parametrize(

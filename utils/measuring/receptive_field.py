@@ -88,21 +88,26 @@ SHAPE_FUNCTIONS = {"dim", "numel", "size"}
 SHAPE_ATTRIBUTES = {"device", "dtype", "ndim", "shape"}
 # They end it where the size of their window is the map's own.
 POOLING_FUNCTIONS = {"avg_pool2d", "max_pool2d"}
-# What gives a map another shape, and what it is then carried on by: a window that is moved over it
-# again, as behind a channel shuffle by hand, sees what is not known here.
-RESHAPING = (nn.Flatten, nn.Unflatten)
+# What gives a map another shape: a window that is moved over it again, as behind a channel shuffle
+# by hand, sees what is not known here, unless each unit has seen the whole image meanwhile.
 RESHAPING_FUNCTIONS = {"flatten", "reshape", "unflatten", "view"}
 RESHAPED = (
     "view, reshape, flatten or a mean without keepdim: not known what a unit behind it sees; "
     "nn.ChannelShuffle is"
 )
-CARRYING_FUNCTIONS = {
-    "chunk", "contiguous", "getitem", "permute", "split", "transpose", "unsqueeze",
-}
+# How it has: a unit of it sees the whole image.
+PRODUCT_FUNCTIONS = {"bmm", "einsum", "matmul", "scaled_dot_product_attention"}  # of two maps
+ROW_FUNCTIONS = {"layer_norm", "linear"}  # of each image in a row; of places each may be by itself
 # fmt: on
-# These too, but for whole images in rows, whose positions they mix.
-TOKENWISE = (nn.BatchNorm1d, nn.LayerNorm, nn.Linear)
-TOKENWISE_FUNCTIONS = {"layer_norm", "linear"}
+RESHAPING = (nn.Flatten, nn.Unflatten)
+ROW_LAYERS = (nn.LayerNorm, nn.Linear)
+MIXING = (
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveMaxPool1d,
+    nn.MultiheadAttention,
+    nn.TransformerEncoder,
+    nn.TransformerEncoderLayer,
+)
 
 
 class UnknownOperationError(ValueError):
@@ -181,7 +186,7 @@ def walk(network: nn.Module) -> dict[str, Layer]:
     layers: dict[str, Layer] = {}
     for node in trace(network).nodes:
         if node.op == "placeholder":
-            fields[node] = (Field(), Field())
+            fields[node], reshaped[node] = (Field(), Field()), ""
             continue
         if _is_constant(node, constants):
             constants.add(node)
@@ -190,9 +195,11 @@ def walk(network: nn.Module) -> dict[str, Layer]:
         seen = _where_they_meet([fields[each] for each in sources])
         fields[node] = None
         module = modules[node.target] if node.op == "call_module" else None
-        reshaped[node] = _reshaped(node, module, seen, reshaped)
+        before = [reshaped[each] for each in sources]
+        sees_all = any(fields[each] is None and not reshaped[each] for each in sources)
+        reshaped[node] = "" if sees_all else _reshaped(node, module, before)
         if isinstance(module, WINDOWED):
-            if any(reshaped.get(each) == "other" for each in node.all_input_nodes):
+            if reshaped[node] in ("places", "other"):
                 raise UnknownOperationError(RESHAPED)
             fields[node] = seen and tuple(
                 each.through(**_window(module, axis)) for axis, each in enumerate(seen)
@@ -238,37 +245,42 @@ def _where_they_meet(maps: Sequence[tuple[Field, Field] | None]) -> tuple[Field,
     return high, wide
 
 
-def _reshaped(
-    node: fx.Node,
-    module: nn.Module | None,
-    seen: tuple[Field, Field] | None,
-    reshaped: Mapping[fx.Node, str],
-) -> str:
-    """What a map is by now that was given another shape: "rows", a whole image in each, or "other".
+def _reshaped(node: fx.Node, module: nn.Module | None, before: Sequence[str]) -> str:
+    """How what an operation puts out is laid out, where it was a map.
 
-    Empty where it is a map, or what has ended its field; ``reshaped`` are those of what it takes.
+    "": as a map, or its units see the whole image; "rows": each image in one; "places": along one
+    dimension; "other". ``before`` is that of what it takes.
     """
-    before = next(filter(None, map(reshaped.get, node.all_input_nodes)), "")
-    function, is_pointwise = function_of(node), _is_pointwise(node, module)
-    loses_channels = _is_over_channels(node) and not is_pointwise
-    if loses_channels or function in RESHAPING_FUNCTIONS or isinstance(module, RESHAPING):
-        shape = "rows" if _makes_rows(node, module) else "other"
-        return shape if seen or before else ""
-    is_tokenwise = isinstance(module, TOKENWISE) or function in TOKENWISE_FUNCTIONS
-    carries = is_pointwise or function in CARRYING_FUNCTIONS
-    return before if carries or (is_tokenwise and before == "other") else ""
+    layout = next(filter(None, before), "")
+    function = function_of(node)
+    if function in RESHAPING_FUNCTIONS or isinstance(module, RESHAPING):
+        return "other" if layout else _layout(node, module)
+    if _is_over_channels(node):
+        return layout if layout or _is_pointwise(node, module) else "other"
+    is_by_row = isinstance(module, ROW_LAYERS) or function in ROW_FUNCTIONS
+    mixes = (
+        isinstance(module, MIXING)
+        or (function in PRODUCT_FUNCTIONS and len(before) > 1)
+        or (function in REDUCING_FUNCTIONS and layout != "other")
+        or (is_by_row and layout == "rows")
+    )
+    return "" if mixes else layout
 
 
-def _makes_rows(node: fx.Node, module: nn.Module | None) -> bool:
-    """Whether it makes one row of each image, as ``flatten(1)`` and ``view(batch, -1)`` do."""
+def _layout(node: fx.Node, module: nn.Module | None) -> str:
+    """What a reshaping operation makes of a map, as ``_reshaped`` has it."""
     if isinstance(module, nn.Flatten):
-        return module.start_dim == 1
-    if function_of(node) == "flatten":
-        return node.kwargs.get("start_dim", *node.args[1:2] or [0]) == 1
-    sizes = node.args[1:]
-    if sizes and isinstance(sizes[0], tuple | list):
-        (sizes,) = sizes
-    return function_of(node) in ("reshape", "view") and len(sizes) == 2
+        start, end = module.start_dim, module.end_dim
+    elif function_of(node) == "flatten":
+        given = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False)) | node.kwargs
+        start, end = given.get("start_dim", 0), given.get("end_dim", -1)
+    else:
+        sizes = node.args[1:]
+        if sizes and isinstance(sizes[0], tuple | list):
+            (sizes,) = sizes
+        is_view = function_of(node) in ("reshape", "view")
+        start, end = len(sizes) - 1 if is_view else 0, -1
+    return {1: "rows", 2: "places"}.get(start, "other") if end in (-1, 3) else "other"
 
 
 def _name(call: Hashable, path: str, names: dict[Hashable, str], modules: Collection[str]) -> str:
