@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -182,10 +182,25 @@ def with_zero_head(network: Reads) -> nn.Module:
 
 
 class Forgets(nn.Sequential):
-    """Freezes something in training, and forgets what a train() returns."""
+    """Forgets what a train() returns."""
 
     def train(self, mode: bool = True) -> None:
         super().train(mode)
+
+
+class Turns(nn.Module):
+    """Counts how often it is told that it will be trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("turns", torch.zeros(()))
+
+    def train(self, mode: bool = True) -> Self:
+        self.turns += mode
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / (1 + self.turns)
 
 
 DEPENDS = "its answer for an image depends on the others of the batch, in eval mode; "
@@ -215,7 +230,11 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "no return": (
         lambda: Forgets(*small(channels=3)),
-        "its train() returns something else; end it with return self",
+        "its train() or eval() does not end with return self",
+    ),
+    "counts turns": (
+        lambda: small(Turns(), channels=3),
+        "puts out something else in eval mode after a train() and an eval(), as between",
     ),
     "in place": (
         lambda: nn.Sequential(Does(lambda x: x.sub_(0.5)), *small(channels=3)),
@@ -710,12 +729,18 @@ class Remembers(nn.Module):
         if self.kind == "found in eval mode":
             self.held = None if self.training else x.std() if self.held is None else self.held
             return x if self.training else x / self.held
+        if self.kind == "found for training":
+            found, self.held = self.held, None if self.training else x.detach().std()
+            return x if found is None or not self.training else x / found
+        if self.kind == "grid in eval mode" and not self.training:
+            self.held = torch.linspace(0, 1, x.shape[-1]) if self.held is None else self.held
+            return x + self.held
         if not self.training:
             return x
         if self.kind == "mean":
             mean = x.detach().mean()
             self.held = mean if self.held is None else 0.9 * self.held + 0.1 * mean
-            return x - self.held
+            x = x - self.held
         if self.kind == "begun":
             self.held = True
         if self.kind == "passing":
@@ -746,6 +771,7 @@ class Remembers(nn.Module):
         *(("mean", "2.held"), ("begun", "2.held"), ("looked at", ""), ("grid", "")),
         *(("layer", ""), ("new layer", ""), ("less", ""), ("passing", "2.late")),
         *(("found once", "2.held"), ("found in eval mode", "")),
+        *(("found for training", "2.held"), ("grid in eval mode", "")),
     ],
 )
 def test_what_begins_with_none_is_told_where_it_is_read(
@@ -753,6 +779,21 @@ def test_what_begins_with_none_is_told_where_it_is_read(
 ) -> None:
     attempt(lambda: small(conv(), Remembers(kind), channels=3))
     check_told(changed, caplog.messages)
+
+
+class Auxiliary(nn.Linear):
+    """More logits in training than in eval mode, and a number that is looked at."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = len(x)
+        return super().forward(x)[:, : None if self.training else 10]
+
+
+def test_other_outputs_in_training_are_no_memory(
+    attempt: Attempt, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt(lambda: small(channels=3)[:-1].append(Auxiliary(192, 12)))
+    check_told("", caplog.messages)
 
 
 def draws_for_itself(seed: int = 42) -> nn.Module:

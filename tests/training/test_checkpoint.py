@@ -217,6 +217,16 @@ def edited(path: Path, keys: tuple[Any, ...], value: object) -> None:
     write_state(path, content)
 
 
+def test_a_checkpoint_of_an_earlier_version_goes_on(cifar10: Dataset, tmp_path: Path) -> None:
+    whole = train_in(tmp_path / "whole", RUN, cifar10)
+    with pytest.raises(Killed):
+        train_in(tmp_path, RUN, cifar10, StopAfter(6))
+    content = read_state(tmp_path / CHECKPOINT)
+    del content["trained"]
+    write_state(tmp_path / CHECKPOINT, content)
+    assert train_in(tmp_path, RUN, cifar10) == whole
+
+
 def test_a_checkpoint_from_a_gpu_is_not_lost_on_a_machine_without(
     cifar10: Dataset, tmp_path: Path
 ) -> None:

@@ -106,28 +106,45 @@ def tell_of_memory(network: nn.Module, name: str, images: Tensor, before: Kept) 
     network.eval()(images)
     after = kept_outside(network.train())
     state = {key: values.clone() for key, values in network.state_dict().items()}
+
+    def passes(kept: Kept) -> tuple[list[Tensor], Kept]:
+        """Logits in training and in eval mode from there, and what is kept then."""
+        network.load_state_dict(state)
+        put_back(network, {path: kept.get(path, {}) for path in before}, after)
+        torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
+        logits = [network.train()(images), network.eval()(images)]
+        return logits, kept_outside(network.train())
+
+    def is_read(path: str, each: str) -> bool:
+        """Whether it alone makes a difference."""
+        then = {key: value for key, value in before[path].items() if key == each}
+        others = {key: value for key, value in after[path].items() if key != each}
+        try:
+            logits, _ = passes(after | {path: others | then})
+        except Exception:  # without what belongs to it anything may happen
+            return True
+        return not all(map(torch.equal, logits, expected))
+
     changed = [
         (path, each)
         for path, held in before.items()  # a layer that was made since is made again
         for each, value in after.get(path, {}).items()
         if is_plain(value) and not same(held.get(each), value)
     ]
-    outputs, ends = [], []
-    for kept in (before, after) if changed else ():
-        network.load_state_dict(state)
-        put_back(network, {path: kept.get(path, {}) for path in before}, after)
-        torch.manual_seed(0)
-        np.random.seed(0)
-        random.seed(0)
-        outputs.append(torch.cat([network.train()(images), network.eval()(images)]))
-        ends.append(kept_outside(network.train()))
-    if outputs and torch.equal(*outputs):
+    if not changed:
+        return
+    (logits, end), (expected, its_end) = passes(before), passes(after)
+    if all(map(torch.equal, logits, expected)):
         changed = [
             (path, each)
             for path, each in changed
             if (each in before[path] and isinstance(after[path][each], bool))
-            or not same(*(end.get(path, {}).get(each) for end in ends))
+            or not same(end.get(path, {}).get(each), its_end.get(path, {}).get(each))
         ]
+    elif read := [place for place in changed if is_read(*place)]:
+        changed = read
     if changed:
         what = ", ".join(".".join(filter(None, place)) for place in changed)
         tell_once(
@@ -150,7 +167,13 @@ def put_back(network: nn.Module, kept: Kept, later: Kept) -> None:
             elif isinstance(inside.get(name), torch.Generator):
                 inside[name].set_state(held[name])
             else:
-                inside[name] = held[name]
+                inside[name] = copied(held[name])
+
+
+def copied(value: object) -> object:
+    """A tensor's numbers as they are now; not of one that a step alone has."""
+    is_free = isinstance(value, Tensor) and value.grad_fn is None
+    return value.clone() if is_free else value
 
 
 def kept_outside(network: nn.Module) -> Kept:
@@ -165,9 +188,7 @@ def kept_outside(network: nn.Module) -> Kept:
                 continue
             if isinstance(value, torch.Generator):
                 value = value.get_state()
-            elif isinstance(value, Tensor) and value.grad_fn is None:
-                value = value.clone()
-            held[name] = value
+            held[name] = copied(value)
     return found
 
 

@@ -74,30 +74,32 @@ ENDING = (
     nn.Flatten,
     nn.GroupNorm,
     nn.Linear,
+    nn.Unflatten,
     ChannelAttention,
     SqueezeExcitation,
 )
 # fmt: off
+# What gives a map another shape: a window that is moved over it again, as behind a channel shuffle
+# by hand, sees what is not known here, unless each unit has seen the whole image meanwhile.
+RESHAPING_FUNCTIONS = {"flatten", "reshape", "unflatten", "view"}
 REDUCING_FUNCTIONS = {"amax", "amin", "mean", "sum"}
 ENDING_FUNCTIONS = {
-    *REDUCING_FUNCTIONS, *STACKING_FUNCTIONS, "adaptive_avg_pool2d", "adaptive_max_pool2d",
-    "flatten", "reshape", "view",
+    *REDUCING_FUNCTIONS, *RESHAPING_FUNCTIONS, *STACKING_FUNCTIONS, "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
 }
 # What depends on no pixel.
 SHAPE_FUNCTIONS = {"dim", "numel", "size"}
 SHAPE_ATTRIBUTES = {"device", "dtype", "ndim", "shape"}
 # They end it where the size of their window is the map's own.
 POOLING_FUNCTIONS = {"avg_pool2d", "max_pool2d"}
-# What gives a map another shape: a window that is moved over it again, as behind a channel shuffle
-# by hand, sees what is not known here, unless each unit has seen the whole image meanwhile.
-RESHAPING_FUNCTIONS = {"flatten", "reshape", "unflatten", "view"}
 RESHAPED = (
     "view, reshape, flatten or a mean without keepdim: not known what a unit behind it sees; "
     "nn.ChannelShuffle is"
 )
-# How it has: a unit of it sees the whole image.
-PRODUCT_FUNCTIONS = {"bmm", "einsum", "matmul", "scaled_dot_product_attention"}  # of two maps
-ROW_FUNCTIONS = {"layer_norm", "linear"}  # of each image in a row; of places each may be by itself
+# How it has: by products of two maps, or by layers of each image in a row, where one of places may
+# take each by itself.
+PRODUCT_FUNCTIONS = {"bmm", "einsum", "matmul", "scaled_dot_product_attention"}
+ROW_FUNCTIONS = {"layer_norm", "linear"}
 # fmt: on
 RESHAPING = (nn.Flatten, nn.Unflatten)
 ROW_LAYERS = (nn.LayerNorm, nn.Linear)

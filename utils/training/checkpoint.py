@@ -70,12 +70,11 @@ class TrainingState:
 
 
 def save_checkpoint(path: Path, state: TrainingState) -> None:
-    """Writes the state atomically."""
+    """Writes the state atomically; its network is in training mode."""
     content = {
         "identity": state.identity,
         "computes": state.computes and state.computes.model_dump(),
-        # as it will be loaded: in eval mode it may hold others, merged or averaged, in their place
-        "network": state.network.train().state_dict(),
+        "network": state.network.state_dict(),
         "trained": [parameter.requires_grad for parameter in state.network.parameters()],
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "schedules": [schedule.state_dict() for schedule in state.schedules],
@@ -105,7 +104,8 @@ def load_checkpoint(path: Path, state: TrainingState) -> None:
         if kept.get("computes") and (text := changes(Computes(**kept["computes"]), state.computes)):
             raise ValueError(text)
         state.network.load_state_dict(kept["network"])
-        for parameter, is_trained in zip(state.network.parameters(), kept["trained"], strict=True):
+        trained = kept.get("trained", ())  # earlier versions had none
+        for parameter, is_trained in zip(state.network.parameters(), trained, strict=False):
             parameter.requires_grad_(is_trained)
         for part in ("optimizers", "schedules"):
             for each, content in zip(getattr(state, part), kept[part], strict=True):
@@ -254,12 +254,15 @@ def drop_finished(runs: Path) -> None:
 
 
 def weights_of(network: nn.Module) -> bytes:
-    """All parameters and buffers as safetensors, under their names in the state dict."""
+    """All parameters and buffers as safetensors, under their names in the state dict.
+
+    As they are trained: in eval mode others may be in their place, merged or averaged ones.
+    """
     tensors = {
         # in the usual order of dimensions, whatever it is in memory while training; each by
         # itself, as safetensors will have no two that are tied
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in network.train().state_dict().items()  # as in a checkpoint
+        for name, tensor in network.train().state_dict().items()
     }
     return safetensors.torch.save(tensors)  # save_file would let nobody else read the file
 
