@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,21 +188,6 @@ class Forgets(nn.Sequential):
         super().train(mode)
 
 
-class Turns(nn.Module):
-    """Counts how often it is told that it will be trained."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("turns", torch.zeros(()))
-
-    def train(self, mode: bool = True) -> Self:
-        self.turns += mode
-        return super().train(mode)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x / (1 + self.turns)
-
-
 DEPENDS = "its answer for an image depends on the others of the batch, in eval mode; "
 
 REFUSED: dict[str, tuple[Build, str]] = {
@@ -231,10 +216,6 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "no return": (
         lambda: Forgets(*small(channels=3)),
         "its train() or eval() does not end with return self",
-    ),
-    "counts turns": (
-        lambda: small(Turns(), channels=3),
-        "puts out something else in eval mode after a train() and an eval(), as between",
     ),
     "in place": (
         lambda: nn.Sequential(Does(lambda x: x.sub_(0.5)), *small(channels=3)),

@@ -1,6 +1,7 @@
 """Checkpoints: an interrupted run ends as a whole one, and nothing that is kept is lost."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -83,14 +84,35 @@ class Averages(nn.Linear):
         return super().forward(x)
 
 
-def averaging() -> nn.Module:
-    return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), Averages())
+class Turns(nn.Linear):
+    """Counts its epochs where it is told to train, and drops less and less from then on."""
+
+    def __init__(self) -> None:
+        super().__init__(192, 10)
+        self.register_buffer("turns", torch.zeros(()))
+        self.rate = 0.5
+
+    def train(self, mode: bool = True) -> Self:
+        if mode:
+            self.turns += 1
+            self.rate = 0.5 / self.turns.item()
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.dropout(x, self.rate, self.training)) / (1 + self.turns)
 
 
-def test_weights_that_eval_mode_replaces_are_kept_as_they_are_trained(
-    cifar10: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("layer", [Averages, Turns])
+def test_a_network_whose_train_does_something_goes_on_and_is_kept_as_it_is_trained(
+    layer: Callable[[], nn.Module],
+    cifar10: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    add_network(monkeypatch, averaging)
+    def build() -> nn.Module:
+        return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), layer())
+
+    add_network(monkeypatch, build)
     run = replace(RUN, network="MyNet")
     try_out(run, cifar10, weights=True)
     whole = train_in(tmp_path / "whole", run, cifar10)
@@ -101,7 +123,7 @@ def test_weights_that_eval_mode_replaces_are_kept_as_they_are_trained(
     trained = train(run, cifar10, tmp_path / CHECKPOINT, nothing).network
     expected, *_ = evaluate(trained, cifar10.x_test, cifar10.y_test, cifar10)
     write_bytes(tmp_path / "a.safetensors", weights_of(trained))
-    load_weights(tmp_path / "a.safetensors", other := averaging())
+    load_weights(tmp_path / "a.safetensors", other := build())
     assert evaluate(other, cifar10.x_test, cifar10.y_test, cifar10)[0] == expected
 
 

@@ -186,12 +186,6 @@ def check_answers(network: nn.Module, images: Tensor, name: str) -> Tensor:
             f"{name}: puts out something else each time it is shown the same images in eval mode; "
             "mend what it draws or remembers in models/, as in F.dropout(x, p, self.training)"
         )
-    turned = network.train().eval()(images)  # merged weights are rounded
-    if (turned - first).abs().max() > 0.01 * largest:
-        raise UserError(
-            f"{name}: puts out something else in eval mode after a train() and an eval(), as "
-            "between two epochs; have its train() change nothing that eval mode reads"
-        )
     try:
         alone = network(images[-1:])
     except Exception as error:  # as above

@@ -70,7 +70,7 @@ class TrainingState:
 
 
 def save_checkpoint(path: Path, state: TrainingState) -> None:
-    """Writes the state atomically; its network is in training mode."""
+    """Writes the state atomically."""
     content = {
         "identity": state.identity,
         "computes": state.computes and state.computes.model_dump(),
@@ -256,15 +256,25 @@ def drop_finished(runs: Path) -> None:
 def weights_of(network: nn.Module) -> bytes:
     """All parameters and buffers as safetensors, under their names in the state dict.
 
-    As they are trained: in eval mode others may be in their place, merged or averaged ones.
+    The parameters as they are trained, where eval mode has others in their place.
     """
-    tensors = {
-        # in the usual order of dimensions, whatever it is in memory while training; each by
-        # itself, as safetensors will have no two that are tied
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in network.train().state_dict().items()
-    }
+    tensors = tensors_of(network)
+    evaluated = [parameter.detach().clone() for parameter in network.parameters()]
+    if not all(map(torch.equal, evaluated, network.train().parameters())):
+        tensors = tensors_of(network)
     return safetensors.torch.save(tensors)  # save_file would let nobody else read the file
+
+
+def tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    """Name in the state dict -> copy, on the processor.
+
+    In the usual order of dimensions, whatever it is in memory while training; each by itself, as
+    safetensors will have no two that are tied.
+    """
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
 
 
 def seed_everything(seed: int) -> None:

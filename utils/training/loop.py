@@ -82,13 +82,15 @@ def train(
         entry = {"epoch": epoch}
         try:
             entry |= train_epoch(state, run, dataset, views, tell)
+            trained = [parameter.detach().clone() for parameter in state.network.parameters()]
             entry |= evaluate_epoch(state.network, dataset)
             check_evaluation(entry, steps_per_epoch(len(views), run.recipe))
         except DivergedError as error:
             return outcome(run, state, dataset, error.args[0])
         state.history.append(Epoch(**entry))
         state.seconds.append(time.perf_counter() - start)
-        state.network.train()  # in eval mode others may be in its weights' place, merged, averaged
+        if not all(map(torch.equal, trained, state.network.parameters())):
+            state.network.train()  # eval mode has others in their place, merged or averaged
         save_checkpoint(checkpoint, state)
         tell(Event(run, epoch=state.history[-1]))
     return outcome(run, state, dataset)
@@ -97,13 +99,13 @@ def train(
 def train_epoch(
     state: TrainingState, run: Run, dataset: Dataset, views: Tensor, tell: Tell
 ) -> dict[str, Any]:
-    """One pass over the train split in random order, by a network in training mode.
+    """One pass over the train split in random order.
 
     Losses and gradient norms stay on the device until the end: reading one number there would
     make the processor wait for the whole queue, in every step. Raises: DivergedError at most
     ``CHECKED_EVERY`` steps after the first loss that is not finite.
     """
-    network, recipe = state.network, run.recipe
+    network, recipe = state.network.train(), run.recipe
     step = Event(run, 1 / (recipe.epochs * steps_per_epoch(len(views), recipe)))
     losses, norms, rates = [], [], []
     for images, labels in training_batches(dataset, views, recipe, state.generator):
@@ -174,7 +176,7 @@ def train_step(
 
 def initial_state(run: Run, dataset: Dataset) -> TrainingState:
     """An untrained network with its optimisers and schedules; draws from the seeded generators."""
-    network, device = build_network(run).train(), torch.device(run.compute.device)
+    network, device = build_network(run), torch.device(run.compute.device)
     optimizers = build_optimizers(network, run.recipe, product_type(run.compute))
     steps = run.recipe.epochs * steps_per_epoch(len(dataset.x_train), run.recipe)
     return TrainingState(
