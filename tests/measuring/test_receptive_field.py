@@ -228,20 +228,38 @@ class Tokens(nn.Module):
         return self.last(self.layers(self.do(x)).view(x.shape))
 
 
-PLACES = [
-    lambda x: x.flatten(2),
-    lambda x: torch.flatten(x, start_dim=2).transpose(1, 2),
-    nn.Flatten(2),
+TOKENS = [
+    lambda x: x.flatten(2).transpose(1, 2),
+    lambda x: torch.flatten(x, start_dim=-2).permute(0, 2, 1),
     lambda x: x.reshape(1, 2, -1).transpose(1, 2),
-    lambda x: x.view((1, 2, 64)).transpose(1, 2),
+    lambda x: x.view((1, 2, 64)).swapaxes(1, 2),
 ]
-OF_TOKENS = [nn.LayerNorm(2), nn.Linear(2, 2), nn.Mish(), nn.Conv1d(2, 2, 1), nn.Dropout()]
+OF_EACH = [nn.LayerNorm(2), nn.Linear(2, 2), nn.Mish(), nn.Dropout(), nn.Softmax(-1)]
+
+
+def attend(x: Tensor) -> Tensor:
+    return (x @ x.mT).softmax(-1) @ x
+
+
+def windows(x: Tensor) -> Tensor:
+    """``[batch * windows, positions, channels]``: Swin's, each of four by four."""
+    return x.view(1, 2, 2, 4, 2, 4).permute(0, 2, 4, 3, 5, 1).reshape(4, 16, 2)
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    return x * torch.rsqrt((x * x).mean(-1, keepdim=True))
 
 
 @pytest.mark.parametrize(
     "network",
     [
-        *(Tokens(do, layer) for do, layer in product(PLACES, OF_TOKENS)),
+        *(Tokens(do, layer) for do, layer in product(TOKENS, OF_EACH)),
+        *(Tokens(nn.Flatten(2), layer) for layer in (nn.Conv1d(2, 2, 1), nn.PReLU())),
+        *(Tokens(lambda x, do=do: rms_norm(do(x))) for do in TOKENS),
+        Tokens(lambda x: x.flatten(2).softmax(dim=1)),
+        Tokens(lambda x: nn.functional.normalize(x.flatten(2))),
+        Tokens(lambda x: x.flatten(2) / x.flatten(2).norm(2, 1)),
+        Tokens(lambda x: attend(windows(x))),
         Tokens(lambda x: x.flatten(2).transpose(1, 2).reshape(-1, 2), nn.Linear(2, 2)),
         Tokens(lambda x: x.flatten(2).unflatten(2, (8, 8))),
         Tokens(nn.Flatten(2), nn.Unflatten(2, (8, 8))),
@@ -281,7 +299,21 @@ class MixesTokens(nn.Module):
             for do, layer in product(ROWS, (nn.Linear(128, 128), nn.LayerNorm(128)))
         ),
         Tokens(lambda x: x.flatten(2).transpose(1, 2), MixesTokens()),
-        Tokens(lambda x: x.flatten(2), nn.AdaptiveAvgPool1d(64)),
+        Tokens(lambda x: attend(x.view(1, 2, 1, 64))),
+        Tokens(lambda x: attend(x.flatten(2).transpose(1, 2).reshape(1, 64, 2, 1).transpose(1, 2))),
+        Tokens(lambda x: attend(x.flatten(2).reshape(2, 1, 64))),
+        Tokens(lambda x: x.flatten(-3) @ torch.ones(128, 128)),
+        Tokens(lambda x: nn.functional.normalize(x.flatten(1))),
+        *(
+            Tokens(nn.Flatten(2), layer)
+            for layer in (nn.AdaptiveAvgPool1d(64), nn.Linear(64, 64), nn.LayerNorm(64))
+        ),
+        *(
+            Tokens(lambda x, mix=mix: x * mix(x.flatten(2)).view(1, 2, 1, 1))
+            for mix in (lambda x: x.std(2), lambda x: x.max(dim=-1)[0], lambda x: x.norm(dim=2))
+        ),
+        Tokens(lambda x: x * x.flatten(2).softmax(-1).view(x.shape)),
+        Tokens(lambda x: x * x.flatten(2).transpose(1, 2).mean(1).view(1, 2, 1, 1)),
         Tokens(lambda x: x * x.view(1, 2, -1).mean(2).view(1, 2, 1, 1)),
     ],
 )

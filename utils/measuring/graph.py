@@ -68,6 +68,13 @@ def calls(node: fx.Node) -> dict[str, str]:
     return {call: path for call, (path, _) in node.meta.get("nn_module_stack", {}).items()}
 
 
+def function_of(node: fx.Node) -> str:
+    """Name of the function or method that an operation calls; empty for a module."""
+    if node.op not in ("call_function", "call_method"):
+        return ""
+    return node.target if isinstance(node.target, str) else node.target.__name__
+
+
 def outputs(network: nn.Module, nodes: Sequence[fx.Node], images: Tensor) -> list[Tensor]:
     """What these operations of the network's graph put out for the images."""
     interpreter = fx.Interpreter(network, garbage_collect_values=False, graph=nodes[0].graph)

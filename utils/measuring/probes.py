@@ -21,12 +21,11 @@ from models import Convolution
 from utils.data.batches import normalise
 from utils.data.dataset import Dataset
 from utils.errors import in_one_line
-from utils.measuring.graph import calls, outputs
+from utils.measuring.graph import calls, function_of, outputs
 from utils.measuring.receptive_field import (
     ACTIVATION_FUNCTIONS,
     ACTIVATIONS,
     field_sizes,
-    function_of,
     gradient_receptive_field,
     walk,
 )

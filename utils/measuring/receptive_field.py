@@ -22,7 +22,8 @@ from torchvision.ops import SqueezeExcitation
 
 from models.custom_layers import ChannelAttention, CustomConv, L2Pooling, Swish
 from models.locally_connected import LocallyConnected2d
-from utils.measuring.graph import calls, outputs, trace
+from utils.measuring.graph import calls, function_of, outputs, trace
+from utils.measuring.layouts import REDUCING_FUNCTIONS, RESHAPING_FUNCTIONS, ROWS, layout_of
 
 # Layers that move a window over the image, each with kernel_size and stride.
 WINDOWED = (
@@ -79,10 +80,6 @@ ENDING = (
     SqueezeExcitation,
 )
 # fmt: off
-# What gives a map another shape: a window that is moved over it again, as behind a channel shuffle
-# by hand, sees what is not known here, unless each unit has seen the whole image meanwhile.
-RESHAPING_FUNCTIONS = {"flatten", "reshape", "unflatten", "view"}
-REDUCING_FUNCTIONS = {"amax", "amin", "mean", "sum"}
 ENDING_FUNCTIONS = {
     *REDUCING_FUNCTIONS, *RESHAPING_FUNCTIONS, *STACKING_FUNCTIONS, "adaptive_avg_pool2d",
     "adaptive_max_pool2d",
@@ -96,20 +93,7 @@ RESHAPED = (
     "view, reshape, flatten or a mean without keepdim: not known what a unit behind it sees; "
     "nn.ChannelShuffle is"
 )
-# How it has: by products of two maps, or by layers of each image in a row, where one of places may
-# take each by itself.
-PRODUCT_FUNCTIONS = {"bmm", "einsum", "matmul", "scaled_dot_product_attention"}
-ROW_FUNCTIONS = {"layer_norm", "linear"}
 # fmt: on
-RESHAPING = (nn.Flatten, nn.Unflatten)
-ROW_LAYERS = (nn.LayerNorm, nn.Linear)
-MIXING = (
-    nn.AdaptiveAvgPool1d,
-    nn.AdaptiveMaxPool1d,
-    nn.MultiheadAttention,
-    nn.TransformerEncoder,
-    nn.TransformerEncoderLayer,
-)
 
 
 class UnknownOperationError(ValueError):
@@ -183,12 +167,12 @@ def walk(network: nn.Module) -> dict[str, Layer]:
     modules = dict(network.named_modules())
     # None: they have ended on the way to this node
     fields: dict[fx.Node, tuple[Field, Field] | None] = {}
-    constants, reshaped = set[fx.Node](), dict[fx.Node, str]()
+    constants, layouts = set[fx.Node](), dict[fx.Node, str]()
     names: dict[Hashable, str] = {}
     layers: dict[str, Layer] = {}
     for node in trace(network).nodes:
         if node.op == "placeholder":
-            fields[node], reshaped[node] = (Field(), Field()), ""
+            fields[node], layouts[node] = (Field(), Field()), ""
             continue
         if _is_constant(node, constants):
             constants.add(node)
@@ -197,11 +181,12 @@ def walk(network: nn.Module) -> dict[str, Layer]:
         seen = _where_they_meet([fields[each] for each in sources])
         fields[node] = None
         module = modules[node.target] if node.op == "call_module" else None
-        before = [reshaped[each] for each in sources]
-        sees_all = any(fields[each] is None and not reshaped[each] for each in sources)
-        reshaped[node] = "" if sees_all else _reshaped(node, module, before)
+        before = [layouts[each] for each in sources]
+        sees_all = any(fields[each] is None and not layouts[each] for each in sources)
+        loses_channels = _is_over_channels(node) and not _is_pointwise(node, module)
+        layouts[node] = "" if sees_all else layout_of(node, module, before, loses_channels)
         if isinstance(module, WINDOWED):
-            if reshaped[node] in ("places", "other"):
+            if layouts[node] not in ("", ROWS):
                 raise UnknownOperationError(RESHAPED)
             fields[node] = seen and tuple(
                 each.through(**_window(module, axis)) for axis, each in enumerate(seen)
@@ -247,44 +232,6 @@ def _where_they_meet(maps: Sequence[tuple[Field, Field] | None]) -> tuple[Field,
     return high, wide
 
 
-def _reshaped(node: fx.Node, module: nn.Module | None, before: Sequence[str]) -> str:
-    """How what an operation puts out is laid out, where it was a map.
-
-    "": as a map, or its units see the whole image; "rows": each image in one; "places": along one
-    dimension; "other". ``before`` is that of what it takes.
-    """
-    layout = next(filter(None, before), "")
-    function = function_of(node)
-    if function in RESHAPING_FUNCTIONS or isinstance(module, RESHAPING):
-        return "other" if layout else _layout(node, module)
-    if _is_over_channels(node):
-        return layout if layout or _is_pointwise(node, module) else "other"
-    is_by_row = isinstance(module, ROW_LAYERS) or function in ROW_FUNCTIONS
-    mixes = (
-        isinstance(module, MIXING)
-        or (function in PRODUCT_FUNCTIONS and len(before) > 1)
-        or (function in REDUCING_FUNCTIONS and layout != "other")
-        or (is_by_row and layout == "rows")
-    )
-    return "" if mixes else layout
-
-
-def _layout(node: fx.Node, module: nn.Module | None) -> str:
-    """What a reshaping operation makes of a map, as ``_reshaped`` has it."""
-    if isinstance(module, nn.Flatten):
-        start, end = module.start_dim, module.end_dim
-    elif function_of(node) == "flatten":
-        given = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False)) | node.kwargs
-        start, end = given.get("start_dim", 0), given.get("end_dim", -1)
-    else:
-        sizes = node.args[1:]
-        if sizes and isinstance(sizes[0], tuple | list):
-            (sizes,) = sizes
-        is_view = function_of(node) in ("reshape", "view")
-        start, end = len(sizes) - 1 if is_view else 0, -1
-    return {1: "rows", 2: "places"}.get(start, "other") if end in (-1, 3) else "other"
-
-
 def _name(call: Hashable, path: str, names: dict[Hashable, str], modules: Collection[str]) -> str:
     """What a layer is called, by its call; ``names`` are those given so far."""
     if call not in names:
@@ -316,13 +263,6 @@ def _block(join: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[str, fx.Nod
         if node.op != "get_attr" and not _is_pointwise(node, module):
             return "", join
     return call, inside[-1]
-
-
-def function_of(node: fx.Node) -> str:
-    """Name of the function or method that an operation calls; empty for a module."""
-    if node.op not in ("call_function", "call_method"):
-        return ""
-    return node.target if isinstance(node.target, str) else node.target.__name__
 
 
 def _is_constant(node: fx.Node, constants: Collection[fx.Node]) -> bool:
