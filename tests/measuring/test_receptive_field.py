@@ -280,6 +280,12 @@ ROWS = [
 ]
 
 
+def attend_as_timm_does(x: Tensor) -> Tensor:
+    tokens = x.flatten(2).transpose(1, 2)
+    of_each = torch.cat([tokens] * 3, 2).reshape(1, 64, 3, 2, 1).permute(2, 0, 3, 1, 4)
+    return ((of_each[0] @ of_each[1].transpose(-2, -1)).softmax(-1) @ of_each[2]).transpose(1, 2)
+
+
 class MixesTokens(nn.Module):
     """An encoder's block: what it finds in all of them, added to each."""
 
@@ -299,6 +305,7 @@ class MixesTokens(nn.Module):
             for do, layer in product(ROWS, (nn.Linear(128, 128), nn.LayerNorm(128)))
         ),
         Tokens(lambda x: x.flatten(2).transpose(1, 2), MixesTokens()),
+        Tokens(attend_as_timm_does),
         Tokens(lambda x: attend(x.view(1, 2, 1, 64))),
         Tokens(lambda x: attend(x.flatten(2).transpose(1, 2).reshape(1, 64, 2, 1).transpose(1, 2))),
         Tokens(lambda x: attend(x.flatten(2).reshape(2, 1, 64))),

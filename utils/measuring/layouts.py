@@ -81,8 +81,8 @@ def _layout(node: fx.Node, module: nn.Module | None, before: str) -> str:
     start, end = _dimensions(node, module)
     if end not in (-1, 3) or before == OTHER:
         return OTHER
-    if before:  # the heads of an attention, as one dimension or with the batch
-        return HEADS if before != ROWS and start in (2, 3) else OTHER
+    if before:  # the heads of an attention, in one dimension with others, or in one of their own
+        return HEADS if before != ROWS and start in (2, 3, 4) else OTHER
     return {1: ROWS, -3: ROWS, 2: PLACES, -2: PLACES, 3: HEADS}.get(start, OTHER)
 
 
