@@ -119,9 +119,12 @@ def test_weights_that_take_images_for_other_classes_fail(record: Path) -> None:
     assert line.endswith(f": NOT EQUAL, 5 of {len(DATA.y_test)} images taken for another class")
 
 
-@pytest.mark.parametrize(("images", "is_equal"), [(0, True), (1, True), (10, True), (11, False)])
-def test_ten_images_of_ten_thousand_are_rounding(images: int, is_equal: bool) -> None:
-    comparison = Comparison(0.9, 0.9 + images / 10_000, images, 10_000)
+@pytest.mark.parametrize(
+    ("apart", "fewer", "is_equal"),
+    [(0, 0, True), (1, 1, True), (10, 3, True), (10, 4, False), (11, 0, False), (0, 4, False)],
+)
+def test_few_images_of_ten_thousand_are_rounding(apart: int, fewer: int, is_equal: bool) -> None:
+    comparison = Comparison(0.9, 0.9 - fewer / 10_000, apart, 10_000)
     assert comparison.is_equal == is_equal
     assert ("NOT EQUAL" not in str(comparison)) == is_equal
 

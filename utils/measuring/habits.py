@@ -119,21 +119,13 @@ def tell_of_memory(network: nn.Module, name: str, images: Tensor, before: Kept) 
 
     def is_read(path: str, each: str) -> bool:
         """Whether it alone makes a difference."""
-        then = {key: value for key, value in before[path].items() if key == each}
-        others = {key: value for key, value in after[path].items() if key != each}
         try:
-            logits, _ = passes(after | {path: others | then})
+            logits, _ = passes(with_one(before, after, path, each))
         except Exception:  # without what belongs to it anything may happen
             return True
         return not all(map(torch.equal, logits, expected))
 
-    changed = [
-        (path, each)
-        for path, held in before.items()  # a layer that was made since is made again
-        for each, value in after.get(path, {}).items()
-        if is_plain(value) and not same(held.get(each), value)
-    ]
-    if not changed:
+    if not (changed := changed_since(before, after)):
         return
     (logits, end), (expected, its_end) = passes(before), passes(after)
     if all(map(torch.equal, logits, expected)):
@@ -151,6 +143,22 @@ def tell_of_memory(network: nn.Module, name: str, images: Tensor, before: Kept) 
             f"{name}: {what}: changes as it runs, and is in no checkpoint: a run that is "
             "interrupted goes on without it; keep it in a buffer"
         )
+
+
+def changed_since(before: Kept, after: Kept) -> list[tuple[str, str]]:
+    """Module and name of each number and tensor that is another."""
+    return [
+        (path, each)
+        for path, held in before.items()  # a layer that was made since is made again
+        for each, value in after.get(path, {}).items()
+        if is_plain(value) and not same(held.get(each), value)
+    ]
+
+
+def with_one(before: Kept, after: Kept, path: str, name: str) -> Kept:
+    """What is kept ``after``, but for one thing that is as ``before``, or is not there."""
+    held = {key: value for key, value in after[path].items() if key != name}
+    return after | {path: held | {k: v for k, v in before[path].items() if k == name}}
 
 
 def put_back(network: nn.Module, kept: Kept, later: Kept) -> None:
